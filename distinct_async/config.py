@@ -1,0 +1,182 @@
+"""The settings: checked when the client is built, and the only reader of the environment."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Union
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from attrs import field, frozen, validators
+
+from distinct_async.errors import ConfigurationError
+from distinct_async.sansio.messages import Vendor
+from distinct_async.sansio.retry import RetryPolicy, kind, number
+
+if TYPE_CHECKING:
+    import aiohttp
+
+# Distinct: one host on all of its pages. Vantio's pages name three (localhost:3000, api.vantio.app, vantio.app); the
+# newest ones and all .md samples say vantio.app (https://docs.vantio.app/essentials/markdown).
+BASE_URLS: Mapping[Vendor, str] = {"distinct": "https://api.distinct.so", "vantio": "https://vantio.app"}
+_KEY_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_API_KEY", "vantio": "VANTIO_API_KEY"}
+_URL_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_BASE_URL", "vantio": "VANTIO_BASE_URL"}
+
+_SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would garble words and hide nothing
+
+SessionSource = Union["aiohttp.ClientSession", Callable[[], "aiohttp.ClientSession"], None]
+
+
+@frozen
+class Timeouts:
+    """The limits of one attempt, in seconds, above 0.
+
+    :param connect: to open a connection, TLS included; waiting for a free slot does not count.
+    :param attempt: for the whole attempt, from the first byte sent to the last byte of the body.
+    :raises ConfigurationError: for anything but positive finite numbers.
+    """
+
+    connect: float = field(default=5.0, validator=number(above=0))
+    attempt: float = field(default=30.0, validator=number(above=0))
+
+
+@frozen(eq=False)
+class Key:
+    """An API key that no repr, format or rendered local shows."""
+
+    value: str = field(repr=False)
+
+    @classmethod
+    def of(cls, value: str | None) -> "Key | None":
+        """The key, or None where there is none; an empty one counts as none."""
+        return cls(value) if value else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why this cannot be sent in a header, without showing it."""
+        if not isinstance(self.value, str):
+            return f"must be a str, got {type(self.value).__name__}"
+        if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in self.value):
+            return "contains a line break or another control character (does it come from a file, with its newline?)"
+        if not self.value.isascii():
+            return "contains a letter outside ASCII"
+        return None
+
+    def __getstate__(self) -> object:
+        """Refuse to be pickled."""
+        raise TypeError("an API key is not pickled")
+
+
+@frozen(eq=False)
+class Settings:
+    """All settings of one client, checked."""
+
+    keys: Mapping[Vendor, Key]
+    base_urls: Mapping[Vendor, str]
+    proxies: Mapping[Vendor, str | None] = field(repr=False)  # may hold the proxy's password
+    session: SessionSource
+    trace_configs: Sequence["aiohttp.TraceConfig"]
+    max_concurrency: int = field(validator=number(1))
+    rate_limit: float | None = field(validator=validators.optional(number(above=0)))
+    impression_cache: int = field(validator=number(0))
+    max_body: int = field(validator=number(1))
+
+    def key(self, vendor: Vendor) -> Key:
+        """The vendor's key; :exc:`ConfigurationError`, naming its variable, where there is none."""
+        if (key := self.keys.get(vendor)) is None:
+            argument = "api_key" if vendor == "distinct" else "vantio_api_key"
+            hint = f"pass {argument}=... to DistinctClient, or set the variable {_KEY_VARIABLES[vendor]}"
+            raise ConfigurationError(f"no API key for {vendor}: {hint}", vendor=vendor)
+        return key
+
+    def blank(self, text: str) -> str:
+        """`text` without our keys, should an answer have echoed one."""
+        for key in self.keys.values():
+            if len(key.value) >= _SECRET_LENGTH:
+                text = text.replace(key.value, "***")
+        return text
+
+
+@frozen
+class Limits:
+    """What `with_options` can change: the time and the tries of each call."""
+
+    timeouts: Timeouts
+    deadline: float | None = field(validator=validators.optional(number(above=0)))
+    retry: RetryPolicy = field(validator=kind(RetryPolicy))
+
+
+def timeouts_from(timeout: "float | Timeouts") -> Timeouts:
+    """A plain number sets the attempt's limit."""
+    return timeout if isinstance(timeout, Timeouts) else Timeouts(attempt=timeout)
+
+
+def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
+    """The keys given, else those of the environment; empty ones count as unset."""
+    keys = {}
+    for vendor, variable in _KEY_VARIABLES.items():
+        key = given.get(vendor) or Key.of(os.environ.get(variable))
+        if key is None:
+            continue
+        if problem := key.problem:
+            raise ConfigurationError(f"the {vendor} API key {problem}", vendor=vendor)
+        keys[vendor] = key
+    return keys
+
+
+def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> dict[Vendor, str]:
+    """The base URLs given, else those of the environment, else the vendors' own; without a trailing slash."""
+    urls = {}
+    for vendor, default in BASE_URLS.items():
+        url = given.get(vendor) or os.environ.get(_URL_VARIABLES[vendor]) or default
+        name = "base_url" if vendor == "distinct" else "vantio_base_url"
+        if problem := _url_problem(url, allow_http=allow_http):
+            raise ConfigurationError(f"{name} {problem}", vendor=vendor)
+        urls[vendor] = url.rstrip("/")
+    return urls
+
+
+def _url_problem(url: str, *, allow_http: bool) -> str | None:
+    """Why this is no base URL. User info is not repeated: it is a secret."""
+    if not isinstance(url, str):
+        return f"must be a str, got {type(url).__name__}"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # raises where it is no number
+    except ValueError as wrong:
+        return f"is not a URL: {wrong}"
+    if "@" in parts.netloc:
+        return "carries user info; keys are sent in a header"
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return f"must be https://host, got {url!r}"
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        return "has a query or a fragment"
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "contains a space, a backslash or a control character"
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts):
+        return f"is plain http to {parts.hostname}: the key would travel in the clear; use https, or allow_http=True"
+    return None
+
+
+def _is_loopback(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Vendor, str | None]:
+    """The proxy of each vendor, by the environment's usual variables; none unless `trust_env`.
+
+    Read here rather than by aiohttp's own ``trust_env``, which would read ``~/.netrc`` too: a login from there beside
+    Vantio's bearer token is refused by aiohttp, and is nobody's business.
+    """
+    found: dict[Vendor, str | None] = dict.fromkeys(base_urls)
+    if trust_env:
+        proxies = getproxies()
+        for vendor, url in base_urls.items():
+            parts = urlsplit(url)
+            if not proxy_bypass(parts.netloc):
+                found[vendor] = proxies.get(parts.scheme)
+    return found

@@ -1,0 +1,210 @@
+"""Impressions: ``GET /api/v1/impressions/{id}`` and ``GET /api/v1/impressions``.
+
+https://docs.vantio.app/api-reference/impressions/get-impression
+https://docs.vantio.app/api-reference/impressions/list-impressions
+"""
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import Literal, get_args, overload
+
+from attrs import define, field, frozen
+
+from distinct_async import structure
+from distinct_async.engine import Engine, LoopState, drain
+from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
+from distinct_async.models import Impression
+from distinct_async.sansio.messages import Reply, Request, identifier, segment
+from distinct_async.sansio.pages import OnDrift, Question
+from distinct_async.walk import Source, Walk
+
+_PATH = "/api/v1/impressions"
+
+Missing = Literal["raise", "skip", "none"]
+
+
+@define(eq=False)
+class _Flight:
+    """One impression being asked for, by the first of its callers; the others wait for the lock."""
+
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    callers: int = 0
+    reply: Reply | None = None
+    error: DistinctError | None = None
+
+
+@frozen(eq=False)
+class Impressions:
+    """``client.impressions``: single scans of posters' QR codes."""
+
+    _engine: Engine = field(repr=False)
+
+    async def get(self, impression_id: str) -> Impression:
+        """One impression by its id; asked once, since it never changes after its creation.
+
+        Concurrent callers of one id share one request; an answer is kept (``impression_cache``), a 404 is not.
+
+        :raises InvalidRequestError: for an empty id, dot segments, control characters; nothing was sent.
+        :raises NotFoundError: where there is no such impression.
+        :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+
+        Source: https://docs.vantio.app/api-reference/impressions/get-impression
+        """
+        path = f"{_PATH}/{segment(impression_id, 'impression_id')}"
+        operation = str(Question("impressions.get", {"impression_id": impression_id}))
+        core = self._engine.core
+        core.settings.key("vantio")
+        state, kept = core.state(), core.impressions
+        if (reply := kept.pop(impression_id, None)) is None:
+            # Keyed by the limits too: nobody waits under another caller's deadline
+            reply = await self._shared((impression_id, self._engine.limits), Request("vantio", operation, path), state)
+        impression = self._engine.reading(reply, structure.impression)
+        kept[impression_id] = reply  # the latest use is the last to go
+        while len(kept) > core.settings.impression_cache:
+            del kept[next(iter(kept))]
+        return impression
+
+    async def _shared(self, key: object, request: Request, state: LoopState) -> Reply:
+        """The answer, asked for by the first of its callers; where that one is cancelled, the next takes over."""
+        flight = state.flights.setdefault(key, _Flight())
+        flight.callers += 1
+        try:
+            async with flight.lock:
+                if flight.error is not None:
+                    raise copy.copy(flight.error)
+                if flight.reply is None:
+                    try:
+                        flight.reply = await self._engine.fetch(request)
+                    except DistinctError as error:
+                        flight.error = error
+                        raise
+                return flight.reply
+        finally:
+            flight.callers -= 1
+            landed = flight.reply is not None or flight.error is not None
+            if state.flights.get(key) is flight and (landed or not flight.callers):
+                del state.flights[key]
+
+    @overload
+    def get_many(
+        self, ids: Iterable[str] | AsyncIterable[str], *, missing: Literal["raise", "skip"] = "raise"
+    ) -> AsyncIterator[Impression]: ...
+
+    @overload
+    def get_many(
+        self, ids: Iterable[str] | AsyncIterable[str], *, missing: Literal["none"]
+    ) -> AsyncIterator[Impression | None]: ...
+
+    def get_many(
+        self, ids: Iterable[str] | AsyncIterable[str], *, missing: Missing = "raise"
+    ) -> AsyncIterator[Impression | None] | AsyncIterator[Impression]:
+        """The impressions of many ids, in the order of the ids, one for each.
+
+        At most `max_concurrency` ids are read ahead, so `ids` may be endless.
+
+        :param missing: for an id that does not exist: ``"raise"`` its `NotFoundError` in its place, ``"skip"`` it, or
+            give ``"none"``, that is None, in its place.
+        :raises InvalidRequestError: for another `missing`, or a str for `ids`; at once. For a bad id, in its place.
+
+        Iterating raises what `get` raises. Leave it early inside ``contextlib.aclosing``.
+
+        Source: https://docs.vantio.app/api-reference/impressions/get-impression
+        """
+        if missing not in get_args(Missing):
+            raise InvalidRequestError(f"missing must be 'raise', 'skip' or 'none', got {missing!r}")
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable | AsyncIterable):
+            raise InvalidRequestError(f"ids must be an iterable of str, got {type(ids).__name__}")
+        return self._many(ids, missing)
+
+    async def _many(self, ids: Iterable[str] | AsyncIterable[str], missing: Missing) -> AsyncIterator[Impression | None]:
+        window: deque[asyncio.Task[Impression]] = deque()
+        ahead = self._engine.core.settings.max_concurrency
+        reader: asyncio.Task[str | None] | None = None
+        async with aclosing(_each(ids)) as source:
+            more = True
+            try:
+                while more or window:
+                    if more and reader is None and len(window) < ahead:
+                        reader = self._engine.start(_next(source))
+                    head = window[0] if window else None
+                    await asyncio.wait([task for task in (head, reader) if task], return_when=asyncio.FIRST_COMPLETED)
+                    if reader is not None and reader.done():
+                        impression_id, reader = reader.result(), None
+                        if impression_id is None:
+                            more = False
+                        else:
+                            window.append(self._engine.start(self.get(impression_id)))
+                    if head is not None and head.done():
+                        window.popleft()
+                        try:
+                            impression: Impression | None = head.result()
+                        except NotFoundError:
+                            if missing == "raise":
+                                raise
+                            impression = None
+                        if impression is not None or missing == "none":
+                            yield impression
+            finally:
+                await drain([*window, *([reader] if reader else [])])
+
+    def list(
+        self,
+        *,
+        program_id: str | None = None,
+        poster_id: str | None = None,
+        page_size: int | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+        on_drift: OnDrift = "raise",
+    ) -> Walk[Impression]:
+        """Impressions, of one program or poster or all, page by page: a walk over ``impressions``.
+
+        The vendor states no total here, so pages are asked one after the other, to the first empty one. What stands in
+        the list may be less than what `get` gives.
+
+        :param program_id: only this program's.
+        :param poster_id: only this poster's.
+        :param page_size: impressions per request (the vendor's ``limit``), 1 or more; the server's default is 50, its
+            maximum "typically 100".
+        :param offset: impressions to skip, 0 or more.
+        :param limit: impressions in all, 0 or more; None for all of them.
+        :param on_drift: ``"warn"`` turns a `DriftError` into a `DriftWarning`, and goes on.
+        :raises InvalidRequestError: for an empty id or numbers out of range; at once.
+
+        Source: https://docs.vantio.app/api-reference/impressions/list-impressions
+        """
+        ids = {"program_id": program_id, "poster_id": poster_id}
+        filters = {
+            wire: identifier(ids[key], key)
+            for key, wire in (("program_id", "programId"), ("poster_id", "posterId"))
+            if ids[key] is not None
+        }
+        question = Question("impressions.list", ids)
+
+        def request(offset: int, page_size: int | None) -> Request:
+            paging = {"limit": page_size, "offset": offset or None}
+            params = filters | {name: str(value) for name, value in paging.items() if value is not None}
+            return Request("vantio", str(question), _PATH, params)
+
+        source = Source(question, request, structure.impressions, _identity)
+        return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)
+
+
+def _identity(impression: Impression) -> str:
+    return f"{impression.id}\n{impression.scanned_at.isoformat()}"
+
+
+async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    if isinstance(ids, AsyncIterable):
+        async for impression_id in ids:
+            yield impression_id
+    else:
+        for impression_id in ids:
+            yield impression_id
+
+
+async def _next(source: AsyncGenerator[str, None]) -> str | None:
+    return await anext(source, None)

@@ -1,0 +1,107 @@
+"""The values that travel between the floors: what is asked, what came back, and how it reads."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+import msgspec
+from attrs import field, frozen
+
+from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
+
+Vendor = Literal["distinct", "vantio"]
+
+FailureKind = Literal["connect", "tls", "timeout", "broken", "protocol", "refused", "encoding"]
+"""Why no response came; `dialect` says what each means for the caller.
+
+connect: no connection. tls: no trusted one. timeout: a limit was hit. broken: cut or reset on the way.
+protocol: malformed HTTP. refused: well-formed, but not to be used (too large, no such status). encoding: a
+Content-Encoding that was not asked for.
+"""
+
+
+@frozen
+class Request:
+    """One GET, ready to be sent: `path` is quoted already, `params` are not."""
+
+    vendor: Vendor
+    operation: str  # shown in errors: the call and its ids, without a user's
+    path: str
+    params: Mapping[str, str] = field(factory=dict, repr=False)
+    private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
+
+    @property
+    def target(self) -> str:
+        """Path and query, as they go on the wire."""
+        return f"{self.path}?{urlencode(self.params, quote_via=quote, safe='')}" if self.params else self.path
+
+
+@frozen
+class Response:
+    """An HTTP response, read to its end. Repeated headers are joined by a comma."""
+
+    status: int
+    headers: MutableMapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@frozen
+class Failure:
+    """No response. `text` is safe to show: nothing the server sent is in it."""
+
+    kind: FailureKind
+    text: str
+    limit: TimeLimit | None = None
+
+
+@frozen
+class Reading:
+    """What one attempt's outcome means, as `dialect.read` has it: exactly one of `payload` and `error` is there."""
+
+    payload: msgspec.Raw | None = field(default=None, repr=False)
+    error: DistinctError | None = None
+    again: bool = False  # worth another attempt
+    throttled: bool = False  # the server asked everyone to slow down
+    retry_after: str | None = None  # the header, verbatim
+
+
+@frozen
+class Reply:
+    """The answer to one call, still as JSON text, and what it cost."""
+
+    payload: msgspec.Raw = field(repr=False)
+    request: Request
+    attempts: int = 1
+    waited: float = 0.0  # seconds in the queue, in pauses and between attempts
+    on_wire: float = 0.0  # seconds of the attempts themselves
+
+
+def segment(value: str, name: str) -> str:
+    """`value` quoted into exactly one path segment.
+
+    An empty one would turn the URL into the list's, and dot segments are resolved away by proxies and servers:
+    :exc:`InvalidRequestError` for these and for control characters.
+    """
+    if (checked := identifier(value, name)) in {".", ".."}:
+        raise InvalidRequestError(f"{name} is {checked!r}: dot segments cannot be sent in a path")
+    return quote(checked, safe="")
+
+
+def identifier(value: str, name: str) -> str:
+    """`value`, if it can be an id at all: a str, not empty, no control characters, encodable."""
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
+    if not value.strip():
+        raise InvalidRequestError(f"{name} is empty")
+    if any(ord(sign) < 0x20 or 0x7F <= ord(sign) < 0xA0 or 0xD800 <= ord(sign) < 0xE000 for sign in value):
+        raise InvalidRequestError(f"{name} contains a control character or a lone surrogate")
+    return value
+
+
+def whole_number(value: int, name: str, least: int) -> int:
+    """`value`, if it is an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequestError(f"{name} must be an int, got {type(value).__name__}")
+    if value < least:
+        raise InvalidRequestError(f"{name} must be at least {least}, got {value}")
+    return value

@@ -1,0 +1,173 @@
+"""Whether to try again, and after how long; and the budget that keeps retries from becoming a storm.
+
+* An outcome that is worth it is tried again while attempts are left (`dialect` says which are).
+* The wait is the server's ``Retry-After`` where it is legible and at most `RetryPolicy.max_retry_after`; a longer one
+  ends the call at once. Without it: full jitter under a doubling ceiling
+  (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+* A wait that would pass the deadline is not begun.
+* Neither vendor documents 429, 5xx or ``Retry-After``; Vantio says that rate limits exist
+  (https://docs.vantio.app/api-reference/introduction). All of this is inferred, from RFC 9110 and from practice.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from attrs import Attribute, define, field, frozen
+
+from distinct_async.errors import ConfigurationError
+from distinct_async.sansio.messages import Reading
+
+_SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
+# The three date forms. The parser itself would take the first of two dates that a doubled header joins.
+_DATE = re.compile(
+    r"[a-z]{3,9},? (?:\d{1,2}[ -][a-z]{3}[ -]\d{2,4}|[a-z]{3} [ \d]\d) \d\d:\d\d:\d\d(?: \d{4})?(?: [a-z]{1,5}| [+-]\d{4})?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[float]", float], None]:
+    """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`."""
+
+    def check(_: object, attribute: "Attribute[float]", value: float) -> None:
+        whole = attribute.type is int
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+            msg = f"{attribute.name} must be {'an int' if whole else 'a finite number'}, got {value!r}"
+            raise ConfigurationError(msg)
+        if value < least or (above is not None and value <= above):
+            bound = f"at least {least:g}" if above is None else f"above {above:g}"
+            raise ConfigurationError(f"{attribute.name} must be {bound}, got {value!r}")
+
+    return check
+
+
+def kind(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
+    """An attrs validator: a `cls`."""
+
+    def check(_: object, attribute: "Attribute[Any]", value: object) -> None:
+        if not isinstance(value, cls):
+            raise ConfigurationError(f"{attribute.name} must be a {cls.__name__}, got {type(value).__name__}")
+
+    return check
+
+
+@frozen
+class RetryPolicy:
+    """How often a call is tried, and how long it waits in between.
+
+    :param attempts: requests for one call at most, 1 or more; 1 never retries.
+    :param base: seconds; the ceiling of the first wait, doubling with each further one. Each wait is drawn evenly
+        between 0 and the ceiling.
+    :param cap: seconds; no ceiling is higher.
+    :param max_retry_after: seconds; a longer ``Retry-After`` is not waited for, its error is raised at once.
+    :param sleep: False decides as ever but waits for nothing: for the test suites of our users.
+    :raises ConfigurationError: at once, for numbers that cannot be meant.
+    """
+
+    attempts: int = field(default=4, validator=number(1))
+    base: float = field(default=0.5, validator=number())
+    cap: float = field(default=20.0, validator=number())
+    max_retry_after: float = field(default=60.0, validator=number())
+    sleep: bool = field(default=True, kw_only=True, validator=kind(bool))
+
+
+@frozen
+class Accept:
+    """The answer is good."""
+
+
+@frozen
+class Again:
+    """Another attempt, after `wait` seconds."""
+
+    wait: float
+
+
+@frozen
+class Reject:
+    """The error is the caller's now."""
+
+
+Verdict = Accept | Again | Reject
+
+
+def judge(
+    policy: RetryPolicy,
+    outcome: Reading,
+    attempt: int,
+    elapsed: float,
+    now: datetime,
+    dice: float,
+    *,
+    deadline: float | None = None,
+) -> Verdict:
+    """Accept, try again, or reject.
+
+    :param attempt: the attempt that just ended, 1 or more.
+    :param elapsed: seconds since the call first held its slot.
+    :param now: the time of day, for a ``Retry-After`` that is a date.
+    :param dice: evenly drawn from [0, 1).
+    :param deadline: seconds that the call may take in all.
+    """
+    if outcome.error is None:
+        return Accept()
+    if not outcome.again or attempt >= policy.attempts:
+        return Reject()
+    asked = retry_after(outcome.retry_after, now)
+    if asked is not None and asked > policy.max_retry_after:
+        return Reject()
+    # min() over the exponent keeps 2.0 ** attempt finite, whatever `attempts` says
+    wait = asked if asked is not None else dice * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    if deadline is not None and elapsed + wait >= deadline:
+        return Reject()
+    return Again(wait)
+
+
+def retry_after(header: str | None, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, 0 for a moment that has passed; None where it is not legible.
+
+    Seconds, or a date in any of the three forms of RFC 9110, section 5.6.7; without a zone it is UTC. Two values, a
+    negative one, an empty one and anything else are garbage, hence None.
+    """
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = parsedate_to_datetime(text)  # naive where no zone is given
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, OverflowError):  # a 45th of May, a year 99999
+        return None
+
+
+FULL = 500  # tokens; these numbers are botocore's and the AWS SDKs' standard retry quota
+TRANSIENT_COST = 14
+THROTTLED_COST = 5
+
+
+@define
+class Budget:
+    """What is left for retries, per vendor: each takes from it, success gives back.
+
+    In an outage it empties and calls fail after one attempt; afterwards first-attempt successes refill it.
+    """
+
+    tokens: int = FULL
+
+    def take(self, *, throttled: bool) -> int:
+        """The tokens one retry costs, taken; 0 where they are not there, and nothing is taken."""
+        cost = THROTTLED_COST if throttled else TRANSIENT_COST
+        if self.tokens < cost:
+            return 0
+        self.tokens -= cost
+        return cost
+
+    def give_back(self, taken: int) -> None:
+        """A success: after a retry what that retry took, else (`taken` is 0) 1."""
+        self.tokens = min(FULL, self.tokens + (taken or 1))

@@ -1,0 +1,241 @@
+"""The only user of aiohttp: a `Request` goes in, a `Response` or a `Failure` comes out.
+
+Every failure of aiohttp, the operating system and TLS becomes a value here, so that no foreign exception - whose text,
+``repr`` and traceback would show the key - gets any further. aiohttp itself is imported with the first request.
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from distinct_async.config import Settings
+from distinct_async.errors import ConfigurationError
+from distinct_async.sansio.messages import Failure, Request, Response, Vendor
+
+if TYPE_CHECKING:
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+_PIECE = 2**16  # bytes read, and inflated, at once
+_LEAST_STATUS, _TOP_STATUS = 200, 599
+
+
+class _Unusable(Exception):  # noqa: N818
+    """The body cannot be used; carries the `Failure`, and does not leave this module."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Session:
+    """An aiohttp session and how we use it. Made inside the loop it belongs to."""
+
+    def __init__(self, settings: Settings, user_agent: str) -> None:
+        import aiohttp
+
+        self._settings = settings
+        self._user_agent = user_agent
+        self._limits: set[asyncio.Timeout] = set()
+        self._headers: dict[Vendor, Mapping[str, str]] = {}
+        lent = isinstance(settings.session, aiohttp.ClientSession)
+        self._owned = not lent
+        if lent:
+            self._http: aiohttp.ClientSession = settings.session
+        elif settings.session is not None:
+            self._http = settings.session()
+            if not isinstance(self._http, aiohttp.ClientSession):
+                msg = f"the session factory returned a {type(self._http).__name__}, not an aiohttp.ClientSession"
+                raise ConfigurationError(msg)
+        else:
+            # limit=0: the gate bounds what is in flight, so that nobody's time limit runs while queueing for the pool
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=list(settings.trace_configs),
+            )
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session beneath is closed, by us or by its owner."""
+        return self._http.closed
+
+    @property
+    def owned(self) -> bool:
+        """Whether it is ours to close: not where it was lent."""
+        return self._owned
+
+    def interrupt(self) -> None:
+        """End what is being sent at once, as if its time were up."""
+        for limit in list(self._limits):
+            if not limit.expired():
+                limit.reschedule(0)
+
+    async def close(self) -> None:
+        """Close what is ours; twice is fine."""
+        if self._owned:
+            await self._http.close()
+
+    def abandon(self) -> None:
+        """Let go of a session whose loop is closed, where nothing can be awaited any more, without a warning."""
+        if self._owned and self._http.connector is not None:
+            for _ in self._http.connector.close().__await__():
+                pass  # on a closed loop it only marks itself closed, and waits for nothing
+
+    async def send(self, request: Request, timeout: float, connect: float) -> Response | Failure:
+        """One attempt: everything from the connection to the body's last byte within `timeout` seconds."""
+        import aiohttp
+        from aiohttp.http_exceptions import HttpProcessingError
+
+        limit = asyncio.timeout(timeout)
+        self._limits.add(limit)
+        try:
+            async with limit:
+                return await self._exchange(request, aiohttp.ClientTimeout(total=None, sock_connect=connect))
+        except _Unusable as unusable:
+            return unusable.failure
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as wrong:  # TimeoutError and SSLError are OSErrors
+            if limit.expired():
+                return Failure("timeout", f"no complete answer within {timeout:.3g} s", "attempt")
+            return _failure(wrong, connect)
+        except BaseException as error:
+            # Cancelled, or raised by a trace hook of the user's: passes on, without the frames that hold the key.
+            raise _without_aiohttp(error)  # noqa: B904
+        finally:
+            self._limits.discard(limit)
+
+    async def _exchange(self, request: Request, timeouts: "aiohttp.ClientTimeout") -> Response | Failure:
+        from yarl import URL
+
+        # Whatever a lent session carries is overridden here; the headers are never in a local of ours.
+        async with self._http.request(
+            "GET",
+            URL(self._settings.base_urls[request.vendor] + request.target, encoded=True),
+            headers=self._headers_for(request.vendor),
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=timeouts,
+            auto_decompress=False,
+            proxy=self._settings.proxies[request.vendor] if self._owned else None,
+        ) as answer:
+            if not _LEAST_STATUS <= answer.status <= _TOP_STATUS:
+                answer.close()
+                return Failure("refused", f"HTTP status {answer.status} is no answer to a GET")
+            body = await self._read(answer)
+            return Response(answer.status, _joined(answer.headers), body)
+
+    def _headers_for(self, vendor: Vendor) -> Mapping[str, str]:
+        if vendor not in self._headers:
+            value = self._settings.key(vendor).value
+            name, text = ("x-distinct-api-key", value) if vendor == "distinct" else ("Authorization", f"Bearer {value}")
+            self._headers[vendor] = {
+                name: text,
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "User-Agent": self._user_agent,
+            }
+        return self._headers[vendor]
+
+    async def _read(self, answer: "aiohttp.ClientResponse") -> bytes:
+        """The body, decoded, in pieces and never more than `max_body`: a compressed bomb costs a few megabytes."""
+        codings = [coding.strip().lower() for coding in answer.headers.getall("Content-Encoding", ()) if coding.strip()]
+        pieces, size = [], 0
+        source = answer.content.iter_chunked(_PIECE)
+        if codings not in ([], ["identity"]):
+            if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
+                answer.close()
+                raise _Unusable(Failure("encoding", f"Content-Encoding {', '.join(codings)!r} was not asked for"))
+            source = _inflated(source)
+        async for piece in source:
+            size += len(piece)
+            if size > self._settings.max_body:
+                answer.close()
+                raise _Unusable(Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes"))
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+async def _inflated(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """gzip or deflate undone in bounded steps; aiohttp's own way has no bound.
+
+    A missing gzip trailer passes: whether the JSON is whole is looked at anyway.
+    """
+    inflater = None
+    try:
+        async for piece in pieces:
+            if inflater is None:
+                # 47: a gzip or zlib header, told apart by zlib; some servers' deflate has none
+                headed = piece[0] & 0x0F == 8 or piece[:1] == b"\x1f"
+                inflater = zlib.decompressobj(wbits=47 if headed else -15)
+            while piece and not inflater.eof:
+                yield inflater.decompress(piece, _PIECE)
+                piece = inflater.unconsumed_tail  # noqa: PLW2901
+        if inflater is not None:
+            yield inflater.flush()
+    except zlib.error:
+        raise _Unusable(Failure("broken", "the compressed body is damaged")) from None
+
+
+def _joined(headers: "CIMultiDictProxy[str]") -> "CIMultiDict[str]":
+    """The headers, each name once: repeated ones are joined by a comma (RFC 9110, section 5.3)."""
+    from multidict import CIMultiDict
+
+    joined = CIMultiDict(headers)
+    if len(set(map(str.lower, joined))) < len(joined):
+        joined = CIMultiDict({name: ", ".join(headers.getall(name)) for name in headers})
+    return joined
+
+
+def _failure(wrong: Exception, connect: float) -> Failure:
+    """What went wrong, as a value. No text of the server's is repeated: aiohttp's errors quote raw messages."""
+    import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
+
+    reason = getattr(wrong, "strerror", None) or type(wrong).__name__
+    match wrong:
+        case aiohttp.ConnectionTimeoutError():
+            return Failure("timeout", f"no connection within {connect:.3g} s", "connect")
+        case TimeoutError():
+            return Failure("timeout", "the socket gave no answer in time", "attempt")
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
+            return Failure("tls", "the server's certificate is not trusted, or not for this host")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Failure("tls", f"the TLS handshake failed ({reason}): does the server speak http rather than https?")
+        case aiohttp.ClientHttpProxyError():
+            return Failure("connect", f"the proxy refused to connect (HTTP {wrong.status})")
+        case aiohttp.ClientConnectorDNSError():
+            return Failure("connect", f"the host name does not resolve ({reason})")
+        case aiohttp.ClientConnectorError():
+            return Failure("connect", f"cannot connect ({reason})")
+        case aiohttp.InvalidURL():
+            return Failure("refused", "aiohttp does not take this URL: check the base URL")
+        case aiohttp.ClientResponseError() if "status code" in wrong.message.lower():
+            return Failure("refused", "the HTTP status is out of range")
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return Failure("protocol", "the answer is not well-formed HTTP")
+        case aiohttp.ClientPayloadError() if isinstance(wrong.__cause__, TransferEncodingError):
+            return Failure("protocol", "the answer's body is not well-formed HTTP")
+        case aiohttp.ClientPayloadError():
+            return Failure("broken", "the connection was cut within the body")
+        case aiohttp.ServerDisconnectedError():
+            return Failure("broken", "the server closed the connection without an answer: http or https?")
+    return Failure("broken", f"the connection broke ({reason})")
+
+
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+def _without_aiohttp(error: _Error) -> _Error:
+    """`error` with its traceback, and those of what led to it, cut behind the last of aiohttp's frames."""
+    link: BaseException | None = error
+    while link is not None:
+        kept = frame = link.__traceback__
+        while frame is not None:
+            if frame.tb_frame.f_globals.get("__name__", "").startswith("aiohttp"):
+                kept = frame.tb_next
+            frame = frame.tb_next
+        link.__traceback__ = kept
+        link = link.__context__
+    return error

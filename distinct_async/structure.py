@@ -1,0 +1,320 @@
+"""From bytes to models: the one cattrs converter, and the only place that knows the shapes of answers.
+
+cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for the visits of
+a page, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, and these are
+converted to our attrs classes. A test holds both roads to the same answers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+import msgspec
+from attrs import field, frozen
+from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from distinct_async.errors import DecodeError
+from distinct_async.models import (
+    ExperienceMetrics,
+    Impression,
+    Pagination,
+    TouchpointMetrics,
+    UserMetrics,
+    Visit,
+    VisitsType,
+)
+from distinct_async.sansio.dialect import excerpt
+from distinct_async.sansio.messages import Reply
+from distinct_async.sansio.pages import PageFacts
+
+T = TypeVar("T")
+
+_SHOWN = 3  # wrong places in a message; all are in DecodeError.paths
+_OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
+
+
+# --- the shapes between the wire and the models -----------------------------------------------------------------------
+
+def _wire_name(attribute: "attrs.Attribute[Any]") -> str:
+    return str(attribute.metadata.get("wire", attribute.name))
+
+
+def _wire_struct(cls: type) -> type[msgspec.Struct]:
+    """A msgspec Struct of the attrs class's fields under their wire names, to be read by msgspec alone."""
+    fields = [
+        (attribute.name, attribute.type, msgspec.field(name=_wire_name(attribute))) for attribute in attrs.fields(cls)
+    ]
+    return msgspec.defstruct(f"_Wire{cls.__name__}", fields, gc=False)
+
+
+_WireVisit: Any = _wire_struct(Visit)
+
+
+class _DetailsJSON(TypedDict, total=False):
+    items: list[_WireVisit] | None
+    pagination: object
+
+
+class _TouchpointJSON(TypedDict, total=False):
+    id: object
+    name: object
+    value: object
+    totalVisits: object
+    uniqueVisits: object
+    totalVisitsDetails: _DetailsJSON | None
+    uniqueVisitsDetails: _DetailsJSON | None
+
+
+class _TouchpointDataJSON(TypedDict, total=False):
+    touchpoints: _TouchpointJSON
+
+
+@frozen
+class _Details:
+    items: tuple[Visit, ...] | None
+    pagination: Pagination | None
+
+
+@frozen
+class _Total:
+    id: str
+    name: str | None
+    value: str | None
+    count: int | None = field(metadata={"wire": "totalVisits"})
+    details: _Details | None = field(metadata={"wire": "totalVisitsDetails"})
+
+
+@frozen
+class _Unique:
+    id: str
+    name: str | None
+    value: str | None
+    count: int | None = field(metadata={"wire": "uniqueVisits"})
+    details: _Details | None = field(metadata={"wire": "uniqueVisitsDetails"})
+
+
+@frozen
+class _TotalData:
+    touchpoints: _Total
+
+
+@frozen
+class _UniqueData:
+    touchpoints: _Unique
+
+
+_TOUCHPOINT_DATA: Mapping[VisitsType, type[_TotalData] | type[_UniqueData]] = {
+    "TOTAL": _TotalData,
+    "UNIQUE": _UniqueData,
+}
+
+
+@frozen
+class _Impressions:
+    impressions: tuple[Impression, ...]
+
+
+# --- the converter ----------------------------------------------------------------------------------------------------
+
+def make_converter() -> cattrs.Converter:
+    """The one converter, its hooks made once."""
+    converter = cattrs.Converter(detailed_validation=True)
+    for kind in (int, str):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(datetime, _time)
+    converter.register_structure_hook_func(lambda hint: get_origin(hint) is Mapping, _mapping)
+    converter.register_structure_hook_func(lambda hint: hint == tuple[Visit, ...], _visits)
+    converter.register_structure_hook_factory(_is_rows, _rows_factory)
+    converter.register_structure_hook_factory(attrs.has, _class_factory)
+    return converter
+
+
+def _expected(what: str, value: object) -> TypeError:
+    names = {dict: "object", list: "array", type(None): "null"}
+    return TypeError(f"Expected `{what}`, got `{names.get(type(value), type(value).__name__)}`")
+
+
+def _exactly(kind: type) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:  # not isinstance: True is no count
+            raise _expected(kind.__name__, value)
+        return value
+
+    return structure
+
+
+def _time(value: Any, _: Any = None) -> datetime:
+    if type(value) is not str:
+        raise _expected("str", value)
+    try:
+        return _utc(msgspec.convert(value, datetime))
+    except OverflowError:
+        raise ValueError(_OFF_CALENDAR) from None
+
+
+def _utc(time: datetime) -> datetime:
+    """Aware UTC; without a zone it is UTC already (inferred: all samples end in Z)."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise _expected("object", value)
+    return value
+
+
+def _visits(rows: Any, _: Any) -> tuple[Visit, ...]:
+    """The one hook that hands over to msgspec: `rows` are its wire Structs already."""
+    if {row.timestamp_utc.tzinfo for row in rows} - {UTC}:
+        for index, row in enumerate(rows):
+            try:
+                row.timestamp_utc = _utc(row.timestamp_utc)
+            except OverflowError:
+                raise ValueError(f"{_OFF_CALENDAR} - at `$[{index}].timestampUTC`") from None
+    return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
+
+
+def _is_rows(hint: Any) -> bool:
+    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,) and hint != tuple[Visit, ...]
+
+
+def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    structure_list = homogenous_tuple_structure_factory(hint, converter)
+
+    def structure(value: Any, hint: Any) -> Any:
+        if type(value) is not list:  # cattrs would iterate a dict or a str
+            raise _expected("array", value)
+        return structure_list(value, hint)
+
+    return structure
+
+
+def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    names = {attribute.name: override(rename=_wire_name(attribute)) for attribute in attrs.fields(cls)}
+    structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    optional = [_wire_name(a) for a in attrs.fields(cls) if type(None) in get_args(hints[a.name])]
+
+    def structure(value: Any, cls: Any) -> Any:
+        if type(value) is not dict:
+            raise _expected("object", value)
+        for name in optional:  # absent and null are alike
+            value.setdefault(name, None)
+        return structure_dict(value, cls)
+
+    return structure
+
+
+_CONVERTER = make_converter()
+_PLAIN = msgspec.json.Decoder()
+_TOUCHPOINT_JSON = msgspec.json.Decoder(_TouchpointDataJSON)
+
+
+# --- bytes to models --------------------------------------------------------------------------------------------------
+
+def experience(reply: Reply) -> ExperienceMetrics:
+    """``metricsType=EXPERIENCE``."""
+    return _structure(reply, ExperienceMetrics)
+
+
+def user(reply: Reply) -> UserMetrics:
+    """``metricsType=USER``."""
+    return _structure(reply, UserMetrics)
+
+
+def impression(reply: Reply) -> Impression:
+    """One impression; each call makes a new `metadata`, so that no two callers share one."""
+    return _structure(reply, Impression)
+
+
+def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
+    """``metricsType=TOUCHPOINT``: the touchpoint and one page of its visits."""
+    told, visits, pagination = _visits_page(reply, visits_type)
+    if told.count is None:
+        raise _misshapen(reply, [(_place(visits_type), "Expected `int`, got nothing")])
+    total, unique = (told.count, None) if visits_type == "TOTAL" else (None, told.count)
+    return TouchpointMetrics(told.id, told.name, told.value, total, unique, visits, pagination)
+
+
+def visits(reply: Reply, visits_type: VisitsType) -> PageFacts:
+    """One page of a touchpoint's visits, and what of it matters to the walk."""
+    told, rows, pagination = _visits_page(reply, visits_type)
+    first, last = (rows[0].timestamp_utc, rows[-1].timestamp_utc) if rows else (None, None)
+    return PageFacts(
+        rows,
+        total=told.count,
+        echo_offset=pagination and pagination.offset,
+        echo_size=pagination and pagination.page_size,
+        first=first,
+        last=last,
+        unmistakable=lambda: len({row.timestamp_utc for row in rows}) > 1,
+    )
+
+
+def impressions(reply: Reply) -> PageFacts:
+    """One page of the impressions, and what of it matters to the walk: no total, no echo, but ids."""
+    rows = _structure(reply, _Impressions).impressions
+    first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)
+    return PageFacts(rows, first=first, last=last, unmistakable=lambda: True)
+
+
+def _visits_page(
+    reply: Reply, visits_type: VisitsType
+) -> tuple[_Total | _Unique, tuple[Visit, ...], Pagination | None]:
+    told = _structure(reply, _TOUCHPOINT_DATA[visits_type], _TOUCHPOINT_JSON).touchpoints
+    details = told.details
+    if told.count != 0 and (details is None or details.items is None):
+        place, due = ("", "object") if details is None else (".items", "array")
+        raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
+    return told, (details and details.items) or (), details and details.pagination
+
+
+def _place(visits_type: VisitsType) -> str:
+    return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
+
+
+def _structure(reply: Reply, cls: type[T], json: msgspec.json.Decoder[Any] = _PLAIN) -> T:
+    """The payload as `cls`, or a `DecodeError` that says where it is not."""
+    root = "$.data" if reply.request.vendor == "distinct" else "$"
+    try:
+        return _CONVERTER.structure(json.decode(reply.payload), cls)
+    except RecursionError:
+        wrongs = [(root, "nested too deeply")]
+    except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError) as error:
+        wrongs = list(_wrongs(error, root))
+    raise _misshapen(reply, wrongs)
+
+
+def _wrongs(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
+    """Each place that is wrong, as a JSON path in wire names, and what was expected there."""
+    if isinstance(error, BaseValidationError):
+        for inner in error.exceptions:
+            yield from _wrongs(inner, place + _step(error, inner))
+    elif isinstance(error, KeyError):
+        yield place, "Expected a value, got nothing"
+    else:
+        told, _, below = str(error).partition(" - at `$")
+        missing = told.removeprefix("Object missing required field `") if told.startswith("Object missing") else ""
+        yield place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}"), "Expected a value, got nothing" if missing else told
+
+
+def _step(error: BaseValidationError, inner: BaseException) -> str:
+    for note in getattr(inner, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return f".{_wire_name(getattr(attrs.fields(error.cl), note.name))}"
+        if isinstance(note, IterableValidationNote):
+            return f"[{note.index}]"
+    return ""
+
+
+def _misshapen(reply: Reply, wrongs: Sequence[tuple[str, str]]) -> DecodeError:
+    shown = "; ".join(f"{told} - at `{place}`" for place, told in wrongs[:_SHOWN])
+    more = f" (and {len(wrongs) - _SHOWN} more)" if len(wrongs) > _SHOWN else ""
+    paths = tuple(place for place, _ in wrongs)
+    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(bytes(reply.payload)))
