@@ -24,6 +24,8 @@ from distinct_async.sansio.retry import RetryPolicy
 if TYPE_CHECKING:
     import aiohttp
 
+    from distinct_async.sansio.messages import Vendor
+
 _UNSET: float = float("nan")  # as a default of `with_options`, where None means something
 
 
@@ -55,7 +57,7 @@ class DistinctClient:
     :raises ConfigurationError: at once, for settings that cannot be meant; the key is not shown.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         api_key: str | None = None,
         *,
@@ -75,7 +77,7 @@ class DistinctClient:
         trust_env: bool = False,
     ) -> None:
         # The plain keys leave this frame first: a traceback rendered with its locals must not show them.
-        given = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
+        given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
         del api_key, vantio_api_key
         base_urls = base_urls_from({"distinct": base_url, "vantio": vantio_base_url}, allow_http=allow_http)
         settings = Settings(
@@ -113,7 +115,7 @@ class DistinctClient:
         if retry is not None:
             limits = evolve(limits, retry=retry)
         view = DistinctClient.__new__(DistinctClient)
-        view._wire(evolve(self._engine, limits=limits))
+        view._wire(evolve(self._engine, limits=limits))  # our own
         return view
 
     async def close(self) -> None:

@@ -49,13 +49,13 @@ class Key:
     @classmethod
     def of(cls, value: str | None) -> "Key | None":
         """The key, or None where there is none; an empty one counts as none."""
+        if not isinstance(value, str | None):
+            raise ConfigurationError(f"an API key must be a str, got {type(value).__name__}")
         return cls(value) if value else None
 
     @property
     def problem(self) -> str | None:
         """Why this cannot be sent in a header, without showing it."""
-        if not isinstance(self.value, str):
-            return f"must be a str, got {type(self.value).__name__}"
         if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in self.value):
             return "contains a line break or another control character (does it come from a file, with its newline?)"
         if not self.value.isascii():
@@ -130,16 +130,16 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
     for vendor, default in BASE_URLS.items():
         url = given.get(vendor) or os.environ.get(_URL_VARIABLES[vendor]) or default
         name = "base_url" if vendor == "distinct" else "vantio_base_url"
+        if not isinstance(url, str):
+            raise ConfigurationError(f"{name} must be a str, got {type(url).__name__}", vendor=vendor)
         if problem := _url_problem(url, allow_http=allow_http):
             raise ConfigurationError(f"{name} {problem}", vendor=vendor)
         urls[vendor] = url.rstrip("/")
     return urls
 
 
-def _url_problem(url: str, *, allow_http: bool) -> str | None:
+def _url_problem(url: str, *, allow_http: bool) -> str | None:  # a list of reasons
     """Why this is no base URL. User info is not repeated: it is a secret."""
-    if not isinstance(url, str):
-        return f"must be a str, got {type(url).__name__}"
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises where it is no number

@@ -13,16 +13,18 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from distinct_async.config import Limits, Settings
 from distinct_async.errors import APIError, ClientStateError, DecodeError, DistinctError, RequestTimeoutError
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Failure, Reading, Reply, Request, Response, Vendor
+from distinct_async.sansio.messages import Failure, Reading, Reply, Request, Vendor
 from distinct_async.sansio.retry import Accept, Again, Budget, judge, retry_after
-from distinct_async.session import Session
+
+if TYPE_CHECKING:
+    from distinct_async.session import Session
 
 T = TypeVar("T")
 
@@ -58,18 +60,28 @@ class Gate:
 
 
 @define(eq=False)
+class Flight:
+    """One impression being asked for, by the first of its callers; the others wait for the lock."""
+
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    callers: int = 0
+    reply: Reply | None = None
+    error: DistinctError | None = None
+
+
+@define(eq=False)
 class LoopState:
     """Everything of a client that belongs to one event loop, and to one process."""
 
     loop: asyncio.AbstractEventLoop
-    session: Session
+    session: "Session"
     gates: dict[Vendor, Gate]
     pid: int = field(factory=os.getpid)
     closing: asyncio.Event = field(factory=asyncio.Event)
     idle: asyncio.Event = field(factory=asyncio.Event)
     calls: int = 0
     tasks: set[asyncio.Task[Any]] = field(factory=set)
-    flights: dict[object, Any] = field(factory=dict)  # impressions being asked for
+    flights: dict[object, Flight] = field(factory=dict)  # impressions being asked for
     guard: AsyncGenerator[None, None] | None = None
 
 
@@ -91,7 +103,7 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budgets: dict[Vendor, Budget] = {vendor: Budget() for vendor in settings.base_urls}
-        self.impressions: dict[str, Any] = {}  # id to payload, the oldest use first
+        self.impressions: dict[str, Reply] = {}  # by id, the oldest use first
         self.closed = False
         self._state: LoopState | None = None
 
@@ -117,7 +129,10 @@ class Core:
         return self._state
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> LoopState:
+        # Only now, since it takes as long as everything else together: aiohttp comes with it.
         from importlib.metadata import version
+
+        from distinct_async.session import Session
 
         settings = self.settings
         agent = f"distinct-async/{version('distinct-async')} Python/{sys.version_info[0]}.{sys.version_info[1]}"
@@ -180,7 +195,7 @@ async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
         raise cancelled
 
 
-async def _close_with_loop(session: Session) -> AsyncGenerator[None, None]:
+async def _close_with_loop(session: "Session") -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
@@ -256,7 +271,9 @@ class Engine:
     async def _attempt(self, request: Request, state: LoopState, gate: Gate, call: Call) -> Reading:
         """One attempt, after the pause and the rate have let it pass."""
         if not await self._pass(state, gate, call):
-            return Reading(error=RequestTimeoutError("a pause that the server asked for outlasts the deadline", limit="deadline"))
+            return Reading(
+                error=RequestTimeoutError("a pause that the server asked for outlasts the deadline", limit="deadline")
+            )
         limits, loop = self.limits.timeouts, state.loop
         sent = loop.time()
         left = call.ends - sent
@@ -266,7 +283,11 @@ class Engine:
         outcome = await state.session.send(request, min(limits.attempt, left), limits.connect)
         call.on_wire += loop.time() - sent
         if isinstance(outcome, Failure) and outcome.limit == "attempt" and left < limits.attempt:
-            outcome = evolve(outcome, limit="deadline", text=f"no complete answer within the deadline of {self.limits.deadline:.3g} s")
+            outcome = evolve(
+                outcome,
+                limit="deadline",
+                text=f"no complete answer within the deadline of {self.limits.deadline:.3g} s",
+            )
         return dialect.read(request, outcome)
 
     async def _pass(self, state: LoopState, gate: Gate, call: Call) -> bool:
@@ -296,7 +317,9 @@ class Engine:
             reading.error.retry_after = asked
         if reading.throttled and asked and asked <= policy.max_retry_after and policy.sleep and gate.hold(now, asked):
             log.warning("%s asks for a pause of %.3g s: all requests to it wait", request.vendor, asked)
-        verdict = judge(policy, reading, call.attempts, now - call.began, moment, self.dice(), deadline=call.ends - call.began)
+        verdict = judge(
+            policy, reading, call.attempts, now - call.began, moment, self.dice(), deadline=call.ends - call.began
+        )
         match verdict:
             case Accept():
                 budget.give_back(call.taken)

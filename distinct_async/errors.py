@@ -98,7 +98,11 @@ class DistinctError(Exception):
         """One line: what happened, to which request, after how many attempts, and what to do."""
         where = [part for part in (self.operation, self.vendor and f"at {self.vendor}") if part]
         if self.attempts:
-            times = f"{self.elapsed:.2f} s, {self.waited:.2f} s of it waiting" if self.waited > 1 else f"{self.elapsed:.2f} s"
+            times = (
+                f"{self.elapsed:.2f} s, {self.waited:.2f} s of it waiting"
+                if self.waited > 1
+                else f"{self.elapsed:.2f} s"
+            )
             where.append(f"after {self.attempts} attempt{'s' * (self.attempts != 1)} in {times}")
         return self._headline() + (f" [{' '.join(where)}]" if where else "")
 

@@ -1,22 +1,24 @@
 """The only user of aiohttp: a `Request` goes in, a `Response` or a `Failure` comes out.
 
 Every failure of aiohttp, the operating system and TLS becomes a value here, so that no foreign exception - whose text,
-``repr`` and traceback would show the key - gets any further. aiohttp itself is imported with the first request.
+``repr`` and traceback would show the key - gets any further. This module is imported with the first request, and
+aiohttp with it.
 """
 
 import asyncio
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.messages import Failure, Request, Response, Vendor
-
-if TYPE_CHECKING:
-    import aiohttp
-    from multidict import CIMultiDict, CIMultiDictProxy
 
 _PIECE = 2**16  # bytes read, and inflated, at once
 _LEAST_STATUS, _TOP_STATUS = 200, 599
@@ -34,21 +36,19 @@ class Session:
     """An aiohttp session and how we use it. Made inside the loop it belongs to."""
 
     def __init__(self, settings: Settings, user_agent: str) -> None:
-        import aiohttp
-
         self._settings = settings
         self._user_agent = user_agent
         self._limits: set[asyncio.Timeout] = set()
         self._headers: dict[Vendor, Mapping[str, str]] = {}
-        lent = isinstance(settings.session, aiohttp.ClientSession)
-        self._owned = not lent
-        if lent:
-            self._http: aiohttp.ClientSession = settings.session
+        self._owned = not isinstance(settings.session, aiohttp.ClientSession)
+        self._http: aiohttp.ClientSession
+        if isinstance(settings.session, aiohttp.ClientSession):
+            self._http = settings.session
         elif settings.session is not None:
-            self._http = settings.session()
-            if not isinstance(self._http, aiohttp.ClientSession):
-                msg = f"the session factory returned a {type(self._http).__name__}, not an aiohttp.ClientSession"
-                raise ConfigurationError(msg)
+            made: object = settings.session()
+            if not isinstance(made, aiohttp.ClientSession):
+                raise ConfigurationError(f"the session factory made a {type(made).__name__}, no aiohttp.ClientSession")
+            self._http = made
         else:
             # limit=0: the gate bounds what is in flight, so that nobody's time limit runs while queueing for the pool
             self._http = aiohttp.ClientSession(
@@ -84,12 +84,9 @@ class Session:
             for _ in self._http.connector.close().__await__():
                 pass  # on a closed loop it only marks itself closed, and waits for nothing
 
-    async def send(self, request: Request, timeout: float, connect: float) -> Response | Failure:
-        """One attempt: everything from the connection to the body's last byte within `timeout` seconds."""
-        import aiohttp
-        from aiohttp.http_exceptions import HttpProcessingError
-
-        limit = asyncio.timeout(timeout)
+    async def send(self, request: Request, seconds: float, connect: float) -> Response | Failure:
+        """One attempt: everything from the connection to the body's last byte within `seconds`."""
+        limit = asyncio.timeout(seconds)
         self._limits.add(limit)
         try:
             async with limit:
@@ -98,17 +95,15 @@ class Session:
             return unusable.failure
         except (aiohttp.ClientError, HttpProcessingError, OSError) as wrong:  # TimeoutError and SSLError are OSErrors
             if limit.expired():
-                return Failure("timeout", f"no complete answer within {timeout:.3g} s", "attempt")
+                return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
             return _failure(wrong, connect)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again
             # Cancelled, or raised by a trace hook of the user's: passes on, without the frames that hold the key.
             raise _without_aiohttp(error)  # noqa: B904
         finally:
             self._limits.discard(limit)
 
-    async def _exchange(self, request: Request, timeouts: "aiohttp.ClientTimeout") -> Response | Failure:
-        from yarl import URL
-
+    async def _exchange(self, request: Request, timeouts: aiohttp.ClientTimeout) -> Response | Failure:
         # Whatever a lent session carries is overridden here; the headers are never in a local of ours.
         async with self._http.request(
             "GET",
@@ -138,11 +133,11 @@ class Session:
             }
         return self._headers[vendor]
 
-    async def _read(self, answer: "aiohttp.ClientResponse") -> bytes:
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         """The body, decoded, in pieces and never more than `max_body`: a compressed bomb costs a few megabytes."""
         codings = [coding.strip().lower() for coding in answer.headers.getall("Content-Encoding", ()) if coding.strip()]
         pieces, size = [], 0
-        source = answer.content.iter_chunked(_PIECE)
+        source: AsyncIterator[bytes] = answer.content.iter_chunked(_PIECE)
         if codings not in ([], ["identity"]):
             if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
                 answer.close()
@@ -158,7 +153,7 @@ class Session:
 
 
 async def _inflated(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """gzip or deflate undone in bounded steps; aiohttp's own way has no bound.
+    """The body with gzip or deflate undone in bounded steps; aiohttp's own way has no bound.
 
     A missing gzip trailer passes: whether the JSON is whole is looked at anyway.
     """
@@ -178,21 +173,16 @@ async def _inflated(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise _Unusable(Failure("broken", "the compressed body is damaged")) from None
 
 
-def _joined(headers: "CIMultiDictProxy[str]") -> "CIMultiDict[str]":
+def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers, each name once: repeated ones are joined by a comma (RFC 9110, section 5.3)."""
-    from multidict import CIMultiDict
-
     joined = CIMultiDict(headers)
     if len(set(map(str.lower, joined))) < len(joined):
         joined = CIMultiDict({name: ", ".join(headers.getall(name)) for name in headers})
     return joined
 
 
-def _failure(wrong: Exception, connect: float) -> Failure:
+def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
     """What went wrong, as a value. No text of the server's is repeated: aiohttp's errors quote raw messages."""
-    import aiohttp
-    from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
-
     reason = getattr(wrong, "strerror", None) or type(wrong).__name__
     match wrong:
         case aiohttp.ConnectionTimeoutError():

@@ -1,7 +1,7 @@
 """From bytes to models: the one cattrs converter, and the only place that knows the shapes of answers.
 
-cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for the visits of
-a page, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, and these are
+cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for the visits
+of a page, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, which are
 converted to our attrs classes. A test holds both roads to the same answers.
 """
 
@@ -13,8 +13,8 @@ import attrs
 import cattrs
 import msgspec
 from attrs import field, frozen
-from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from distinct_async.errors import DecodeError
@@ -38,6 +38,7 @@ _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
 
 
 # --- the shapes between the wire and the models -----------------------------------------------------------------------
+
 
 def _wire_name(attribute: "attrs.Attribute[Any]") -> str:
     return str(attribute.metadata.get("wire", attribute.name))
@@ -120,13 +121,14 @@ class _Impressions:
 
 # --- the converter ----------------------------------------------------------------------------------------------------
 
+
 def make_converter() -> cattrs.Converter:
     """The one converter, its hooks made once."""
     converter = cattrs.Converter(detailed_validation=True)
     for kind in (int, str):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(datetime, _time)
-    converter.register_structure_hook_func(lambda hint: get_origin(hint) is Mapping, _mapping)
+    converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
     converter.register_structure_hook_func(lambda hint: hint == tuple[Visit, ...], _visits)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
@@ -218,6 +220,7 @@ _TOUCHPOINT_JSON = msgspec.json.Decoder(_TouchpointDataJSON)
 
 # --- bytes to models --------------------------------------------------------------------------------------------------
 
+
 def experience(reply: Reply) -> ExperienceMetrics:
     """``metricsType=EXPERIENCE``."""
     return _structure(reply, ExperienceMetrics)
@@ -249,8 +252,8 @@ def visits(reply: Reply, visits_type: VisitsType) -> PageFacts:
     return PageFacts(
         rows,
         total=told.count,
-        echo_offset=pagination and pagination.offset,
-        echo_size=pagination and pagination.page_size,
+        echo_offset=pagination.offset if pagination else None,
+        echo_size=pagination.page_size if pagination else None,
         first=first,
         last=last,
         unmistakable=lambda: len({row.timestamp_utc for row in rows}) > 1,
@@ -272,7 +275,7 @@ def _visits_page(
     if told.count != 0 and (details is None or details.items is None):
         place, due = ("", "object") if details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    return told, (details and details.items) or (), details and details.pagination
+    return told, (details.items if details else None) or (), details.pagination if details else None
 
 
 def _place(visits_type: VisitsType) -> str:
@@ -301,7 +304,10 @@ def _wrongs(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
     else:
         told, _, below = str(error).partition(" - at `$")
         missing = told.removeprefix("Object missing required field `") if told.startswith("Object missing") else ""
-        yield place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}"), "Expected a value, got nothing" if missing else told
+        yield (
+            place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}"),
+            "Expected a value, got nothing" if missing else told,
+        )
 
 
 def _step(error: BaseValidationError, inner: BaseException) -> str:

@@ -3,20 +3,29 @@
 `WalkState` decides; here its decisions become requests and pages. In the window wait bytes, not objects.
 """
 
-import asyncio
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, get_args
 
 from attrs import Attribute, evolve, field, frozen, validators
 
 from distinct_async.engine import Engine, drain
-from distinct_async.errors import APIError, CheckpointError, ClientStateError, DistinctError, DriftWarning, InvalidRequestError
+from distinct_async.errors import (
+    APIError,
+    CheckpointError,
+    ClientStateError,
+    DistinctError,
+    DriftWarning,
+    InvalidRequestError,
+)
 from distinct_async.sansio.messages import Reply, Request, whole_number
 from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Question, WalkState, digest
+
+if TYPE_CHECKING:
+    import asyncio
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -147,8 +156,7 @@ class Walk(Generic[T_co]):
         belongs to another question; :exc:`DriftError` at the first page where its row is not in its place any more.
         """
         if not isinstance(checkpoint, Checkpoint):
-            hint = "use Checkpoint.from_json(text)"
-            raise CheckpointError(f"not a Checkpoint but a {type(checkpoint).__name__}: {hint}")
+            raise CheckpointError(f"a {type(checkpoint).__name__} is no Checkpoint: use Checkpoint.from_json(text)")
         if checkpoint.question != self._source.question:
             raise CheckpointError(f"the checkpoint is of {checkpoint.question}, this walk is {self._source.question}")
         return evolve(self, resumed=checkpoint)
@@ -330,11 +338,12 @@ class Run(Generic[T_co]):
         self._waited += ended.waited
         self._on_wire += ended.on_wire
 
-    def _made(self, items: Any, offset: int, total: int | None) -> Page[T_co]:
+    def _made(self, items: Sequence[object], offset: int, total: int | None) -> Page[T_co]:
         position = offset + len(items)
-        return Page(items, offset, total, self._checkpoint(position, items[-1] if items else None))
+        rows = cast("tuple[T_co, ...]", items)
+        return Page(rows, offset, total, self._checkpoint(position, items[-1] if items else None))
 
-    def _checkpoint(self, position: int, row: Any) -> Checkpoint:
+    def _checkpoint(self, position: int, row: object) -> Checkpoint:
         if row is None:
             resumed = self.checkpoint if self._page is None else self._page.checkpoint
             last = resumed.last if resumed is not None else None

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing
 from typing import Literal, get_args, overload
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from distinct_async import structure
-from distinct_async.engine import Engine, LoopState, drain
+from distinct_async.engine import Engine, Flight, LoopState, drain
 from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
 from distinct_async.models import Impression
 from distinct_async.sansio.messages import Reply, Request, identifier, segment
@@ -24,16 +24,6 @@ from distinct_async.walk import Source, Walk
 _PATH = "/api/v1/impressions"
 
 Missing = Literal["raise", "skip", "none"]
-
-
-@define(eq=False)
-class _Flight:
-    """One impression being asked for, by the first of its callers; the others wait for the lock."""
-
-    lock: asyncio.Lock = field(factory=asyncio.Lock)
-    callers: int = 0
-    reply: Reply | None = None
-    error: DistinctError | None = None
 
 
 @frozen(eq=False)
@@ -69,7 +59,7 @@ class Impressions:
 
     async def _shared(self, key: object, request: Request, state: LoopState) -> Reply:
         """The answer, asked for by the first of its callers; where that one is cancelled, the next takes over."""
-        flight = state.flights.setdefault(key, _Flight())
+        flight = state.flights.setdefault(key, Flight())
         flight.callers += 1
         try:
             async with flight.lock:
@@ -119,7 +109,9 @@ class Impressions:
             raise InvalidRequestError(f"ids must be an iterable of str, got {type(ids).__name__}")
         return self._many(ids, missing)
 
-    async def _many(self, ids: Iterable[str] | AsyncIterable[str], missing: Missing) -> AsyncIterator[Impression | None]:
+    async def _many(
+        self, ids: Iterable[str] | AsyncIterable[str], missing: Missing
+    ) -> AsyncIterator[Impression | None]:
         window: deque[asyncio.Task[Impression]] = deque()
         ahead = self._engine.core.settings.max_concurrency
         reader: asyncio.Task[str | None] | None = None
@@ -177,11 +169,8 @@ class Impressions:
         Source: https://docs.vantio.app/api-reference/impressions/list-impressions
         """
         ids = {"program_id": program_id, "poster_id": poster_id}
-        filters = {
-            wire: identifier(ids[key], key)
-            for key, wire in (("program_id", "programId"), ("poster_id", "posterId"))
-            if ids[key] is not None
-        }
+        wire = {"program_id": "programId", "poster_id": "posterId"}
+        filters = {wire[key]: identifier(value, key) for key, value in ids.items() if value is not None}
         question = Question("impressions.list", ids)
 
         def request(offset: int, page_size: int | None) -> Request:

@@ -12,7 +12,14 @@ from attrs import evolve, field, frozen
 from distinct_async import structure
 from distinct_async.engine import Engine
 from distinct_async.errors import BadRequestError, InvalidRequestError, NotFoundError
-from distinct_async.models import ExperienceMetrics, TouchpointMetrics, TouchpointSummary, UserMetrics, Visit, VisitsType
+from distinct_async.models import (
+    ExperienceMetrics,
+    TouchpointMetrics,
+    TouchpointSummary,
+    UserMetrics,
+    Visit,
+    VisitsType,
+)
 from distinct_async.sansio.messages import Request, identifier, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.walk import Source, Walk
@@ -23,7 +30,7 @@ _PATH = "/v3/touchpoint/metrics"
 _WIRE_NAMES = {"experience_id": "experienceId", "user_id": "userId", "touchpoint_id": "touchpointId"}
 
 
-def _request(  # noqa: PLR0913
+def _request(
     name: str,
     metrics_type: str,
     ids: Mapping[str, str | None],
@@ -56,9 +63,7 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
 
 def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> Source[Visit]:
     def request(offset: int, page_size: int | None) -> Request:
-        return _request(
-            name, "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset or None
-        )
+        return _request(name, "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset or None)
 
     read = partial(structure.visits, visits_type=visits_type)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
@@ -150,12 +155,10 @@ class Metrics:
         if visits_type not in get_args(VisitsType):
             raise InvalidRequestError(f"visits_type must be 'TOTAL' or 'UNIQUE', got {visits_type!r}")
         ids = _touchpoint_ids(touchpoint_id, experience_id)
-        request = _request(
-            "touchpoint", "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset
-        )
+        request = _request("touchpoint", "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset)
         return await self._engine.call(request, partial(structure.touchpoint, visits_type=visits_type))
 
-    def total_visits(  # noqa: PLR0913
+    def total_visits(
         self,
         touchpoint_id: str,
         *,
@@ -183,7 +186,7 @@ class Metrics:
         source = _visits("total_visits", "TOTAL", _touchpoint_ids(touchpoint_id, experience_id))
         return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift)
 
-    def unique_visits(  # noqa: PLR0913
+    def unique_visits(
         self,
         touchpoint_id: str,
         *,

@@ -106,8 +106,8 @@ class PageFacts:
     :ivar echo_offset: the offset that the page says it has.
     :ivar echo_size: the page size that it says it has.
     :ivar first: the time of its first row; `last`: of its last.
-    :ivar unmistakable: an equal page can only be the same page again: its rows have ids, or several times. Looked at only where
-        a page equals the one before it.
+    :ivar unmistakable: an equal page can only be the same page again: its rows have ids, or several times. Looked
+        at only where a page equals the one before it.
     """
 
     items: Sequence[object]
@@ -194,7 +194,7 @@ class WalkState:
             return []
         if self._plan is None or self.total is None or self._probe:
             return [] if outstanding else [Ask(self.offset, self.total, probe=self._probe)]
-        asks = []
+        asks: list[Ask] = []
         end = self.total if self._end is None else min(self.total, self._end)
         while outstanding + len(asks) < self.prefetch and self._ahead < end:
             asks.append(Ask(self._ahead, self.total, alone=False))

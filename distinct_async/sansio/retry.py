@@ -24,15 +24,16 @@ from distinct_async.sansio.messages import Reading
 _SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 # The three date forms. The parser itself would take the first of two dates that a doubled header joins.
 _DATE = re.compile(
-    r"[a-z]{3,9},? (?:\d{1,2}[ -][a-z]{3}[ -]\d{2,4}|[a-z]{3} [ \d]\d) \d\d:\d\d:\d\d(?: \d{4})?(?: [a-z]{1,5}| [+-]\d{4})?",
+    r"[a-z]{3,9},? (?:\d{1,2}[ -][a-z]{3}[ -]\d{2,4}|[a-z]{3} [ \d]\d) \d\d:\d\d:\d\d"
+    r"(?: \d{4})?(?: [a-z]{1,5}| [+-]\d{4})?",
     re.ASCII | re.IGNORECASE,
 )
 
 
-def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[float]", float], None]:
+def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[Any]", Any], None]:
     """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`."""
 
-    def check(_: object, attribute: "Attribute[float]", value: float) -> None:
+    def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # that is the question
         whole = attribute.type is int
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
             msg = f"{attribute.name} must be {'an int' if whole else 'a finite number'}, got {value!r}"

@@ -1,0 +1,182 @@
+"""``distinct-async demo``: the library's main job through its public API, over HTTP, on vendors that run right here."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from distinct_async import DistinctClient, Report
+from distinct_async.cli.layout import clock, heading, hours, progress, put, table
+from distinct_async.models import TouchpointSummary, Visit
+from distinct_async.testing import FakeServer, Scan, World
+
+_EXPERIENCE = "exp-1"
+_PAGE_SIZE = 500  # the vendor's own 50 would make 2,000 requests of the walks
+_ALL = "All visits"
+
+_YOUR_TURN = """\
+export DISTINCT_API_KEY=...      # touchpoint metrics (Distinct)
+export VANTIO_API_KEY=sk_...     # impressions (Vantio)
+
+async with DistinctClient() as client:
+    print(await client.metrics.experience("YOUR-EXPERIENCE"))
+
+Vantio is a second service, with a key of its own;
+without that key everything but impressions works."""
+
+
+@frozen
+class Tally:
+    """A walk held against the truth.
+
+    :ivar rows: what the walk gave. :ivar declared: the total that the vendor stated elsewhere, with the experience.
+    :ivar scans: what there is in the world behind the fake vendors.
+    """
+
+    rows: Sequence[Visit]
+    declared: int
+    scans: Sequence[Scan]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows walked, total declared, scans in the world."""
+        return len(self.rows), self.declared, len(self.scans)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the counts are equal, and each row is the world's own, in its place."""
+        pairs = zip(self.rows, self.scans, strict=False)
+        own = all((row.user_id, row.timestamp_utc) == (scan.user_id, scan.at) for row, scan in pairs)
+        return own and len(set(self.counts)) == 1
+
+
+def show(console: Console) -> bool:
+    """Whether the closing check holds, after everything was shown."""
+    console.print("The library's main job, on sample data: 3 touchpoints, 100,000 scans.")
+    world = World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
+    holds = _check(console, asyncio.run(_job(console, world)))
+    heading(console, "The same with your own keys")
+    put(console, _YOUR_TURN)
+    return holds
+
+
+async def _job(console: Console, world: World) -> Mapping[str, Tally]:
+    """Show everything; what the walks gave comes back, by name."""
+    async with (
+        FakeServer(world) as fake,
+        DistinctClient(
+            fake.api_key, vantio_api_key=fake.vantio_api_key, base_url=fake.url, vantio_base_url=fake.url
+        ) as client,
+    ):
+        console.print(f"Both vendors run in this process: HTTP to {fake.url}")
+        touchpoints = await _experience(console, client)
+        busiest = max(touchpoints, key=lambda touchpoint: touchpoint.total_visits)
+        await _user(console, client, busiest)
+        visits = await _visits(console, client, touchpoints)
+        unique = await _unique_visitors(console, client, busiest)
+        await _impression(console, client)
+    pairs = list(zip(touchpoints, visits, strict=True))
+    tallies = {_name(each): Tally(rows, each.total_visits, world.scans(each.id)) for each, rows in pairs}
+    everything = Tally(
+        [row for tally in tallies.values() for row in tally.rows],
+        sum(tally.declared for tally in tallies.values()),
+        [scan for tally in tallies.values() for scan in tally.scans],
+    )
+    _hours(console, everything.rows)
+    uniques = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
+    return tallies | {_ALL: everything, f"{_name(busiest)}, unique": uniques}
+
+
+async def _experience(console: Console, client: DistinctClient) -> Sequence[TouchpointSummary]:
+    heading(console, "An experience", f'client.metrics.experience("{_EXPERIENCE}")')
+    metrics = await client.metrics.experience(_EXPERIENCE)
+    total = sum(each.total_visits for each in metrics.touchpoints)
+    drawn = table("Touchpoint", "Id", numbers=("Visits", "Share", "Visitors"))
+    for each in metrics.touchpoints:
+        share = f"{each.total_visits / total:.1%}"
+        drawn.add_row(_name(each), each.id, f"{each.total_visits:,}", share, f"{each.unique_visits:,}")
+    put(console, drawn)
+    return metrics.touchpoints
+
+
+async def _user(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> None:
+    first = await client.metrics.total_visits(touchpoint.id)  # one page, one request
+    user_id = first.items[0].user_id
+    heading(console, "A user", f'client.metrics.user("{user_id}", experience_id="{_EXPERIENCE}")')
+    metrics = await client.metrics.user(user_id, experience_id=_EXPERIENCE)
+    drawn = table("Touchpoint", numbers=("Visits", "First (UTC)", "Last (UTC)"))
+    for each in metrics.touchpoints:
+        times = each.timestamps_utc
+        drawn.add_row(_name(each), f"{each.total_visits:,}", clock(min(times)), clock(max(times)))
+    put(console, drawn)
+
+
+async def _visits(
+    console: Console, client: DistinctClient, touchpoints: Sequence[TouchpointSummary]
+) -> list[list[Visit]]:
+    heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
+    with progress(console) as bars:
+        return [await _walk(client, each, bars) for each in touchpoints]
+
+
+async def _walk(client: DistinctClient, touchpoint: TouchpointSummary, bars: Progress) -> list[Visit]:
+    task = bars.add_task(_name(touchpoint), total=touchpoint.total_visits, pages=0, retries=0)
+
+    def move(report: Report) -> None:
+        bars.update(task, completed=report.rows, pages=report.pages, retries=report.retries)
+
+    walk = client.metrics.total_visits(touchpoint.id, page_size=_PAGE_SIZE)
+    async with walk.run(on_progress=move) as run:
+        return [visit async for visit in run]
+
+
+async def _unique_visitors(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> list[Visit]:
+    heading(console, "Unique visitors", f'client.metrics.unique_visits("{touchpoint.id}").collect()')
+    visits = await client.metrics.unique_visits(touchpoint.id, page_size=_PAGE_SIZE).collect()
+    each = touchpoint.total_visits / len(visits)
+    put(console, f"{len(visits):,} visitors at {_name(touchpoint)}, {each:.1f} visits each")
+    return visits
+
+
+async def _impression(console: Console, client: DistinctClient) -> None:
+    page = await client.impressions.list(page_size=1)
+    impression = await client.impressions.get(page.items[0].id)
+    heading(console, "An impression", f'client.impressions.get("{impression.id}")')
+    drawn = Table.grid(padding=(0, 3))
+    drawn.add_column(style="dim")
+    drawn.add_row("Scanned", f"{clock(impression.scanned_at)} UTC")
+    drawn.add_row("Poster", impression.poster_id)
+    drawn.add_row("Program", impression.program_id)
+    drawn.add_row("Student", impression.student_id)
+    drawn.add_row("Device", str(impression.metadata["device_type"]))
+    put(console, drawn)
+
+
+def _hours(console: Console, visits: Sequence[Visit]) -> None:
+    heading(console, f"{_ALL} by hour of the day (UTC)")
+    counts = Counter(visit.timestamp_utc.hour for visit in visits)
+    put(console, hours(console, [counts[hour] for hour in range(24)]))
+
+
+def _check(console: Console, tallies: Mapping[str, Tally]) -> bool:
+    heading(console, "Check: rows walked = total declared = scans in the world")
+    drawn = table("", numbers=("Walked", "Declared", "In the world", ""))
+    for name, tally in tallies.items():
+        counts = (f"{count:,}" for count in tally.counts)
+        drawn.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]NOT EQUAL[/]")
+    put(console, drawn)
+    holds = all(tally.holds for tally in tallies.values())
+    console.print()
+    if holds:
+        put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none doubled, each in its place.")
+    else:
+        put(console, "It does not hold: rows were lost, doubled or changed.")
+    return holds
+
+
+def _name(touchpoint: TouchpointSummary) -> str:
+    return touchpoint.name or touchpoint.id
