@@ -41,7 +41,7 @@ class Page(Generic[T_co]):
     :ivar checkpoint: the position after the last of them, for `Walk.resume`.
     """
 
-    items: tuple[T_co, ...]
+    items: tuple[T_co, ...] = field(repr=lambda items: f"<{len(items)} rows>")
     offset: int
     total: int | None
     checkpoint: Checkpoint

@@ -1,20 +1,19 @@
-"""The command ``distinct-async`` (extra ``cli``): its way in, and how it ends.
+"""The command ``distinct-async`` (extra ``cli``): its way in, and its ways out.
 
-The words it knows are in `app`, each command's doing in a module of its own.
+The words it knows are in `app`, what each does in a module of its own, how it looks in `layout`.
 """
 
-import os
 import sys
 
 _EXTRA = {"cyclopts", "rich"}
 _MISSING = 'distinct-async: the command needs an extra: python -m pip install "distinct-async[cli]"'
-_USAGE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two as a shell tells them: 128 and the signal
+_USAGE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two as shells count: 128 and the signal
 
 
 def main() -> int:
-    """The exit code of the command, which is run with the words of the command line."""
+    """The exit code of the command, run with the words of the command line."""
     try:
-        from distinct_async.cli import app  # noqa: PLC0415  # only the command needs its extra, not this package
+        from distinct_async.cli import app  # noqa: PLC0415  # the package does without the extra, and says so here
 
         return app.run(sys.argv[1:])
     except ModuleNotFoundError as error:
@@ -25,6 +24,4 @@ def main() -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer goes nowhere: else Python would complain when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from distinct_async import DistinctClient, Report
 from distinct_async.cli.layout import clock, heading, hours, progress, put, table
-from distinct_async.models import TouchpointSummary, Visit
+from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
 from distinct_async.testing import FakeServer, Scan, World
 
 _EXPERIENCE = "exp-1"
@@ -19,11 +19,11 @@ _PAGE_SIZE = 500  # the vendor's own 50 would make 2,000 requests of the walks
 _ALL = "All visits"
 
 _YOUR_TURN = """\
-export DISTINCT_API_KEY=...      # touchpoint metrics (Distinct)
-export VANTIO_API_KEY=sk_...     # impressions (Vantio)
+export DISTINCT_API_KEY=...     # metrics, from Distinct
+export VANTIO_API_KEY=sk_...    # impressions, from Vantio
 
 async with DistinctClient() as client:
-    print(await client.metrics.experience("YOUR-EXPERIENCE"))
+    await client.metrics.experience("YOUR-EXPERIENCE")
 
 Vantio is a second service, with a key of its own;
 without that key everything but impressions works."""
@@ -56,39 +56,42 @@ class Tally:
 
 def show(console: Console) -> bool:
     """Whether the closing check holds, after everything was shown."""
-    console.print("The library's main job, on sample data: 3 touchpoints, 100,000 scans.")
+    console.print("The main job, on sample data: 3 touchpoints, 100,000 scans.")
     world = World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
-    holds = _check(console, asyncio.run(_job(console, world)))
-    heading(console, "The same with your own keys")
-    put(console, _YOUR_TURN)
-    return holds
-
-
-async def _job(console: Console, world: World) -> Mapping[str, Tally]:
-    """Show everything; what the walks gave comes back, by name."""
-    async with (
-        FakeServer(world) as fake,
-        DistinctClient(
-            fake.api_key, vantio_api_key=fake.vantio_api_key, base_url=fake.url, vantio_base_url=fake.url
-        ) as client,
-    ):
-        console.print(f"Both vendors run in this process: HTTP to {fake.url}")
-        touchpoints = await _experience(console, client)
-        busiest = max(touchpoints, key=lambda touchpoint: touchpoint.total_visits)
-        await _user(console, client, busiest)
-        visits = await _visits(console, client, touchpoints)
-        unique = await _unique_visitors(console, client, busiest)
-        await _impression(console, client)
-    pairs = list(zip(touchpoints, visits, strict=True))
+    touchpoints, visits, unique = asyncio.run(_calls(console, world))
+    pairs = zip(touchpoints, visits, strict=True)
     tallies = {_name(each): Tally(rows, each.total_visits, world.scans(each.id)) for each, rows in pairs}
     everything = Tally(
         [row for tally in tallies.values() for row in tally.rows],
         sum(tally.declared for tally in tallies.values()),
         [scan for tally in tallies.values() for scan in tally.scans],
     )
+    busiest = _busiest(touchpoints)
+    firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
     _hours(console, everything.rows)
-    uniques = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
-    return tallies | {_ALL: everything, f"{_name(busiest)}, unique": uniques}
+    holds = _check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
+    heading(console, "The same with your own keys")
+    put(console, _YOUR_TURN)
+    return holds
+
+
+async def _calls(
+    console: Console, world: World
+) -> tuple[Sequence[TouchpointSummary], Sequence[Sequence[Visit]], Sequence[Visit]]:
+    """All that goes over HTTP: the touchpoints, the visits of each, and the unique visits of the busiest."""
+    async with (
+        FakeServer(world) as fake,
+        DistinctClient(
+            fake.api_key, vantio_api_key=fake.vantio_api_key, base_url=fake.url, vantio_base_url=fake.url
+        ) as client,
+    ):
+        console.print(f"Both vendors run in this process, at {fake.url}")
+        touchpoints = await _experience(console, client)
+        await _user(console, client, _busiest(touchpoints))
+        visits = await _visits(console, client, touchpoints)
+        unique = await _unique_visitors(console, client, _busiest(touchpoints))
+        await _impression(console, client)
+    return touchpoints, visits, unique
 
 
 async def _experience(console: Console, client: DistinctClient) -> Sequence[TouchpointSummary]:
@@ -164,19 +167,23 @@ def _hours(console: Console, visits: Sequence[Visit]) -> None:
 
 def _check(console: Console, tallies: Mapping[str, Tally]) -> bool:
     heading(console, "Check: rows walked = total declared = scans in the world")
-    drawn = table("", numbers=("Walked", "Declared", "In the world", ""))
+    drawn = table("", numbers=("Walked", "Declared", "World", ""))
     for name, tally in tallies.items():
         counts = (f"{count:,}" for count in tally.counts)
-        drawn.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]NOT EQUAL[/]")
+        drawn.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]differ[/]")
     put(console, drawn)
     holds = all(tally.holds for tally in tallies.values())
     console.print()
     if holds:
-        put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none doubled, each in its place.")
+        put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none doubled.")
     else:
         put(console, "It does not hold: rows were lost, doubled or changed.")
     return holds
 
 
-def _name(touchpoint: TouchpointSummary) -> str:
+def _busiest(touchpoints: Sequence[TouchpointSummary]) -> TouchpointSummary:
+    return max(touchpoints, key=lambda each: each.total_visits)
+
+
+def _name(touchpoint: TouchpointSummary | UserTouchpoint) -> str:
     return touchpoint.name or touchpoint.id

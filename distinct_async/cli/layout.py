@@ -53,7 +53,7 @@ def progress(console: Console) -> Progress:
 def hours(console: Console, counts: Sequence[int]) -> Table:
     """A chart of 24 counts, one for each hour of the day; the afternoon stands beside the morning."""
     block = "#" if console.options.ascii_only else "█"
-    longest = max(1, (console.width - _INDENT) // 2 - 15)  # an hour, a count and the gaps take 15 columns
+    longest = max(1, (console.width - _INDENT) // 2 - 15)  # hours, counts and gaps; older rich pads the last one too
     most = max(1, *counts)
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for _ in range(2):

@@ -5,7 +5,7 @@ import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
 from typing import Concatenate, Final, ParamSpec, Self
@@ -141,15 +141,19 @@ class FakeServer(FakeVendors):
         """Drop everything, and wait until it is gone."""
         if self._server is None or self._listener is None:
             return
-        self._listener.close()
+        # Closed while asyncio is accepting, a listener would drop that socket unclosed. So it stops listening first
+        # (where the loop can do that); what was accepted just now shows, and what is aborted goes, after some turns.
+        for listening in self._listener.sockets:
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(listening.fileno())
         for turn in count():
-            # A connection accepted just now shows after some turns of the loop; an aborted one goes after some.
             if turn >= TURNS and not self._server.connections:
                 break
             for connection in self._server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
             await asyncio.sleep(0)
+        self._listener.close()
         self._server = self._listener = None
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,0 +1,48 @@
+"""The command: called in this process, or as a process of its own, as it is or changed before it starts."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distinct_async.cli import main
+
+# As many scans as the demo has take time, and most tests need no numbers.
+SMALL = """
+from distinct_async.testing import World
+sample = World.sample
+World.sample = lambda **_: sample(touchpoints=3, scans=300, users=40, seed=7)
+"""
+
+_DECIDING = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["distinct-async", *words])
+    return main()
+
+
+def installed() -> list[str]:
+    found = shutil.which("distinct-async", path=str(Path(sys.executable).parent))
+    assert found is not None
+    return [found]
+
+
+def changed(program: str) -> list[str]:
+    start = "import sys; from distinct_async.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", f"{program}\n{start}"]
+
+
+def piped(command: list[str], *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*command, *words], capture_output=True, encoding="utf-8", env=environment(**variables), check=False
+    )
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return ours, without what decides over colours and widths."""
+    kept = {name: value for name, value in os.environ.items() if name not in _DECIDING}
+    return {**kept, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", **variables}

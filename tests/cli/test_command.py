@@ -1,0 +1,81 @@
+"""The command's words and its exit codes."""
+
+import subprocess
+from importlib.metadata import version
+
+import pytest
+
+from distinct_async.testing import World
+from tests.cli.command import SMALL, called, changed, environment, installed, piped
+
+
+def test_version_is_the_installed_one() -> None:
+    done = piped(installed(), "--version")
+    assert (0, version("distinct-async") + "\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_names_the_demo(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert 0 == called(monkeypatch, *words)
+    shown = capsys.readouterr()
+    assert "" == shown.err
+    assert "demo" in shown.out
+    assert 80 >= max(map(len, shown.out.splitlines()))
+
+
+def test_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
+    program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
+    loaded = {*piped(changed(program), "--help").stdout.split()}
+    assert {"cyclopts"} == {"cyclopts", "aiohttp", "distinct_async.testing", "distinct_async.cli.demo"} & loaded
+
+
+@pytest.mark.parametrize("words", [("demo", "--bad"), ("demo", "bad"), ("bad",), ("--bad",)])
+def test_a_wrong_word_is_named_and_exits_2(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == called(monkeypatch, *words)
+    shown = capsys.readouterr()
+    said, hint = shown.err.splitlines()
+    assert "" == shown.out
+    assert said.startswith("distinct-async: ")
+    assert words[-1] in said
+    assert "Try: distinct-async --help" == hint
+
+
+@pytest.mark.parametrize(("module", "word"), [("cyclopts", "demo"), ("rich", "--help")])
+def test_without_the_extra_one_line_says_what_to_install(module: str, word: str) -> None:
+    done = piped(changed(f"import sys; sys.modules[{module!r}] = None"), word)
+    line = 'distinct-async: the command needs an extra: python -m pip install "distinct-async[cli]"\n'
+    assert (2, "", line) == (done.returncode, done.stdout, done.stderr)
+
+
+def test_another_missing_module_is_not_taken_for_the_extra() -> None:
+    done = piped(changed("import sys; sys.modules['aiohttp'] = None"), "demo")
+    assert 1 == done.returncode
+    assert "aiohttp" in done.stderr
+    assert "pip install" not in done.stderr
+
+
+def test_an_error_of_the_library_is_one_line_and_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(World, "sample", lambda **_: World())
+    assert 1 == called(monkeypatch, "demo")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("distinct-async: 404 ")
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    command = [*changed(SMALL), "demo"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert "" == process.stderr.read()
+    assert 141 == process.returncode

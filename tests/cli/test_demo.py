@@ -1,0 +1,168 @@
+"""What the demo shows, in a pipe."""
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from distinct_async.testing import FakeServer, Scan, World
+from tests.cli.command import called, installed, piped
+
+
+@pytest.fixture(scope="module")
+def demo() -> subprocess.CompletedProcess[str]:
+    """Run it as it is, with the variable that test runners set to get colours from their children."""
+    return piped(installed(), "demo", FORCE_COLOR="1", COLUMNS="200")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """What the demo's vendors know."""
+    return World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
+
+
+@pytest.fixture(scope="module")
+def scans(world: World) -> Mapping[str, tuple[Scan, ...]]:
+    """All scans, by the touchpoint's name."""
+    return {str(world.touchpoint(one).name): world.scans(one) for one in world.touchpoints}
+
+
+def section(shown: str, title: str) -> list[str]:
+    """Return the lines under a heading: those that are indented."""
+    lines = shown.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(title)) + 1
+    end = next((number for number, line in enumerate(lines[start:], start) if line[:1].strip()), len(lines))
+    return [line.strip() for line in lines[start:end] if line.strip()]
+
+
+def numbers(line: str) -> list[int]:
+    return [int(word.replace(",", "")) for word in line.split() if word.replace(",", "").isdigit()]
+
+
+def test_it_ends_well_and_says_nothing_on_stderr(demo: subprocess.CompletedProcess[str]) -> None:
+    assert (0, "") == (demo.returncode, demo.stderr)
+
+
+def test_piped_lines_are_plain_and_at_most_80_wide(demo: subprocess.CompletedProcess[str]) -> None:
+    assert set() == {"\x1b", "\r", "━"} & {*demo.stdout}
+    assert 80 >= max(map(len, demo.stdout.splitlines()))
+
+
+def test_the_experience_is_the_worlds(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    expected = [[len(each), len({scan.user_id for scan in each})] for each in scans.values()]
+    _, _, *rows = section(demo.stdout, "An experience")
+    assert expected == [numbers(row) for row in rows]
+    assert ["54.6%", "27.2%", "18.2%"] == re.findall(r"\S+%", " ".join(rows))
+
+
+def test_a_users_history_is_the_worlds(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    user_id = scans["Entry Scan"][0].user_id
+    expected = []
+    for name, each in scans.items():
+        times = [scan.at for scan in each if scan.user_id == user_id]
+        expected.append(f"{name} {len(times)} {min(times):%Y-%m-%d %H:%M} {max(times):%Y-%m-%d %H:%M}")
+    call, _, *rows = section(demo.stdout, "A user")
+    assert f'client.metrics.user("{user_id}", experience_id="exp-1")' == call
+    assert expected == [" ".join(row.split()) for row in rows]
+
+
+def test_each_walk_is_one_line_with_its_pages(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    expected = [[len(each), -(-len(each) // 500), 0] for each in scans.values()]
+    assert expected == [numbers(line) for line in section(demo.stdout, "Every visit")[1:]]
+
+
+def test_unique_visitors_are_the_worlds(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    visits, visitors = len(scans["Entry Scan"]), len({scan.user_id for scan in scans["Entry Scan"]})
+    line = f"{visitors:,} visitors at Entry Scan, {visits / visitors:.1f} visits each"
+    assert line == section(demo.stdout, "Unique visitors")[-1]
+
+
+def test_the_impression_is_the_worlds(demo: subprocess.CompletedProcess[str], world: World) -> None:
+    call, *rows = section(demo.stdout, "An impression")
+    expected = world.impression("imp_000001")
+    shown = dict(row.split(maxsplit=1) for row in rows)
+    assert 'client.impressions.get("imp_000001")' == call
+    assert [expected["poster_id"], expected["program_id"]] == [shown["Poster"], shown["Program"]]
+
+
+def test_the_hours_are_the_worlds_and_the_busiest_has_the_longest_bar(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    hours = [scan.at.hour for each in scans.values() for scan in each]
+    expected = {hour: hours.count(hour) for hour in range(24)}
+    found = re.findall(r"(\d\d) +([\d,]+)  (█*)", "\n".join(section(demo.stdout, "All visits by hour")))
+    bars = {int(hour): len(bar) for hour, _, bar in found}
+    assert expected == {int(hour): int(count.replace(",", "")) for hour, count, _ in found}
+    assert max(expected, key=expected.__getitem__) == max(bars, key=bars.__getitem__)
+    assert {hour for hour in expected if expected[hour]} == {hour for hour in bars if bars[hour]}
+
+
+def test_the_check_compares_rows_walked_declared_and_in_the_world(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    counts = [*map(len, scans.values()), 100_000, len({scan.user_id for scan in scans["Entry Scan"]})]
+    _, *rows, verdict = section(demo.stdout, "Check: ")
+    assert [[count] * 3 for count in counts] == [numbers(row) for row in rows]
+    assert ["equal"] * 5 == [row.split()[-1] for row in rows]
+    assert "It holds: 100,000 rows, none lost, none doubled." == verdict
+
+
+@pytest.mark.parametrize(
+    "lie", [lambda true: true[1:], lambda true: true[::-1], lambda true: true * 2], ids=["lost", "moved", "doubled"]
+)
+def test_a_check_that_does_not_hold_says_so_and_exits_1(
+    lie: Callable[[tuple[Scan, ...]], tuple[Scan, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small, scans = World.sample(touchpoints=3, scans=300, users=40), World.scans
+    monkeypatch.setattr(World, "sample", lambda **_: small)
+    monkeypatch.setattr(World, "scans", lambda world, one: lie(scans(world, one)))
+    assert 1 == called(monkeypatch, "demo")
+    _, *rows, verdict = section(capsys.readouterr().out, "Check: ")
+    assert ["differ"] * 4 + ["equal"] == [row.split()[-1] for row in rows]
+    assert verdict.startswith("It does not hold")
+
+
+def test_a_total_that_was_declared_otherwise_does_not_pass_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, tell = World.sample(touchpoints=3, scans=300, users=40), FakeServer._experience
+
+    def tell_and_grow(fake: FakeServer, *asked: Any) -> bytes:
+        told = tell(fake, *asked)
+        fake.world.grow(1, "tp-2")
+        return told
+
+    monkeypatch.setattr(World, "sample", lambda **_: small)
+    monkeypatch.setattr(FakeServer, "_experience", tell_and_grow)
+    assert 1 == called(monkeypatch, "demo")
+    _, *rows, _ = section(capsys.readouterr().out, "Check: ")
+    assert ["equal", "differ", "equal", "differ", "equal"] == [row.split()[-1] for row in rows]
+
+
+def test_it_says_how_to_do_the_same_with_real_keys(demo: subprocess.CompletedProcess[str]) -> None:
+    told = " ".join(section(demo.stdout, "The same with your own keys"))
+    assert "DISTINCT_API_KEY=" in told
+    assert "VANTIO_API_KEY=" in told
+    assert "Vantio is a second service, with a key of its own" in told
+
+
+def test_a_console_without_block_letters_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, shown = World.sample(touchpoints=3, scans=300, users=40), io.BytesIO()
+    monkeypatch.setattr(World, "sample", lambda **_: small)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    assert 0 == called(monkeypatch, "demo")
+    assert b"####" in shown.getvalue()
