@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, Union
 from attrs import evolve
 
 from distinct_async.config import (
+    BASE_URLS,
     Key,
     Limits,
     Settings,
@@ -19,6 +20,7 @@ from distinct_async.config import (
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
 from distinct_async.engine import Core, Engine
+from distinct_async.errors import ClientStateError, ConfigurationError
 from distinct_async.sansio.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class DistinctClient:
         # The plain keys leave this frame first: a traceback rendered with its locals must not show them.
         given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
         del api_key, vantio_api_key
+        if session is not None and trace_configs:
+            raise ConfigurationError("trace_configs are for a session of ours: put them into the session that you lend")
         base_urls = base_urls_from({"distinct": base_url, "vantio": vantio_base_url}, allow_http=allow_http)
         settings = Settings(
             keys=keys_from(given),
@@ -123,6 +127,8 @@ class DistinctClient:
         await self._engine.core.close()
 
     async def __aenter__(self) -> Self:
+        if self._engine.core.closed:
+            raise ClientStateError("the client is closed: make a new one")
         return self
 
     async def __aexit__(
@@ -132,7 +138,8 @@ class DistinctClient:
 
     def __repr__(self) -> str:
         """The base URLs; never a key."""
-        urls = self._engine.core.settings.base_urls
+        engine = getattr(self, "_engine", None)  # a traceback's locals may show us half made
+        urls = engine.core.settings.base_urls if engine else dict.fromkeys(BASE_URLS, "?")
         return f"<DistinctClient distinct={urls['distinct']!r} vantio={urls['vantio']!r}>"
 
     def __reduce__(self) -> NoReturn:

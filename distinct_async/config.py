@@ -2,10 +2,10 @@
 
 import ipaddress
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from attrs import field, frozen, validators
 
@@ -49,13 +49,15 @@ class Key:
     @classmethod
     def of(cls, value: str | None) -> "Key | None":
         """The key, or None where there is none; an empty one counts as none."""
-        if not isinstance(value, str | None):
-            raise ConfigurationError(f"an API key must be a str, got {type(value).__name__}")
-        return cls(value) if value else None
+        return None if value is None or value == "" else cls(value)
 
     @property
     def problem(self) -> str | None:
         """Why this cannot be sent in a header, without showing it."""
+        if type(self.value) is not str:
+            return f"must be a str, got {type(self.value).__name__}"
+        if not self.value.strip():
+            return "is blank"
         if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in self.value):
             return "contains a line break or another control character (does it come from a file, with its newline?)"
         if not self.value.isascii():
@@ -67,6 +69,14 @@ class Key:
         raise TypeError("an API key is not pickled")
 
 
+def _is_session(_: object, __: object, value: SessionSource) -> None:
+    """Refuse what is neither a ClientSession nor makes one, without importing aiohttp for it."""
+    lent: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", ())
+    if not (value is None or callable(value) or isinstance(value, lent)):
+        msg = f"session must be an aiohttp.ClientSession or a function that makes one, got {type(value).__name__}"
+        raise ConfigurationError(msg)
+
+
 @frozen(eq=False)
 class Settings:
     """All settings of one client, checked."""
@@ -74,7 +84,7 @@ class Settings:
     keys: Mapping[Vendor, Key]
     base_urls: Mapping[Vendor, str]
     proxies: Mapping[Vendor, str | None] = field(repr=False)  # may hold the proxy's password
-    session: SessionSource
+    session: SessionSource = field(validator=_is_session)
     trace_configs: Sequence["aiohttp.TraceConfig"]
     max_concurrency: int = field(validator=number(1))
     rate_limit: float | None = field(validator=validators.optional(number(above=0)))
@@ -97,7 +107,7 @@ class Settings:
         return text
 
 
-@frozen
+@frozen(cache_hash=True)
 class Limits:
     """What `with_options` can change: the time and the tries of each call."""
 
@@ -134,21 +144,22 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
             raise ConfigurationError(f"{name} must be a str, got {type(url).__name__}", vendor=vendor)
         if problem := _url_problem(url, allow_http=allow_http):
             raise ConfigurationError(f"{name} {problem}", vendor=vendor)
-        urls[vendor] = url.rstrip("/")
+        # One of Vantio's pages names the base with the prefix that its paths have anyway (B1 of our notes)
+        urls[vendor] = url.rstrip("/").removesuffix("/api/v1") if vendor == "vantio" else url.rstrip("/")
     return urls
 
 
 def _url_problem(url: str, *, allow_http: bool) -> str | None:  # a list of reasons
     """Why this is no base URL. User info is not repeated: it is a secret."""
+    if "@" in url:
+        return "carries user info; keys are sent in a header"
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises where it is no number
     except ValueError as wrong:
         return f"is not a URL: {wrong}"
-    if "@" in parts.netloc:
-        return "carries user info; keys are sent in a header"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return f"must be https://host, got {url!r}"
+        return "must be like https://host"  # and is not repeated: it may hold a secret in the wrong place
     if parts.query or parts.fragment or "?" in url or "#" in url:
         return "has a query or a fragment"
     if not url.isprintable() or " " in url or "\\" in url:
@@ -174,9 +185,12 @@ def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Ve
     """
     found: dict[Vendor, str | None] = dict.fromkeys(base_urls)
     if trust_env:
+        from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  # drags in http.client
+
         proxies = getproxies()
         for vendor, url in base_urls.items():
             parts = urlsplit(url)
             if not proxy_bypass(parts.netloc):
-                found[vendor] = proxies.get(parts.scheme)
+                proxy = proxies.get(parts.scheme)
+                found[vendor] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"  # as curl reads it
     return found

@@ -21,7 +21,7 @@ from distinct_async.config import Limits, Settings
 from distinct_async.errors import APIError, ClientStateError, DecodeError, DistinctError, RequestTimeoutError
 from distinct_async.sansio import dialect
 from distinct_async.sansio.messages import Failure, Reading, Reply, Request, Vendor
-from distinct_async.sansio.retry import Accept, Again, Budget, judge, retry_after
+from distinct_async.sansio.retry import Again, Budget, judge, retry_after
 
 if TYPE_CHECKING:
     from distinct_async.session import Session
@@ -113,12 +113,7 @@ class Core:
             raise ClientStateError("the client is closed: make a new one")
         loop, state = asyncio.get_running_loop(), self._state
         if state is not None and not state.loop.is_closed():
-            if state.pid != os.getpid():
-                hint = "make a client after the fork, in each process"
-                raise ClientStateError(f"the client was used in another process (pid {state.pid}): {hint}")
-            if state.loop is not loop:
-                hint = "make one client per loop (one per thread)"
-                raise ClientStateError(f"the client belongs to another event loop, which is still open: {hint}")
+            _check(state, loop)
             if state.session.closed and not state.session.owned:
                 raise ClientStateError("the aiohttp.ClientSession that was lent to the client is closed")
             if not state.session.closed:
@@ -151,8 +146,8 @@ class Core:
     async def close(self) -> None:
         """End what is going on with `ClientStateError`, wait for it, and close the session; twice is fine."""
         state = self._state
-        if state is not None and not state.loop.is_closed() and not self.closed:
-            self.state()  # raises where we are on another loop, or in another process
+        if state is not None and not state.loop.is_closed():
+            _check(state, asyncio.get_running_loop())
         self.closed, self._state = True, None
         if state is None or state.loop.is_closed():
             if state is not None and state.pid == os.getpid():
@@ -175,6 +170,16 @@ class Core:
         if getattr(self, "_state", None) is not None:
             text = "unclosed DistinctClient: use `async with DistinctClient(...)`, or `await client.close()`"
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+
+
+def _check(state: LoopState, loop: asyncio.AbstractEventLoop) -> None:
+    """Refuse to touch what another process, or another loop that is still open, is using."""
+    if state.pid != os.getpid():
+        hint = "make a client after the fork, in each process"
+        raise ClientStateError(f"the client was used in another process (pid {state.pid}): {hint}")
+    if state.loop is not loop:
+        hint = "make one client per loop (one per thread)"
+        raise ClientStateError(f"the client belongs to another event loop, which is still open: {hint}")
 
 
 async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -226,7 +231,11 @@ class Engine:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that `close` waits for."""
-        tasks = self.core.state().tasks
+        try:
+            tasks = self.core.state().tasks
+        except ClientStateError:
+            coroutine.close()
+            raise
         task = asyncio.create_task(coroutine)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -250,27 +259,24 @@ class Engine:
         async with gate.slots:
             began = loop.time()
             call = Call(began, began + (self.limits.deadline or float("inf")), waited=began - asked)
-            while True:
-                reading = await self._attempt(request, state, gate, call)
+            reading = await self._attempt(request, state, gate, call)
+            while (error := reading.error) is not None:
                 now = loop.time()
                 if state.closing.is_set():
-                    error: DistinctError = ClientStateError("the client was closed during this call")
+                    error = ClientStateError("the client was closed during this call")
                     raise self._finished(error, request, call, now - asked)
-                wait = self._judge(request, reading, gate, call, now)
-                if wait is None:
-                    break
+                if (wait := self._judge(request, reading, gate, call, now)) is None:
+                    raise self._finished(error, request, call, now - asked)
                 await self._sleep(state, call, wait)
-        if reading.error is not None:
-            raise self._finished(reading.error, request, call, loop.time() - asked)
-        payload = reading.payload
-        assert payload is not None  # noqa: S101  # a Reading has one of the two
+                reading = await self._attempt(request, state, gate, call)
+        self.core.budgets[request.vendor].give_back(call.taken)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: fine", request.vendor, extra=_figures(request, call))
-        return Reply(payload, request, call.attempts, call.waited, call.on_wire)
+            log.debug("%s: answered", _name(request), extra=_figures(request, call))
+        return Reply(reading.payload, request, call.attempts, call.waited, call.on_wire)
 
     async def _attempt(self, request: Request, state: LoopState, gate: Gate, call: Call) -> Reading:
         """One attempt, after the pause and the rate have let it pass."""
-        if not await self._pass(state, gate, call):
+        if (gate.pause_until or gate.rate) and not await self._pass(state, gate, call):
             return Reading(
                 error=RequestTimeoutError("a pause that the server asked for outlasts the deadline", limit="deadline")
             )
@@ -320,17 +326,13 @@ class Engine:
         verdict = judge(
             policy, reading, call.attempts, now - call.began, moment, self.dice(), deadline=call.ends - call.began
         )
-        match verdict:
-            case Accept():
-                budget.give_back(call.taken)
-            case Again(wait=wait) if taken := budget.take(throttled=reading.throttled):
-                call.taken = taken
-                wait = wait if policy.sleep else 0.0
-                text = "%s: attempt %d failed (%s), again after %.3g s"
-                name = type(reading.error).__name__
-                log.info(text, _name(request), call.attempts, name, wait, extra=_figures(request, call))
-                return wait
-        return None
+        if not isinstance(verdict, Again) or not (taken := budget.take(throttled=reading.throttled)):
+            return None
+        call.taken = taken
+        wait = verdict.wait if policy.sleep else 0.0
+        text, name = "%s: attempt %d failed (%s), again after %.3g s", type(reading.error).__name__
+        log.info(text, _name(request), call.attempts, name, wait, extra=_figures(request, call))
+        return wait
 
     async def _sleep(self, state: LoopState, call: Call, seconds: float) -> None:
         """Sleep, or until the client is closed."""

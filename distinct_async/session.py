@@ -11,6 +11,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TypeVar
 
 import aiohttp
@@ -96,16 +97,19 @@ class Session:
         self._limits.add(limit)
         try:
             async with limit:
-                return await self._exchange(request, aiohttp.ClientTimeout(total=None, sock_connect=connect))
+                return await self._exchange(request, _timeouts(connect))
         except _Unusable as unusable:
             return unusable.failure
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as wrong:  # TimeoutError and SSLError are OSErrors
+        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, time limits
             if limit.expired():
                 return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
             return _failure(wrong, connect)
         except BaseException as error:  # noqa: BLE001  # raised again
-            # Cancelled, or raised by a trace hook of the user's: passes on, without the frames that hold the key.
-            raise _without_aiohttp(error)  # noqa: B904
+            if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
+                hint = "does a lent session, or ~/.netrc, bring a login of its own?"
+                return Failure("refused", f"aiohttp refuses to send this request: {hint}")
+            # Cancelled, or raised by a trace hook of the user's. It passes on, but the frames behind it hold the key.
+            raise _without_frames(error)  # noqa: B904
         finally:
             self._limits.discard(limit)
 
@@ -132,12 +136,14 @@ class Session:
         if vendor not in self._headers:
             value = self._settings.key(vendor).value
             name, text = ("x-distinct-api-key", value) if vendor == "distinct" else ("Authorization", f"Bearer {value}")
-            self._headers[vendor] = {
-                name: text,
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "User-Agent": self._user_agent,
-            }
+            self._headers[vendor] = CIMultiDict(
+                {
+                    name: text,
+                    "Accept": "application/json",
+                    "Accept-Encoding": "gzip, deflate",
+                    "User-Agent": self._user_agent,
+                }
+            )
         return self._headers[vendor]
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
@@ -157,6 +163,12 @@ class Session:
                 raise _Unusable(Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes"))
             pieces.append(piece)
         return b"".join(pieces)
+
+
+@lru_cache(maxsize=8)
+def _timeouts(connect: float) -> aiohttp.ClientTimeout:
+    """The limits that are left to aiohttp: only the connection's. Its total rounds up to seconds."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
 @contextmanager
@@ -232,7 +244,9 @@ def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
         case aiohttp.ClientConnectorError():
             return Failure("connect", f"cannot connect ({reason})")
         case aiohttp.InvalidURL():
-            return Failure("refused", "aiohttp does not take this URL: check the base URL")
+            return Failure("refused", "aiohttp does not take this URL: check the base URL, and the proxy's")
+        case UnicodeError():
+            return Failure("connect", "this is no host name: check the base URL")
         case aiohttp.ClientResponseError() if _NO_STATUS.search(wrong.message):
             return Failure("refused", "the HTTP status is out of range")
         case aiohttp.ClientResponseError() | HttpProcessingError():
@@ -247,15 +261,20 @@ def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
 _Error = TypeVar("_Error", bound=BaseException)
 
 
-def _without_aiohttp(error: _Error) -> _Error:
-    """`error` with its traceback, and those of what led to it, cut behind the last of aiohttp's frames."""
-    link: BaseException | None = error
-    while link is not None:
-        kept = frame = link.__traceback__
-        while frame is not None:
-            if frame.tb_frame.f_globals.get("__name__", "").startswith("aiohttp"):
-                kept = frame.tb_next
-            frame = frame.tb_next
-        link.__traceback__ = kept
-        link = link.__context__
-    return error
+def _origin(error: BaseException) -> str:
+    """Where it was raised: module, function and line."""
+    where = ""
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        where = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return where
+
+
+def _without_frames(error: _Error) -> _Error:
+    """`error` without its traceback, and without what led to it; a note tells where it came from."""
+    if not isinstance(error, asyncio.CancelledError):
+        error.add_note(f"raised in {_origin(error)}; the frames in between would show the API key")
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

@@ -7,6 +7,7 @@ converted to our attrs classes. A test holds both roads to the same answers.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import UnionType
 from typing import Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
@@ -128,6 +129,7 @@ def make_converter() -> cattrs.Converter:
     for kind in (int, str):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(datetime, _time)
+    converter.register_structure_hook_factory(_is_optional, _optional_factory)
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
     converter.register_structure_hook_func(lambda hint: hint == tuple[Visit, ...], _visits)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
@@ -180,6 +182,17 @@ def _visits(rows: Any, _: Any) -> tuple[Visit, ...]:
             except OverflowError:
                 raise ValueError(f"{_OFF_CALENDAR} - at `$[{index}].timestampUTC`") from None
     return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(hint) is UnionType and type(None) in get_args(hint)
+
+
+def _optional_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    # As cattrs' own, but with the inner hook looked up once rather than for each value.
+    (inner,) = (kind for kind in get_args(hint) if kind is not type(None))
+    structure_inner = converter.get_structure_hook(inner)
+    return lambda value, _: None if value is None else structure_inner(value, inner)
 
 
 def _is_rows(hint: Any) -> bool:
@@ -286,11 +299,13 @@ def _structure(reply: Reply, cls: type[T], json: msgspec.json.Decoder[Any] = _PL
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
     root = "$.data" if reply.request.vendor == "distinct" else "$"
     try:
-        return _CONVERTER.structure(json.decode(reply.payload), cls)
+        structured: T = _CONVERTER.get_structure_hook(cls)(json.decode(reply.payload), cls)
     except RecursionError:
         wrongs = [(root, "nested too deeply")]
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError) as error:
         wrongs = list(_wrongs(error, root))
+    else:
+        return structured
     raise _misshapen(reply, wrongs)
 
 

@@ -6,9 +6,11 @@ A command imports what it needs when it is called, so that ``--help`` waits for 
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from distinct_async.errors import DistinctError
@@ -55,6 +57,38 @@ def _app(console: Console) -> App:
         from distinct_async.cli.demo import show  # noqa: PLC0415  # with it come aiohttp and the fake vendors
 
         return 0 if show(console) else _OURS
+
+    @app.command
+    def serve(
+        *,
+        port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
+        touchpoints: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
+        scans: Annotated[int, Parameter(validator=Number(gte=0))] = 100_000,
+        seed: int = 7,
+        fault: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+        latency: str = "0ms",
+        data: Path | None = None,
+    ) -> None:
+        """Run the fake vendors, for programs in any language, until SIGTERM or Ctrl-C.
+
+        Once they listen, one line of JSON on stdout tells their url, api_key and vantio_api_key.
+
+        Args:
+            port: On 127.0.0.1; 0 takes a free one.
+            touchpoints: How many the sample has: tp-1 (the busiest), tp-2 and so on, all in exp-1.
+            scans: How many the sample has, over all touchpoints.
+            seed: The same seed makes the same sample, and the same faults.
+            fault: A status, or close, reset, hang, garbage, cut or drip; behind a colon how probable it is:
+                503:0.1 refuses one request in ten. May be given again.
+            latency: Before each answer: 50ms, 1.5s.
+            data: A JSON file with the scans to serve instead of the sample: {"scans": [{"touchpoint_id": "tp-1",
+                "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}]}; docs/how-to/testing.md tells all of it.
+        """
+        from distinct_async.cli import serve as fakes  # noqa: PLC0415  # as above
+
+        faults = [fakes.rule(text, seed + number) for number, text in enumerate(fault)]
+        world = fakes.sample(touchpoints, scans, seed) if data is None else fakes.read(data)
+        fakes.serve(world, port, faults, fakes.seconds(latency))
 
     return app
 

@@ -7,9 +7,9 @@ https://docs.vantio.app/api-reference/impressions/list-impressions
 import asyncio
 import copy
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
-from typing import Literal, get_args, overload
+from typing import Literal, cast, get_args, overload
 
 from attrs import field, frozen
 
@@ -64,7 +64,7 @@ class Impressions:
         try:
             async with flight.lock:
                 if flight.error is not None:
-                    raise copy.copy(flight.error)
+                    raise copy.deepcopy(flight.error)  # with headers of its own
                 if flight.reply is None:
                     try:
                         flight.reply = await self._engine.fetch(request)
@@ -81,16 +81,16 @@ class Impressions:
     @overload
     def get_many(
         self, ids: Iterable[str] | AsyncIterable[str], *, missing: Literal["raise", "skip"] = "raise"
-    ) -> AsyncIterator[Impression]: ...
+    ) -> AsyncGenerator[Impression, None]: ...
 
     @overload
     def get_many(
         self, ids: Iterable[str] | AsyncIterable[str], *, missing: Literal["none"]
-    ) -> AsyncIterator[Impression | None]: ...
+    ) -> AsyncGenerator[Impression | None, None]: ...
 
     def get_many(
         self, ids: Iterable[str] | AsyncIterable[str], *, missing: Missing = "raise"
-    ) -> AsyncIterator[Impression | None] | AsyncIterator[Impression]:
+    ) -> AsyncGenerator[Impression | None, None] | AsyncGenerator[Impression, None]:
         """The impressions of many ids, in the order of the ids, one for each.
 
         At most `max_concurrency` ids are read ahead, so `ids` may be endless.
@@ -111,34 +111,31 @@ class Impressions:
 
     async def _many(
         self, ids: Iterable[str] | AsyncIterable[str], missing: Missing
-    ) -> AsyncIterator[Impression | None]:
+    ) -> AsyncGenerator[Impression | None, None]:
         window: deque[asyncio.Task[Impression]] = deque()
         ahead = self._engine.core.settings.max_concurrency
-        reader: asyncio.Task[str | None] | None = None
+        reader: asyncio.Task[object] | None = None
+        last: asyncio.Task[object] | None = None  # the reader that came to the end of the ids, or failed
         async with aclosing(_each(ids)) as source:
-            more = True
             try:
-                while more or window:
-                    if more and reader is None and len(window) < ahead:
-                        reader = self._engine.start(_next(source))
+                while last is None or window:
+                    if last is None and reader is None and len(window) < ahead:
+                        # Not engine.start: close() would wait for ids that may never come
+                        reader = asyncio.create_task(_next(source))
                     head = window[0] if window else None
                     await asyncio.wait([task for task in (head, reader) if task], return_when=asyncio.FIRST_COMPLETED)
                     if reader is not None and reader.done():
-                        impression_id, reader = reader.result(), None
-                        if impression_id is None:
-                            more = False
+                        if reader.exception() is not None or reader.result() is _END:
+                            last = reader
                         else:
-                            window.append(self._engine.start(self.get(impression_id)))
+                            window.append(self._engine.start(self.get(cast("str", reader.result()))))
+                        reader = None
                     if head is not None and head.done():
                         window.popleft()
-                        try:
-                            impression: Impression | None = head.result()
-                        except NotFoundError:
-                            if missing == "raise":
-                                raise
-                            impression = None
+                        impression = _found(head, missing)
                         if impression is not None or missing == "none":
                             yield impression
+                last.result()  # where reading the ids failed: in its place, after what was read before
             finally:
                 await drain([*window, *([reader] if reader else [])])
 
@@ -195,5 +192,17 @@ async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, 
             yield impression_id
 
 
-async def _next(source: AsyncGenerator[str, None]) -> str | None:
-    return await anext(source, None)
+_END = object()
+
+
+async def _next(source: AsyncGenerator[str, None]) -> object:
+    return await anext(source, _END)
+
+
+def _found(task: asyncio.Task[Impression], missing: Missing) -> Impression | None:
+    try:
+        return task.result()
+    except NotFoundError:
+        if missing == "raise":
+            raise
+        return None

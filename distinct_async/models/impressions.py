@@ -9,9 +9,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from distinct_async.models.wire import Wired
+
 
 @frozen
-class Impression:
+class Impression(Wired):
     """One scan of a poster's QR code; it never changes after its creation.
 
     `student_id` is the student ambassador who placed the poster, a user id of the vendor's. Personal data

@@ -8,12 +8,14 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from distinct_async.models.wire import Wired
+
 VisitsType = Literal["TOTAL", "UNIQUE"]
 """Every scan, or the first scan of each user."""
 
 
 @frozen
-class Visit:
+class Visit(Wired):
     """One scan of a touchpoint; in ``uniqueVisitsDetails`` the first scan of that user.
 
     The vendor gives scans no id: two by one user in one second are two equal values.
@@ -24,7 +26,7 @@ class Visit:
 
 
 @frozen
-class Pagination:
+class Pagination(Wired):
     """The server's echo of ``offset`` and ``pageSize`` (which it may have cut)."""
 
     offset: int
@@ -32,7 +34,7 @@ class Pagination:
 
 
 @frozen
-class TouchpointSummary:
+class TouchpointSummary(Wired):
     """One touchpoint of an experience, with its totals."""
 
     id: str
@@ -43,7 +45,7 @@ class TouchpointSummary:
 
 
 @frozen
-class ExperienceMetrics:
+class ExperienceMetrics(Wired):
     """All touchpoints of an experience.
 
     `total_touchpoints` is what the server declares; it is not checked against the list.
@@ -54,7 +56,7 @@ class ExperienceMetrics:
 
 
 @frozen
-class UserTouchpoint:
+class UserTouchpoint(Wired):
     """One user's scans at one touchpoint, in the server's order."""
 
     id: str
@@ -65,7 +67,7 @@ class UserTouchpoint:
 
 
 @frozen
-class UserMetrics:
+class UserMetrics(Wired):
     """One user's scans in an experience, by touchpoint.
 
     `total_touchpoints` counts the touchpoints that this user scanned; the vendor's own sample says 2 and lists 1.
@@ -76,16 +78,19 @@ class UserMetrics:
 
 
 @frozen
-class TouchpointMetrics:
+class TouchpointMetrics(Wired):
     """One touchpoint and one page of its visits.
 
     Of `total_visits` and `unique_visits` the one is there that the ``visits_type`` asked for; the other is None.
+
+    The vendor nests what we call `visits` and `pagination` in ``totalVisitsDetails`` or ``uniqueVisitsDetails``; as a
+    response or body of FastAPI they stand beside the others, as they do here, whichever was asked for.
     """
 
     id: str
     name: str | None
     value: str | None
-    total_visits: int | None
-    unique_visits: int | None
+    total_visits: int | None = field(metadata={"wire": "totalVisits"})
+    unique_visits: int | None = field(metadata={"wire": "uniqueVisits"})
     visits: tuple[Visit, ...]
     pagination: Pagination | None = None

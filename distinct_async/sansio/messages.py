@@ -1,8 +1,9 @@
 """The values that travel between the floors: what is asked, what came back, and how it reads."""
 
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 from attrs import field, frozen
@@ -20,6 +21,10 @@ Content-Encoding that was not asked for.
 """
 
 
+_TOP = 2**63  # no server counts further
+_UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
+
+
 @frozen
 class Request:
     """One GET, ready to be sent: `path` is quoted already, `params` are not."""
@@ -33,7 +38,12 @@ class Request:
     @property
     def target(self) -> str:
         """Path and query, as they go on the wire."""
-        return f"{self.path}?{urlencode(self.params, quote_via=quote, safe='')}" if self.params else self.path
+        # Names are ours. Not urlencode: it quotes these too, and costs four times as much for what needs no quoting.
+        pairs = (
+            f"{name}={text if text.isascii() and text.isalnum() else quote(text, safe='')}"
+            for name, text in self.params.items()
+        )
+        return f"{self.path}?{'&'.join(pairs)}" if self.params else self.path
 
 
 @frozen
@@ -56,9 +66,9 @@ class Failure:
 
 @frozen
 class Reading:
-    """What one attempt's outcome means, as `dialect.read` has it: exactly one of `payload` and `error` is there."""
+    """What one attempt's outcome means, as `dialect.read` has it: a payload, or an error."""
 
-    payload: msgspec.Raw | None = field(default=None, repr=False)
+    payload: msgspec.Raw = field(default=msgspec.Raw(b"null"), repr=False)
     error: DistinctError | None = None
     again: bool = False  # worth another attempt
     throttled: bool = False  # the server asked everyone to slow down
@@ -93,7 +103,7 @@ def identifier(value: str, name: str) -> str:
         raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
     if not value.strip():
         raise InvalidRequestError(f"{name} is empty")
-    if any(ord(sign) < 0x20 or 0x7F <= ord(sign) < 0xA0 or 0xD800 <= ord(sign) < 0xE000 for sign in value):
+    if _UNSENDABLE.search(value):
         raise InvalidRequestError(f"{name} contains a control character or a lone surrogate")
     return value
 
@@ -102,6 +112,6 @@ def whole_number(value: int, name: str, least: int) -> int:
     """`value`, if it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequestError(f"{name} must be an int, got {type(value).__name__}")
-    if value < least:
-        raise InvalidRequestError(f"{name} must be at least {least}, got {value}")
+    if not least <= value < _TOP:
+        raise InvalidRequestError(f"{name} must be from {least} to 2**63 - 1, got {value if value < _TOP else 'more'}")
     return value

@@ -11,8 +11,9 @@ https://docs.vantio.app/api-reference/impressions/list-impressions). Everything 
    away what was asked beyond it; the next is asked alone and its length is the new plan.
 4. The end is where the offset reaches the newest total; without a total, an empty page.
 5. A first page that is full and as long as its total proves nothing, the "total" may be the page's own count: one more
-   request. 400, 404 or no rows are the end; rows mean that totals are not to be believed in this walk. The same goes
-   for a full page that leads beyond the total.
+   request. 400, 404 or no rows are the end; rows beyond the total that they state mean that totals are not to be
+   believed in this walk (a total that covers them has grown: rule 8). The same goes for a full page that leads beyond
+   the total.
 6. An empty page before the total is tried once more; then the walk cannot go on honestly.
 7. An echoed offset other than the asked one, or a page equal to its predecessor, is a loop - unless all its rows bear
    one instant and no id: a user may scan often in one second.
@@ -184,7 +185,7 @@ class WalkState:
     def __attrs_post_init__(self) -> None:
         self._end = None if self.limit is None else self.offset + self.limit
         self.ended = self.limit == 0
-        if self.anchor is not None:
+        if self.anchor is not None and not self.ended:
             self.offset -= 1
         self._ahead = self.offset
 
@@ -220,18 +221,22 @@ class WalkState:
         self._weigh_repetition(ask, facts)
         warning = self._weigh_total(ask, facts) or warning
         count = len(facts.items)
-        if count == 0 and not self._weigh_emptiness(ask):
-            # The same offset once more, alone, as the first page was
-            self._replan()
-            return Fed(give=False, discard=True, warning=warning)
+        if count == 0 and self.total is not None and ask.offset < self.total:
+            if self._retried != ask.offset:
+                # The same offset once more, alone, as the first page was
+                self._retried, self._probe = ask.offset, False
+                self._replan()
+                return Fed(give=False, discard=True, warning=warning)
+            told = f"an empty page at offset {ask.offset}, twice, with a total of {self.total}"
+            warning = self._drift(told, PaginationError)
         self.offset = ask.offset + count
         first, self._previous = not self._previous, facts.items
-        discard = False
+        discard = self._probe = False
         if self._suspicious(ask, facts, first=first):
             self._probe, discard = True, True
-        elif ask.probe and count:
+        elif ask.probe and count and self._own_count(ask, facts):
             # Rows beyond the total: there is no total. One request at a time from here, to the first empty page.
-            self._believed, self._probe, self.total = False, False, None
+            self._believed, self.total = False, None
         elif count == 0 or (self.total is not None and self.offset >= self.total):
             self._finish(complete=True)
         elif ask.alone:
@@ -240,6 +245,11 @@ class WalkState:
             self._replan()
             discard = True
         return self._give(ask, count, skip, discard=discard, warning=warning)
+
+    @staticmethod
+    def _own_count(ask: Ask, facts: PageFacts) -> bool:
+        """Whether a total cannot be the whole list's: a list that grew has at least the rows that were seen of it."""
+        return facts.total is None or facts.total < ask.offset + len(facts.items)
 
     def _give(self, ask: Ask, count: int, skip: int, *, discard: bool, warning: str | None) -> Fed:
         stop = count
@@ -280,7 +290,7 @@ class WalkState:
 
     def _weigh_total(self, ask: Ask, facts: PageFacts) -> str | None:
         """Rule 8. Returns a warning."""
-        for time in (facts.first, facts.last):
+        for time in (facts.first, facts.last) if len(facts.items) > 1 else (facts.first,):
             if time is None:
                 continue
             if self._edge is not None:
@@ -293,7 +303,7 @@ class WalkState:
             return None
         self.total_first = total if self.total_first is None else self.total_first
         self.total_last = total
-        if not self._believed or ask.probe:
+        if not self._believed or (ask.probe and self._own_count(ask, facts)):
             return None
         if ask.total is None or self.total is None:
             self.total = total
@@ -311,16 +321,6 @@ class WalkState:
         if self._first_time is None or self._edge is None:
             return False
         return self._first_time < self._edge and self._steps_back * 2 < self._steps
-
-    def _weigh_emptiness(self, ask: Ask) -> bool:
-        """Rule 6. True where an empty page is the end; False where it is to be tried once more."""
-        if self.total is None or ask.offset >= self.total or ask.probe:
-            return True
-        if self._retried != ask.offset:
-            self._retried = ask.offset
-            return False
-        self._drift(f"an empty page at offset {ask.offset}, twice, with a total of {self.total}", PaginationError)
-        return True
 
     def _suspicious(self, ask: Ask, facts: PageFacts, *, first: bool) -> bool:
         """Rule 5."""

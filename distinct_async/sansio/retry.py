@@ -9,7 +9,6 @@
   (https://docs.vantio.app/api-reference/introduction). All of this is inferred, from RFC 9110 and from practice.
 """
 
-import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from attrs import Attribute, define, field, frozen
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.messages import Reading
 
+_ENORMOUS = 1e15  # more than any clock of an event loop can add
 _SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 # The three date forms. The parser itself would take the first of two dates that a doubled header joins.
 _DATE = re.compile(
@@ -35,7 +35,8 @@ def number(least: float = 0, *, above: float | None = None) -> Callable[[object,
 
     def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # that is the question
         whole = attribute.type is int
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not fits or (not whole and not -_ENORMOUS < value < _ENORMOUS):  # NaN is within no bounds
             msg = f"{attribute.name} must be {'an int' if whole else 'a finite number'}, got {value!r}"
             raise ConfigurationError(msg)
         if value < least or (above is not None and value <= above):

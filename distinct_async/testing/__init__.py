@@ -12,13 +12,15 @@ assert fake.requests[0].query["touchpointId"] == "tp-1"
 ```
 
 Scans go into a `World`; every view of both vendors is worked out from them. `fake.fail(status=503, times=2)` orders a
-fault. Synchronous code uses `with FakeServer.run_in_thread(world) as fake`.
+fault. Synchronous code uses `with FakeServer.run_in_thread(world) as fake`. pytest has the fixtures `distinct_world`,
+`distinct_server` and `distinct_env`. `openapi()` is the vendors' contract as a document.
 Nothing here knows the client, so that both cannot share a mistake.
 """
 
+from distinct_async.testing.contract import openapi
 from distinct_async.testing.faults import Fault
 from distinct_async.testing.scans import Scan
 from distinct_async.testing.server import FakeServer, RequestRecord
 from distinct_async.testing.world import World
 
-__all__ = ["FakeServer", "Fault", "RequestRecord", "Scan", "World"]
+__all__ = ["FakeServer", "Fault", "RequestRecord", "Scan", "World", "openapi"]

@@ -171,7 +171,7 @@ class FakeServer(FakeVendors):
         reply = self.answer(request.method, path, query, request.headers)
         if fault is not None:
             reply = spoil(fault, path, reply)
-        self._note(request, path, query, None if fault is not None and fault.wire in SILENT else reply.status)
+        self._note(request, path, query, None if fault is not None and fault.wire in SILENT else int(reply.status))
         seconds = self.latency + (fault.delay if fault is not None else 0)
         if seconds:
             await asyncio.sleep(seconds)

@@ -217,9 +217,11 @@ class FakeVendors:
 
 def refused(path: str, status: int, message: str) -> Reply:
     """A refusal in the words of the vendor whose path it is."""
+    # RFC 9110, 15.5.6: a 405 must say which methods there are.
+    headers = (*JSON, ("Allow", "GET")) if status == HTTPStatus.METHOD_NOT_ALLOWED else JSON
     if path.startswith(VANTIO):
-        return Reply(status, msgspec.json.encode({"error": phrase(status), "message": message}))
-    return Reply(status, msgspec.json.encode({"statusCode": status, "message": message}))
+        return Reply(status, msgspec.json.encode({"error": phrase(status), "message": message}), headers)
+    return Reply(status, msgspec.json.encode({"statusCode": status, "message": message}), headers)
 
 
 def phrase(status: int) -> str:

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from typing import Self
 
 import attrs
+import msgspec
 
+from distinct_async.testing.data import Data, arguments
 from distinct_async.testing.sample import OPENING, fortnight, place_name
 from distinct_async.testing.scans import Scan, Touchpoint, Visit, impression_id, scan_of, time_of, utc
 
@@ -58,6 +60,37 @@ class World:
             lists[place].append((user_id, text, made))
             world._users[user_id] = None
         world._made = scans
+        return world
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """A world of what a JSON object lists, in the order of the lists.
+
+        ```json
+        {
+          "experiences": ["exp-1"],
+          "touchpoints": [{"id": "tp-1", "name": "Entry Scan", "value": "entry_scan", "experience_id": "exp-1"}],
+          "scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}],
+          "impressions": [{"id": "imp_123abc", "poster_id": "poster_123abc", "metadata": {"device_type": "mobile"}}]
+        }
+        ```
+
+        Any list may be left out, and in a row whatever has a default in `add_touchpoint`, `add_scan` or
+        `add_impression`. `ValueError`, with the place, for anything else.
+        """
+        content, world = msgspec.json.decode(data, type=Data), cls()
+        for experience_id in content.experiences:
+            world.add_experience(experience_id)
+        for name, rows, add in (
+            ("touchpoints", content.touchpoints, world.add_touchpoint),
+            ("scans", content.scans, world.add_scan),
+            ("impressions", content.impressions, world.add_impression),
+        ):
+            for index, row in enumerate(rows):
+                try:
+                    add(**arguments(row))
+                except ValueError as error:
+                    raise ValueError(f"{error} - at `$.{name}[{index}]`") from None
         return world
 
     # Looking.

@@ -1,0 +1,79 @@
+"""What pydantic asks of a class, answered for all models at once, so that FastAPI takes and gives them.
+
+pydantic is imported only here, and only when it calls: a model itself knows no more of JSON than its wire names.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, get_args
+
+import attrs
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+
+def wire_names(model: type) -> Mapping[str, str]:
+    """The names of a model's fields, by their wire names, in order."""
+    return {str(each.metadata.get("wire", each.name)): each.name for each in attrs.fields(model)}
+
+
+class Wired:
+    """A model that pydantic reads and writes as a JSON object under the fields' wire names.
+
+    Read, it takes what the vendor sends: unknown names are ignored, null and absent are alike where the field is
+    optional, times become UTC. Written, it has every field.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """One schema for both directions; pydantic's own for dataclasses writes nothing but real dataclasses."""
+        from pydantic_core import core_schema  # noqa: PLC0415  # see above
+
+        names = wire_names(cls)
+        taken: dict[str, core_schema.TypedDictField] = {}
+        given: dict[str, core_schema.TypedDictField] = {}
+        for wire, attribute in zip(names, attrs.fields(cls), strict=True):  # type: ignore[arg-type]  # a model is an attrs class
+            schema = _schema(attribute.type, handler)
+            given[wire] = core_schema.typed_dict_field(schema)
+            if optional := type(None) in get_args(attribute.type):
+                schema = core_schema.with_default_schema(schema, default=None)
+            required = not optional and attribute.default is attrs.NOTHING
+            taken[wire] = core_schema.typed_dict_field(schema, required=required)
+
+        def read(value: object, fields_of: Any) -> object:  # noqa: ANN401  # pydantic's handler is private to it
+            if isinstance(value, cls):
+                return value
+            return cls(**{names[wire]: each for wire, each in fields_of(value).items()})
+
+        def write(value: object) -> dict[str, object]:
+            return {wire: getattr(value, name) for wire, name in names.items()}
+
+        return core_schema.no_info_wrap_validator_function(
+            read,
+            core_schema.typed_dict_schema(taken, cls=cls),
+            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",  # the name in OpenAPI's components
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                write, return_schema=core_schema.typed_dict_schema(given, cls=cls)
+            ),
+        )
+
+
+def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type, or what stands for one
+    from pydantic_core import core_schema  # noqa: PLC0415
+
+    if hint == tuple[datetime, ...]:
+        return core_schema.tuple_variable_schema(_schema(datetime, handler))
+    schema = handler.generate_schema(hint)
+    return core_schema.no_info_after_validator_function(_utc, schema) if hint is datetime else schema
+
+
+def _utc(time: datetime) -> datetime:
+    """Aware UTC, as in the answers; without a zone it is UTC already."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999 in UTC") from None

@@ -1,0 +1,132 @@
+"""Every check of this project, each in an environment of its own: ``nox -l`` lists them.
+
+``nox`` alone is what to run before a commit. The interpreters are those of the classifiers in ``pyproject.toml``,
+the tools are its dependency groups; neither is said twice.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+nox.needs_version = ">=2025.10.14"
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.reuse_venv = "yes"
+# An interpreter that is not here is skipped, on CI too, and never downloaded.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+# asyncio's debug mode doubles the tests' time: what it can find, it finds in `tests` and `tests-all`.
+WITHOUT_DEBUG = ("-o", "asyncio_debug=false")
+
+# pyenv hides every interpreter but one, unless it is told their names.
+if pyenv := shutil.which("pyenv"):
+    names = subprocess.run([pyenv, "versions", "--bare"], stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603
+    os.environ["PYENV_VERSION"] = ":".join(name for name in names.split() if name.rpartition(".")[0] in PYTHONS)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of one dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on this interpreter; words after ``--`` go to pytest."""
+    session.install("-e", ".[cli]", *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-extras")
+def tests_extras(session: nox.Session) -> None:
+    """Run the tests of the extras, which the light ``tests`` leave out, and those of the examples."""
+    session.install("-e", ".[cli,fastapi]", *group("extras"))
+    session.run("pytest", "tests/extras", "examples", *session.posargs)
+
+
+@nox.session(name="tests-all", python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """Run the tests on every interpreter of the classifiers that is here."""
+    tests(session)
+
+
+@nox.session(name="tests-floor", python=PYTHONS[0])
+def tests_floor(session: nox.Session) -> None:
+    """Run the tests on the lowest versions that pyproject.toml declares."""
+    project = PYPROJECT["project"]
+    declared = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    session.install("-e", ".", *group("extras"), *(requirement.replace(">=", "==") for requirement in declared))
+    session.run("pytest", *WITHOUT_DEBUG, *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and run the tests on it, out of reach of the source tree."""
+    with tempfile.TemporaryDirectory() as tmp:
+        session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp, ".", silent=True)
+        (built,) = Path(tmp).glob("*.whl")
+        session.install(f"{built}[cli]", *group("test"))
+        rest = shutil.copytree(ROOT, Path(tmp) / "rest", ignore=shutil.ignore_patterns(".*", "distinct_async"))
+        with session.chdir(rest):
+            where = session.run("python", "-c", "import distinct_async; print(distinct_async.__file__)", silent=True)
+            if not isinstance(where, str) or "site-packages" not in where:
+                session.error(f"not the wheel is tested, but {where}")
+            session.run("pytest", *WITHOUT_DEBUG, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure what the tests reach: every branch of ``sansio``, and 95 % of everything."""
+    session.install("-e", ".[cli,fastapi]", *group("coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *WITHOUT_DEBUG, *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--fail-under=95")
+    session.run("coverage", "report", "--include=*/sansio/*", "--fail-under=100")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Hold the code against every rule of ruff, and its layout against the formatter's."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check every type with mypy, and those of the public API with basedpyright, as a user's editor does."""
+    session.install("-e", ".[cli,fastapi]", *group("types"))
+    session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py")
+    session.run("basedpyright")
+    session.run("basedpyright", "--ignoreexternal", "--verifytypes", "distinct_async")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print the benchmarks: ratios, from one interleaved run; words after ``--`` go to them."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Let random faults rain on a loaded client, for a minute or the seconds after ``--``: nothing may grow."""
+    session.install("-e", ".")
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Break ``sansio`` in every small way and see the tests notice; not on CI, it takes its time."""
+    session.install("-e", ".[cli]", *group("mutation"))
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")

@@ -1,0 +1,35 @@
+"""schemathesis reads the contract, makes up requests that fit it and that do not, and holds the fake to its answers."""
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import settings
+from schemathesis.config import SchemathesisConfig
+
+from distinct_async.testing import FakeServer, World, openapi
+
+KNOWN = {"experienceId": "exp-1", "userId": "user-1", "touchpointId": "tp-1"}
+# The documents do not say that unknown parameters are refused. Keys are the test's own business.
+GENERATION = {"allow-extra-parameters": False, "with-security-parameters": False, "deterministic": True}
+
+contract = schemathesis.openapi.from_dict(openapi(), config=SchemathesisConfig.from_dict({"generation": GENERATION}))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeServer]:
+    with FakeServer.run_in_thread(World.sample(touchpoints=3, scans=300, users=40)) as fake:
+        yield fake
+
+
+@contract.parametrize()
+@settings(max_examples=50, derandomize=True)
+def test_the_fake_answers_as_the_contract_says(case: schemathesis.Case, server: FakeServer) -> None:
+    fits = case.meta.generation.mode.is_positive
+    if fits:
+        # Which ids there are, and which of them a metricsType needs, OpenAPI cannot say.
+        case.query |= KNOWN if case.operation.path == "/v3/touchpoint/metrics" else {}
+        case.path_parameters |= {"id": "imp_000001"} if "id" in case.path_parameters else {}
+    keys = {"x-distinct-api-key": server.api_key, "Authorization": f"Bearer {server.vantio_api_key}"}
+    response = case.call_and_validate(base_url=server.url, headers=keys)
+    assert (200 == response.status_code) is fits

@@ -1,0 +1,52 @@
+"""A client of a server on a real socket that says what a test wants it to say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from distinct_async import DistinctClient, RetryPolicy
+
+from .wire.answers import encoded, whole
+from .wire.server import Behaviour, FaultServer, Seen, say
+
+KEY = "distinct-key-7d1c55aa"
+VANTIO_KEY = "sk_vantio-key-91b0ce42"
+ONCE = RetryPolicy(attempts=1)
+AT_ONCE = RetryPolicy(attempts=3, base=0, cap=0)
+
+
+def saying(answer: object) -> Behaviour:
+    """Bytes go out as they are, a behaviour is one already, and anything else is JSON under a 200."""
+    if isinstance(answer, bytes):
+        return say(answer)
+    if callable(answer):
+        return answer
+    return say(whole(encoded(answer)))
+
+
+def client_of(server: FaultServer, **settings: Any) -> DistinctClient:
+    """A client with a key for each vendor, both of which are this server."""
+    urls = {"base_url": server.url, "vantio_base_url": server.url}
+    return DistinctClient(KEY, vantio_api_key=VANTIO_KEY, **{"retry": ONCE, "timeout": 10, **urls, **settings})
+
+
+@asynccontextmanager
+async def served(*answers: object, **settings: Any) -> AsyncIterator[tuple[DistinctClient, FaultServer]]:
+    """A client and its server, which gives these answers in turn, and the last of them ever after."""
+    async with FaultServer() as server:
+        if answers:
+            *first, last = map(saying, answers)
+            server.script(*first)
+            server.steady = last
+        async with client_of(server, **settings) as client:
+            yield client, server
+
+
+def query(seen: Seen) -> dict[str, str]:
+    """The parameters of a request; a repeated one fails the test."""
+    pairs = parse_qsl(urlsplit(seen.target).query, keep_blank_values=True)
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)

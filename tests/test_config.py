@@ -1,0 +1,366 @@
+"""Settings: refused when they cannot be meant, at once, and without showing a secret."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from distinct_async import DistinctClient, RetryPolicy, Timeouts
+from distinct_async.config import BASE_URLS, Key, base_urls_from, keys_from
+from distinct_async.errors import ConfigurationError, TransportError
+
+from .rig import KEY, VANTIO_KEY, served
+from .wire.server import FaultServer
+
+SECRET = "s3cret-of-mine"  # noqa: S105 - of nobody
+
+
+def refused(make: Callable[..., object], **settings: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        make(**settings)
+    return caught.value
+
+
+def shown(error: BaseException) -> str:
+    """Text, repr, pickle, and the traceback with the locals of all frames but the test's own."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in told.stack:
+        if frame.filename == __file__:
+            assert frame.locals is not None
+            frame.locals.clear()
+    assert None is error.__context__
+    return f"{error} {error!r} {pickle.dumps(error)!r} {''.join(told.format())}"
+
+
+# -- keys
+
+BAD_KEYS = [
+    f"{SECRET}\n",
+    f"{SECRET}\r\n",
+    f"{SECRET}\r",
+    f"{SECRET}\0",
+    f"{SECRET}\x7f",
+    f"{SECRET}\t",
+    f"{SECRET}\x1b",
+    f"{SECRET}\nX-Other: 1",
+    f"{SECRET}€",
+    f"{SECRET}é",
+    f"{SECRET}\u2028",
+    f"{SECRET}\ud800",
+    f"\ufeff{SECRET}",
+]
+BOTH_KEYS = pytest.mark.parametrize(
+    ("argument", "variable"), [("api_key", "DISTINCT_API_KEY"), ("vantio_api_key", "VANTIO_API_KEY")]
+)
+
+
+@BOTH_KEYS
+@pytest.mark.parametrize("key", BAD_KEYS, ids=ascii)
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_shown(argument: str, variable: str, key: str) -> None:
+    arguments: dict[str, Any] = {argument: key}
+    error = refused(DistinctClient, **arguments)
+    assert SECRET not in shown(error)
+    assert variable.partition("_")[0].lower() == error.vendor
+
+
+@BOTH_KEYS
+@pytest.mark.parametrize("key", [key for key in BAD_KEYS if "\0" not in key and "\ud800" not in key], ids=ascii)
+def test_a_bad_key_of_the_environment_is_refused_and_not_shown(
+    argument: str, variable: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, key)
+    assert SECRET not in shown(refused(DistinctClient))
+    DistinctClient(**{argument: KEY})  # type: ignore[arg-type]
+
+
+@BOTH_KEYS
+@pytest.mark.parametrize("key", [5, SECRET.encode(), [SECRET], {"key": SECRET}], ids=lambda key: type(key).__name__)
+def test_a_key_that_is_no_text_is_refused_and_not_shown(argument: str, variable: str, key: Any) -> None:
+    arguments: dict[str, Any] = {argument: key}
+    error = refused(DistinctClient, **arguments)
+    assert SECRET not in shown(error)
+    assert "must be a str" in str(error)
+    assert variable.partition("_")[0].lower() == error.vendor
+
+
+@BOTH_KEYS
+def test_a_bad_setting_beside_a_good_key_does_not_show_it(argument: str, variable: str) -> None:
+    arguments: dict[str, Any] = {argument: SECRET}
+    for wrong in ({"base_url": "ftp://x"}, {"timeout": 0}, {"max_concurrency": 0}, {"retry": None}, {"deadline": "a"}):
+        assert SECRET not in shown(refused(DistinctClient, **arguments, **wrong)), variable
+
+
+@BOTH_KEYS
+async def test_a_missing_key_is_named_with_its_variable_when_its_vendor_is_first_used(
+    argument: str, variable: str
+) -> None:
+    async with FaultServer() as server:
+        other = {"api_key": "vantio_api_key", "vantio_api_key": "api_key"}[argument]
+        urls = {"base_url": server.url, "vantio_base_url": server.url}
+        async with DistinctClient(**{other: KEY}, **urls) as client:  # type: ignore[arg-type]
+            calls = [client.metrics.experience("exp-1"), client.impressions.get("imp_123abc")]
+            missing, there = calls if argument == "api_key" else calls[::-1]
+            with pytest.raises(ConfigurationError, match=variable) as caught:
+                await missing
+            assert (variable.partition("_")[0].lower(), 0) == (caught.value.vendor, server.connections)
+            assert f"{argument}=" in str(caught.value)
+            await there
+
+
+@BOTH_KEYS
+async def test_a_key_is_taken_from_the_environment_where_none_is_given(
+    argument: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "key-of-the-environment")
+    vendor = "distinct" if argument == "api_key" else "vantio"
+    for given, sent in ((None, "key-of-the-environment"), ("", "key-of-the-environment"), ("mine", "mine")):
+        client = DistinctClient(**{argument: given})  # type: ignore[arg-type]
+        assert sent == client._engine.core.settings.key(vendor).value  # type: ignore[arg-type]
+
+
+@BOTH_KEYS
+async def test_an_empty_variable_is_no_key(argument: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(ConfigurationError, match=variable):
+        DistinctClient()._engine.core.settings.key("distinct" if argument == "api_key" else "vantio")
+
+
+async def test_the_environment_is_read_when_the_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = DistinctClient()
+    monkeypatch.setenv("DISTINCT_API_KEY", KEY)
+    with pytest.raises(ConfigurationError):
+        await client.metrics.experience("exp-1")
+
+
+def test_a_key_is_in_no_repr_and_no_pickle() -> None:
+    client = DistinctClient(SECRET, vantio_api_key=SECRET)
+    core = client._engine.core
+    for value in (
+        client,
+        client.metrics,
+        client.impressions,
+        core.settings,
+        Key(SECRET),
+        client.metrics.total_visits("tp-1"),
+    ):
+        assert SECRET not in f"{value!r} {value}"
+        with pytest.raises(TypeError):
+            pickle.dumps(value)
+    assert {} == keys_from({})
+
+
+# -- base URLs
+
+BAD_URLS = [
+    "ftp://api.distinct.so",
+    "api.distinct.so",
+    "//api.distinct.so",
+    "https:",
+    "https://",
+    "https:///v3",
+    "https:api.distinct.so",
+    " ",
+    "https://api.distinct.so?a=b",
+    "https://api.distinct.so/?",
+    "https://api.distinct.so#a",
+    "https://api.distinct.so/#",
+    "https://api.distinct.so/a b",
+    " https://api.distinct.so",
+    "https://api.distinct.so\n",
+    "https://api.distinct.so\r\nX: y",
+    "https://api.distinct.so\\a",
+    "https://api.distinct.so/\x7f",
+    "https://[::1",
+    "https://api.distinct.so:port",
+    "https://api.distinct.so:65536",
+    "https://api.distinct.so:-1",
+    "http://api.distinct.so",
+    "http://192.0.2.1",
+    "http://10.0.0.1:8080",
+    "http://0.0.0.0",
+    "http://localhost.example.com",
+    "http://127.0.0.1.example.com",
+    "http://[2001:db8::1]",
+]
+SECRET_URLS = [
+    f"https://user:{SECRET}@api.distinct.so",
+    f"https://{SECRET}@api.distinct.so",
+    f"http://user:{SECRET}@localhost",
+    f"ftp://user:{SECRET}@api.distinct.so",
+    f"user:{SECRET}@api.distinct.so",
+    f"https://user:{SECRET}/more@api.distinct.so",
+    f"https://api.distinct.so?key={SECRET}",
+    f"ftp://api.distinct.so?key={SECRET}",
+    f"https://api.distinct.so#{SECRET}",
+    f"https:///?key={SECRET}",
+]
+BOTH_URLS = pytest.mark.parametrize(
+    ("argument", "variable"), [("base_url", "DISTINCT_BASE_URL"), ("vantio_base_url", "VANTIO_BASE_URL")]
+)
+
+
+@BOTH_URLS
+def test_a_base_url_that_cannot_be_one_is_refused(
+    argument: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in BAD_URLS:
+        given: dict[str, Any] = {argument: url}
+        assert argument in str(refused(DistinctClient, **given)), url
+        monkeypatch.setenv(variable, url)
+        assert argument in str(refused(DistinctClient)), url
+    for value in (5, b"https://api.distinct.so", ["https://api.distinct.so"]):
+        given = {argument: value}
+        assert "must be a str" in str(refused(DistinctClient, **given))
+
+
+@BOTH_URLS
+@pytest.mark.parametrize("url", SECRET_URLS, ids=[url.replace(SECRET, "S") for url in SECRET_URLS])
+def test_a_secret_in_a_base_url_is_refused_and_not_repeated(argument: str, variable: str, url: str) -> None:
+    given: dict[str, Any] = {argument: url}
+    error = refused(DistinctClient, **given)
+    assert SECRET not in f"{error} {error!r} {pickle.dumps(error)!r}"
+    assert variable.partition("_")[0].lower() == error.vendor
+
+
+GOOD_URLS = {
+    "https://api.distinct.so": "https://api.distinct.so",
+    "https://api.distinct.so/": "https://api.distinct.so",
+    "https://api.distinct.so///": "https://api.distinct.so",
+    "https://api.distinct.so:8443/gateway/": "https://api.distinct.so:8443/gateway",
+    "http://localhost:3000": "http://localhost:3000",
+    "http://LOCALHOST:3000/": "http://LOCALHOST:3000",
+    "http://vendors.localhost": "http://vendors.localhost",
+    "http://127.0.0.1:1": "http://127.0.0.1:1",
+    "http://127.8.9.1": "http://127.8.9.1",
+    "http://[::1]:80/": "http://[::1]:80",
+}
+
+
+@BOTH_URLS
+def test_a_base_url_loses_its_last_slash_and_nothing_else(
+    argument: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor: Any = variable.partition("_")[0].lower()
+    for url, kept in GOOD_URLS.items():
+        given: dict[str, Any] = {argument: url}
+        assert kept == DistinctClient(**given)._engine.core.settings.base_urls[vendor]
+        monkeypatch.setenv(variable, url)
+        assert kept == DistinctClient()._engine.core.settings.base_urls[vendor]
+        given = {argument: BASE_URLS[vendor]}
+        assert BASE_URLS[vendor] == DistinctClient(**given)._engine.core.settings.base_urls[vendor], "it comes first"
+
+
+def test_an_empty_variable_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTINCT_BASE_URL", "")
+    monkeypatch.setenv("VANTIO_BASE_URL", "")
+    assert {"distinct": "https://api.distinct.so", "vantio": "https://vantio.app"} == base_urls_from(
+        {}, allow_http=False
+    )
+    assert dict(BASE_URLS) == DistinctClient(base_url="", vantio_base_url="")._engine.core.settings.base_urls
+
+
+@BOTH_URLS
+def test_plain_http_needs_to_be_allowed_and_the_reason_is_told(argument: str, variable: str) -> None:
+    given: dict[str, Any] = {argument: "http://vendors.internal:8080"}
+    error = refused(DistinctClient, **given)
+    assert "allow_http" in str(error)
+    assert "vendors.internal" in str(error)
+    client = DistinctClient(**given, allow_http=True)
+    vendor: Any = variable.partition("_")[0].lower()
+    assert "http://vendors.internal:8080" == client._engine.core.settings.base_urls[vendor]
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", "a" * 64, "a." * 150 + "b", "\u3002", ".a", "-", "xn--", "a_b", "h;x"], ids=lambda host: host[:9]
+)
+async def test_a_host_that_cannot_be_one_ends_in_an_error_of_ours(host: str) -> None:
+    with pytest.raises((ConfigurationError, TransportError)):
+        async with DistinctClient(KEY, base_url=f"https://{host}.invalid", retry=RetryPolicy(1), timeout=2) as client:
+            await client.metrics.experience("exp-1")
+
+
+# -- numbers
+
+NO_NUMBERS: list[Any] = ["1", None, True, [], math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("name", ["connect", "attempt"])
+def test_a_timeout_is_a_number_above_0(name: str) -> None:
+    for bad in [*NO_NUMBERS, 0, -1, -0.0]:
+        assert name in str(refused(Timeouts, **{name: bad}))
+    assert 0.001 == getattr(Timeouts(**{name: 0.001}), name)
+    assert 1 == getattr(Timeouts(**{name: 1}), name)
+
+
+@pytest.mark.parametrize(
+    "make", [DistinctClient, lambda **given: DistinctClient().with_options(**given)], ids=["new", "view"]
+)
+def test_the_limits_are_held_against_nonsense(make: Callable[..., DistinctClient]) -> None:
+    for bad in [*NO_NUMBERS, 0, -1]:
+        refused(make, timeout=bad)
+        if bad is not None:
+            refused(make, deadline=bad)
+    for wrong in (5, "often", {"attempts": 1}):
+        refused(make, retry=wrong)
+    limits = make(timeout=7, deadline=None, retry=RetryPolicy(9))._engine.limits
+    assert (Timeouts(5.0, 7), None, 9) == (limits.timeouts, limits.deadline, limits.retry.attempts)
+    assert Timeouts(1, 2) == make(timeout=Timeouts(1, 2))._engine.limits.timeouts
+
+
+@pytest.mark.parametrize(("name", "least"), [("max_concurrency", 1), ("impression_cache", 0), ("max_body", 1)])
+def test_a_size_is_an_int_of_at_least_its_least(name: str, least: int) -> None:
+    for bad in [*NO_NUMBERS, least - 1, -5, 1.0]:
+        assert name in str(refused(DistinctClient, **{name: bad}))
+    assert least == getattr(DistinctClient(**{name: least})._engine.core.settings, name)  # type: ignore[arg-type]
+
+
+def test_a_rate_limit_is_a_number_above_0_or_none() -> None:
+    for bad in [*NO_NUMBERS, 0, -1]:
+        if bad is not None:
+            refused(DistinctClient, rate_limit=bad)
+    assert [None, 0.1, 5] == [
+        DistinctClient(rate_limit=good)._engine.core.settings.rate_limit for good in (None, 0.1, 5)
+    ]
+
+
+@pytest.mark.parametrize("name", ["base", "cap", "max_retry_after", "attempts"])
+def test_a_policy_is_held_against_nonsense(name: str) -> None:
+    for bad in [*NO_NUMBERS, -1]:
+        assert name in str(refused(RetryPolicy, **{name: bad}))
+    if name == "attempts":
+        refused(RetryPolicy, attempts=0)
+
+
+def test_an_enormous_number_is_no_crash() -> None:
+    enormous: Any = 10**400
+    for name in ("timeout", "deadline", "rate_limit"):
+        with pytest.raises(ConfigurationError):
+            DistinctClient(**{name: enormous})
+
+
+@pytest.mark.parametrize("session", ["a session", 5, object()], ids=["text", "number", "object"])
+async def test_what_is_no_session_is_refused(session: Any) -> None:
+    with pytest.raises(ConfigurationError, match="session"):
+        async with DistinctClient(KEY, session=session) as client:
+            await client.metrics.experience("exp-1")
+
+
+async def test_the_defaults_are_those_of_the_documentation() -> None:
+    client = DistinctClient()
+    settings, limits = client._engine.core.settings, client._engine.limits
+    assert (Timeouts(connect=5.0, attempt=30.0), 90.0) == (limits.timeouts, limits.deadline)
+    assert RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0) == limits.retry
+    assert (16, None, 1024, 32 * 2**20) == (
+        settings.max_concurrency,
+        settings.rate_limit,
+        settings.impression_cache,
+        settings.max_body,
+    )
+    assert VANTIO_KEY not in repr(client)
+    async with served() as (made, _):
+        assert repr(made) == repr(made.with_options(timeout=1))

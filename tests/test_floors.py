@@ -1,0 +1,234 @@
+"""The house stands on its floors: who imports whom is listed here, exactly, and the design's "never" is never.
+
+A new import fails until it stands in `FLOORS`, and a permission that nobody uses fails too: so this file is the map.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import distinct_async
+
+PACKAGE = Path(distinct_async.__file__).parent
+
+# From the ground up: a module imports only what stands above it in this list, or beside it in the same folder.
+ORDER = [
+    ".errors",
+    ".models",
+    ".sansio.messages",
+    ".sansio.dialect",
+    ".sansio.retry",
+    ".sansio.pages",
+    ".config",
+    ".structure",
+    ".session",
+    ".engine",
+    ".walk",
+    ".endpoints",
+    ".client",
+    ".testing",
+    ".",  # the door: what stands below it uses the library as everyone does
+    ".lifetime",
+    ".aiohttp_web",
+    ".fastapi",
+    ".cli",
+]
+
+# What each module imports, of ours (with a dot) and of others; a bar, and then what it needs for its types only.
+# Of the standard library only what touches the world outside: see SENSITIVE.
+FLOORS = {
+    ".errors": "attrs | .sansio.pages",
+    ".models.impressions": ".models.wire attrs",
+    ".models.metrics": ".models.wire attrs",
+    ".models.wire": "attrs pydantic_core | pydantic",
+    ".models": ".models.impressions .models.metrics",
+    ".sansio.messages": ".errors attrs msgspec",
+    ".sansio.dialect": ".errors .sansio.messages msgspec",
+    ".sansio.retry": ".errors .sansio.messages attrs",
+    ".sansio.pages": ".errors attrs msgspec",
+    ".config": ".errors .sansio.messages .sansio.retry attrs os urllib.request | aiohttp",
+    ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages attrs cattrs msgspec",
+    ".session": ".config .errors .sansio.messages aiohttp asyncio multidict ssl yarl",
+    ".engine": ".config .errors .sansio.dialect .sansio.messages .sansio.retry .session asyncio attrs os random",
+    ".walk": ".engine .errors .sansio.messages .sansio.pages attrs | asyncio",
+    ".endpoints.impressions": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs",
+    ".endpoints.metrics": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk attrs",
+    ".client": (
+        ".config .endpoints.impressions .endpoints.metrics .engine .sansio.retry attrs | .sansio.messages aiohttp"
+    ),
+    ".testing.data": "msgspec",
+    ".testing.faults": ".testing.vendors asyncio attrs random socket",
+    ".testing.plugin": ".testing pytest",
+    ".testing.sample": "random",
+    ".testing.scans": "attrs msgspec",
+    ".testing.server": ".testing.faults .testing.vendors aiohttp asyncio attrs concurrent random ssl",
+    ".testing.vendors": ".testing.scans .testing.world attrs msgspec",
+    ".testing.world": ".testing.data .testing.sample .testing.scans attrs msgspec random",
+    ".testing": ".testing.contract .testing.faults .testing.scans .testing.server .testing.world",
+    ".": ".client .config .endpoints.impressions .endpoints.metrics .errors .models .sansio.pages .sansio.retry .walk",
+    ".lifetime": ".client .errors .sansio.messages",
+    ".aiohttp_web": ".client .lifetime .sansio.messages aiohttp",
+    ".fastapi": (
+        ".client .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
+    ),
+    ".cli.app": ".cli.demo .cli.serve .errors cyclopts rich",
+    ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",
+    ".cli.layout": "rich",
+    ".cli.serve": ".testing asyncio cyclopts signal",
+    ".cli": ".cli.app",
+}
+
+SENSITIVE = {
+    *("asyncio", "concurrent", "contextvars", "multiprocessing", "signal", "subprocess", "threading"),
+    *("ftplib", "http.client", "os", "random", "secrets", "socket", "ssl", "time", "urllib.request", "uuid"),
+}
+IMPURE = {"aiohttp", "cattrs", *SENSITIVE}
+
+
+def sources() -> dict[str, ast.Module]:
+    """Return every module of the package, parsed, by its name: ``.sansio.pages``."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = "." + ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+SOURCES = sources()
+
+
+def imports(node: ast.AST, *, types_only: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield what is imported in `node`, at any depth, and whether for the type checker alone."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.If(test=ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), body=body, orelse=orelse):
+                for statement in body:
+                    yield from imports(ast.Module([statement], []), types_only=True)
+                for statement in orelse:
+                    yield from imports(ast.Module([statement], []), types_only=types_only)
+            case ast.Import(names=names):
+                yield from ((named(alias.name), types_only) for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                for alias in names:
+                    whole = named(f"{module}.{alias.name}")
+                    yield whole if whole in SOURCES or whole in SENSITIVE else named(module), types_only
+            case ast.ImportFrom():
+                pytest.fail("a relative import: name the module whole, as everywhere else")
+            case _:
+                yield from imports(child, types_only=types_only)
+
+
+def named(module: str) -> str:
+    """Name a module as this file does: ours by its path behind a dot, foreign ones by their distribution's root."""
+    if module == "distinct_async" or module.startswith("distinct_async."):
+        return "." + module.removeprefix("distinct_async").removeprefix(".")
+    return module if module in SENSITIVE else module.partition(".")[0]
+
+
+def row(tree: ast.Module) -> str:
+    """Write what a module imports as `FLOORS` has it."""
+    listed = {
+        (name, types_only)
+        for name, types_only in imports(tree)
+        if name.startswith(".") or name in SENSITIVE or name not in sys.stdlib_module_names
+    }
+    at_run_time = sorted(name for name, types_only in listed if not types_only)
+    for_types = sorted(name for name, types_only in listed if types_only and (name, False) not in listed)
+    return " ".join([*at_run_time, *(["|", *for_types] if for_types else [])])
+
+
+def floor(module: str) -> int:
+    """Tell on which floor a module stands; a folder's modules stand where the folder does."""
+    while module not in ORDER:
+        module = module.rpartition(".")[0] or pytest.fail(f"{module} stands on no floor")
+    return ORDER.index(module)
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Yield every syntax node of the package, with its place."""
+    for module, tree in SOURCES.items():
+        yield from ((f"{module}:{getattr(node, 'lineno', 0)}", node) for node in ast.walk(tree))
+
+
+def test_each_module_imports_exactly_what_is_listed() -> None:
+    assert FLOORS == {module: text for module, tree in SOURCES.items() if (text := row(tree))}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_from_the_floors_above_it(module: str) -> None:
+    ours = {name for name, types_only in imports(SOURCES[module]) if name.startswith(".") and not types_only}
+    if module.startswith(".testing"):
+        assert [] == [name for name in ours if not name.startswith(".testing")], "it would share our mistakes"
+    else:
+        assert [] == [name for name in ours if floor(name) > floor(module)]
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if module.startswith(".sansio")])
+def test_decisions_have_no_loop_socket_clock_dice_or_environment(module: str) -> None:
+    assert set() == {name for name, _ in imports(SOURCES[module])} & IMPURE
+
+
+def test_aiohttp_and_cattrs_have_one_user_each() -> None:
+    users = {
+        (name, module)
+        for module, tree in SOURCES.items()
+        for name, types_only in imports(tree)
+        if name in {"aiohttp", "cattrs"} and not types_only and not module.startswith(".testing")
+    }
+    users.remove(("aiohttp", ".aiohttp_web"))  # whoever imports that runs aiohttp.web anyway
+    assert {("aiohttp", ".session"), ("cattrs", ".structure")} == users
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        place.partition(":")[0]
+        for place, node in nodes()
+        if getattr(node, "attr", getattr(node, "name", None)) in {"environ", "environb", "getenv"}
+    }
+    assert {".config"} == readers
+
+
+def test_only_the_engine_reads_the_clock_on_the_wall_which_may_jump() -> None:
+    readers = {
+        place.partition(":")[0]
+        for place, node in nodes()
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
+    }
+    assert {".engine"} == readers, "a Retry-After that is a date needs it, nothing else does"
+
+
+def test_nothing_is_global() -> None:
+    assert [] == [place for place, node in nodes() if isinstance(node, ast.Global)]
+
+
+def test_no_error_of_ours_is_swallowed() -> None:
+    def catches_all(kind: ast.expr | None) -> bool:
+        match kind:
+            case ast.Tuple(elts=kinds):
+                return any(map(catches_all, kinds))
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                return name in {"Exception", "BaseException"}
+        return kind is None
+
+    swallowing = [
+        place
+        for place, node in nodes()
+        if isinstance(node, ast.ExceptHandler) and catches_all(node.type) and not isinstance(node.body[-1], ast.Raise)
+    ]
+    assert [] == swallowing
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [] == [module for module, tree in SOURCES.items() if not ast.get_docstring(tree)]
+    assert set() == {word for module in SOURCES for word in module.split(".")} & {"utils", "helpers", "common", "misc"}
+
+
+def test_aiohttp_and_the_extras_are_loaded_only_when_used() -> None:
+    program = "import sys, distinct_async; distinct_async.DistinctClient('key'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set() == {"aiohttp", "cyclopts", "rich", "pydantic", "fastapi", "pyarrow", "duckdb"} & {*done.stdout.split()}
