@@ -4,6 +4,7 @@
 the tools are its dependency groups; neither is said twice.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -62,8 +63,8 @@ def tests_all(session: nox.Session) -> None:
 def tests_floor(session: nox.Session) -> None:
     """Run the tests on the lowest versions that pyproject.toml declares."""
     project = PYPROJECT["project"]
-    declared = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
-    session.install("-e", ".", *group("extras"), *(requirement.replace(">=", "==") for requirement in declared))
+    declared = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
+    session.install("-e", ".", *group("extras"), *(each.replace(">=", "==") for each in declared))
     session.run("pytest", *WITHOUT_DEBUG, *session.posargs)
 
 

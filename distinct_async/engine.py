@@ -349,13 +349,16 @@ class Engine:
         error.waited, error.on_wire = call.waited, call.on_wire
         blank = self.core.settings.blank
         error.message = blank(error.message)
-        error.args = (error.message,)
         if isinstance(error, DecodeError):
-            error.excerpt = blank(error.excerpt)
+            error.excerpt = blank(error.excerpt)[: dialect.EXCERPT_KEPT]
         elif isinstance(error, APIError):
-            error.body = blank(error.body)
-            for name, text in list(error.headers.items()):
-                error.headers[name] = blank(text)
+            error.body = blank(error.body)[: dialect.BODY_KEPT]
+            error.message = error.message if error.stated else error.message[: dialect.EXCERPT_KEPT]
+            error.request_id = error.request_id and blank(error.request_id)
+            headers = [(blank(name), blank(text)) for name, text in error.headers.items()]
+            error.headers.clear()
+            error.headers.update(headers)
+        error.args = (error.message,)
         return error
 
 

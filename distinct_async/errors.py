@@ -26,7 +26,8 @@
     DriftWarning (UserWarning)              a DriftError with on_drift="warn"
 
 ``str()`` tells what happened, to which request, after how many attempts, and what to do. It never shows a key, a
-user id, an address or a body: those are attributes, and no ``repr`` shows them either.
+user id, an address or a body: those are attributes, and no ``repr`` shows them either. The vendor's own words always
+stand in `APIError.message`; ``str()`` repeats them where they are a plain sentence.
 """
 
 import re
@@ -65,8 +66,9 @@ __all__ = [
 
 TimeLimit = Literal["connect", "attempt", "deadline"]
 
-_SHOWN = 200  # characters of a vendor's message in str(); the whole stands in .message
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}\b", re.IGNORECASE)
+# A vendor's message is shown by str() where it is a plain sentence, as the documented ones are: whatever has digits,
+# slashes or more could name a user, an address or a device. The whole always stands in `message`.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z ,.:;'_-]{0,150}")
 
 
 # Not auto_exc: attrs would put every field into `args`, bodies too. Not frozen: the engine fills in what only it knows.
@@ -178,13 +180,10 @@ class APIError(DistinctError):
 
     def _headline(self) -> str:
         text = " ".join(filter(None, (str(self.status or ""), self.phrase)))
-        if not self.stated or not self.message:
-            return text or type(self).__name__
-        said = " ".join(self.message.split())
-        for word in self.private:
-            said = said.replace(word, "***")
-        said = _ADDRESS.sub("***", said)
-        return f"{text}: {said[:_SHOWN]}" if text else said[:_SHOWN]
+        plain = (
+            self.stated and _PLAIN.fullmatch(self.message) and not any(word in self.message for word in self.private)
+        )
+        return ": ".join(filter(None, (text, self.message if plain else ""))) or type(self).__name__
 
 
 class BadRequestError(APIError):

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
@@ -171,6 +172,9 @@ def _timeouts(connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
+_LOOKED_AT: WeakSet[object] = WeakSet()
+
+
 @contextmanager
 def _no_longer_than_connection(answer: aiohttp.ClientResponse) -> Iterator[None]:
     """Let a reader of a chunked body not outlast its connection.
@@ -189,6 +193,9 @@ def _no_longer_than_connection(answer: aiohttp.ClientResponse) -> Iterator[None]
         if not answer.content.is_eof() and answer.content.exception() is None:
             answer.content.set_exception(TransferEncodingError("the connection is closed"))
 
+    if protocol not in _LOOKED_AT:
+        _LOOKED_AT.add(protocol)  # for as long as the connection lives, or asyncio complains of a reset nobody looks at
+        closed.add_done_callback(lambda done: None if done.cancelled() else done.exception())
     closed.add_done_callback(end)
     try:
         yield

@@ -20,6 +20,7 @@ from distinct_async.errors import (
     DistinctError,
     DriftWarning,
     InvalidRequestError,
+    PaginationError,
 )
 from distinct_async.sansio.messages import Reply, Request, whole_number
 from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Question, WalkState, digest
@@ -184,6 +185,7 @@ class Run(Generic[T_co]):
         self._window: deque[tuple[Ask, asyncio.Task[Reply] | None]] = deque()  # None: to be fetched in place
         self._resumed = resumed
         self._page: Page[T_co] | None = None
+        self._before = resumed  # the checkpoint before that page
         self._given = 0  # rows of that page
         self._rows = self._requests = self._retries = 0
         self._waited = self._on_wire = 0.0
@@ -212,6 +214,8 @@ class Run(Generic[T_co]):
         page, given = self._page, self._given
         if page is None:
             return self._resumed
+        if not given and page.items:
+            return self._before
         if given == len(page.items):
             return page.checkpoint
         return self._checkpoint(page.offset + given, page.items[given - 1])
@@ -288,6 +292,7 @@ class Run(Generic[T_co]):
             raise
         if page is not None:
             self._rows += self._given
+            self._before = self.checkpoint
             self._page, self._given = page, 0
         return page
 
@@ -306,7 +311,12 @@ class Run(Generic[T_co]):
                 self._refill()  # before decoding, so that the network works meanwhile
             facts = self._engine.reading(reply, self._source.read)
             anchor = digest(self._source.identity(facts.items[0])) if state.anchor and facts.items else None
-            fed = state.feed(ask, facts, anchor)
+            try:
+                fed = state.feed(ask, facts, anchor)
+            except PaginationError as error:
+                error.vendor, error.attempts = reply.request.vendor, reply.attempts
+                error.waited, error.on_wire, error.elapsed = reply.waited, reply.on_wire, reply.waited + reply.on_wire
+                raise
             if fed.warning is not None:
                 warnings.warn(fed.warning, DriftWarning, stacklevel=4)
             if fed.discard or state.ended:

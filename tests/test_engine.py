@@ -162,6 +162,18 @@ async def test_an_answers_echo_of_the_key_is_blanked(fake: FakeServer) -> None:
     assert fake.api_key not in f"{error} {error!r} {error.body} {error.args} {vars(error)}"
 
 
+async def test_a_body_is_kept_up_to_4096_characters_and_an_excerpt_up_to_1024(fake: FakeServer) -> None:
+    fake.fail(status=404, body="x" * 9000, times=1)
+    fake.fail(body="<" * 9000, times=1)
+    async with client_of(fake) as client:
+        with pytest.raises(errors.NotFoundError) as refused:
+            await client.metrics.experience("exp-1")
+        with pytest.raises(errors.DecodeError) as undecodable:
+            await client.metrics.experience("exp-1")
+    assert (4096, 1024) == (len(refused.value.body), len(refused.value.message))
+    assert 1024 == len(undecodable.value.excerpt)
+
+
 async def test_a_key_is_missing_only_when_its_vendor_is_used(fake: FakeServer) -> None:
     async with DistinctClient(fake.api_key, base_url=fake.url, vantio_base_url=fake.url) as client:
         await client.metrics.experience("exp-1")

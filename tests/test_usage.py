@@ -1,40 +1,30 @@
-"""Every Python block of the README runs, as it stands, against the fake vendors."""
+"""Every Python block of the README and of the how-tos runs, as it stands, against the fake vendors."""
 
-import ast
 import asyncio
 import inspect
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from distinct_async.testing import FakeServer
 
-README = Path(__file__).parents[1] / "README.md"
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from .documents import ROOT, blocks
 
-
-def blocks() -> Iterator[ParameterSet]:
-    """Yield the README's blocks, compiled as they stand: scripts, or notebook cells with a bare ``await``."""
-    text = README.read_text(encoding="utf-8")
-    for fence in FENCE.finditer(text):
-        above = text.count("\n", 0, fence.start(1))
-        # The empty lines make a traceback name the line of the README.
-        code = compile("\n" * above + fence[1], README.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        yield pytest.param(code, id=f"line {above + 1}")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [
+    pytest.param(code, id=f"{document.name} line {line}") for document in DOCUMENTS for line, code in blocks(document)
+]
 
 
 def run(block: CodeType) -> None:
-    result = eval(block, {"__name__": "__main__"})  # noqa: S307 - the README is ours
+    result = eval(block, {"__name__": "__main__"})  # noqa: S307 - the documents are ours
     if inspect.iscoroutine(result):
         asyncio.run(result)
 
 
-@pytest.mark.parametrize("block", [*blocks()])
-async def test_a_block_of_the_readme_runs(
+@pytest.mark.parametrize("block", BLOCKS)
+async def test_a_block_of_a_document_runs(
     block: CodeType, fake: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 
 from distinct_async import Checkpoint, DistinctClient, Page, Report, RetryPolicy, Run, Walk
@@ -510,6 +511,19 @@ async def test_a_break_out_of_the_short_form_is_cleaned_up_by_closing_the_client
 
     await client.close()
     assert [] == tasks_left()
+
+
+@pytest.mark.parametrize("held", [1, 11])
+async def test_nothing_of_a_walk_left_at_once_outlives_its_client(held: int, fake: FakeServer) -> None:
+    async with aiohttp.ClientSession() as lent:  # which takes no time to close, since it is not closed
+        client, number = connected(fake, session=lent), 0
+        async for _ in walking(client, prefetch=4):
+            number += 1
+            if number == held:
+                break
+
+        await client.close()
+        assert [] == tasks_left()
 
 
 class Stop(Exception):  # noqa: N818

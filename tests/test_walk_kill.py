@@ -87,11 +87,11 @@ async def test_killed_between_any_two_pages_every_row_is_saved_once(
     saved = tmp_path / "saved"
     expected = [scan.user_id for scan in world.scans("tp-1")]
     # Odd: a page was given and not saved. Even: it was. Each time with another page size.
-    for words, page_size in [(1, 10), (2, 7), (3, 10), (6, 3), (5, 25)]:
+    for words, page_size in [(1, 10), (2, 7), (3, 10), (6, 25)]:
         assert await killed_after(words, fake, saved, page_size)
     assert not await killed_after(1000, fake, saved, 10)
 
     lines = [json.loads(line) for line in saved.read_text().splitlines()]
     assert expected == [row for line in lines for row in line["rows"]]
     assert COUNT == lines[-1]["checkpoint"]["position"]
-    assert 7 + 10 + 3 * 3 + 2 * 25 - 3 == lines[6]["checkpoint"]["position"]
+    assert [7, 16, 40, 65, 90] == [line["checkpoint"]["position"] for line in lines[:5]]

@@ -1,6 +1,6 @@
 """What type checkers must see of the public API; checked by mypy and basedpyright, never run."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -49,9 +49,9 @@ async def metrics(client: DistinctClient, visits_type: models.VisitsType) -> Non
 
 async def impressions(client: DistinctClient, more: AsyncIterator[str]) -> None:
     assert_type(await client.impressions.get("imp-1"), models.Impression)
-    assert_type(client.impressions.get_many(["imp-1"]), AsyncIterator[models.Impression])
-    assert_type(client.impressions.get_many(more, missing="skip"), AsyncIterator[models.Impression])
-    assert_type(client.impressions.get_many(more, missing="none"), AsyncIterator[models.Impression | None])
+    assert_type(client.impressions.get_many(["imp-1"]), AsyncGenerator[models.Impression, None])
+    assert_type(client.impressions.get_many(more, missing="skip"), AsyncGenerator[models.Impression, None])
+    assert_type(client.impressions.get_many(more, missing="none"), AsyncGenerator[models.Impression | None, None])
     listed = client.impressions.list(
         program_id="prog-1", poster_id="poster-1", page_size=50, offset=0, limit=1, on_drift="warn"
     )

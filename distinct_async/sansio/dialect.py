@@ -34,8 +34,9 @@ from distinct_async.errors import (
 from distinct_async.sansio.messages import Failure, Reading, Request, Response
 
 _BOM = b"\xef\xbb\xbf"
-_BODY_KEPT = 4096  # characters of a body that an APIError keeps
-_EXCERPT_KEPT = 1024  # and a DecodeError
+BODY_KEPT = 4096  # characters of a body that an APIError keeps
+EXCERPT_KEPT = 1024  # and a DecodeError
+_SLACK = 1024  # characters more that `excerpt` gives, so that a key across the cut is blanked whole before it is made
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _THROTTLES = frozenset({429, 503})
@@ -159,7 +160,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
         phrase=phrase,
         stated=stated,
         headers=headers,
-        body=excerpt(response.body, _BODY_KEPT),
+        body=excerpt(response.body, BODY_KEPT),
         request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
         private=request.private,
     )
@@ -196,6 +197,6 @@ def _words(body: bytes) -> tuple[str, bool]:
     return excerpt(body), False
 
 
-def excerpt(body: bytes, kept: int = _EXCERPT_KEPT) -> str:
-    """The beginning of a body as text, whatever bytes it is made of."""
-    return bytes(body[: kept * 4]).decode(errors="replace")[:kept]
+def excerpt(body: bytes, kept: int = EXCERPT_KEPT) -> str:
+    """The beginning of a body as text, whatever bytes it is made of, and a little more than `kept`, to be cut."""
+    return bytes(body[: (kept + _SLACK) * 4]).decode(errors="replace")[: kept + _SLACK]

@@ -72,7 +72,7 @@ class Reading:
     error: DistinctError | None = None
     again: bool = False  # worth another attempt
     throttled: bool = False  # the server asked everyone to slow down
-    retry_after: str | None = None  # the header, verbatim
+    retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
 
 
 @frozen

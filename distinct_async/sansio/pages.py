@@ -174,6 +174,7 @@ class WalkState:
     _believed: bool = field(default=True, init=False)  # totals are totals
     _probe: bool = field(default=False, init=False)
     _drifted: bool = field(default=False, init=False)
+    _grew_from: int | None = field(default=None, init=False)
     _retried: int | None = field(default=None, init=False)  # where an empty page was met already
     _previous: Sequence[object] = field(default=(), init=False)
     _identical: int = field(default=0, init=False)
@@ -308,13 +309,15 @@ class WalkState:
         if ask.total is None or self.total is None:
             self.total = total
         elif total > ask.total:
-            grown, self.total = total > self.total, max(self.total, total)
-            if grown and not self._ascends():
-                told = f"the total grew from {ask.total} to {total} in a list that does not ascend in time"
-                return self._drift(f"{told}: rows may have shifted")
+            self._grew_from = ask.total if total > self.total else self._grew_from
+            self.total = max(self.total, total)
         elif total < ask.total and total != self.total:
             self.total = total
             return self._drift(f"the total shrank from {ask.total} to {total}: rows have shifted")
+        if self._grew_from is not None and not self._ascends():  # at each page from here on: one step can mislead
+            told = f"the total grew from {self._grew_from} to {self.total} in a list that does not ascend in time"
+            self._grew_from = None
+            return self._drift(f"{told}: rows may have shifted")
         return None
 
     def _ascends(self) -> bool:

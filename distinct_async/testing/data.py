@@ -1,5 +1,7 @@
 """The file that a world can be read from, row by row as the `World`'s builders take them."""
 
+from typing import Any
+
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
@@ -43,6 +45,6 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     impressions: tuple[ImpressionRow, ...] = ()
 
 
-def arguments(row: Struct) -> dict[str, object]:
+def arguments(row: Struct) -> dict[str, Any]:
     """The row as keyword arguments, of those that were given."""
     return {name: value for name, value in msgspec.structs.asdict(row).items() if value is not UNSET}

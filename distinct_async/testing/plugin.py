@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def distinct_world() -> World:
-    """What the fake vendors know: 1,000 scans by 90 users at 3 touchpoints of `exp-1`. Define your own to replace it."""
+    """What the fake vendors know: 1,000 scans by 90 users at 3 touchpoints of `exp-1`. Define your own instead."""
     from distinct_async.testing import World  # noqa: PLC0415  # see above
 
     return World.sample(touchpoints=3, scans=1_000, users=90, seed=7)

@@ -6,6 +6,7 @@ NEEDS = {
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
     "test_schemathesis.py": ("schemathesis",),
+    "test_wheel.py": ("fastapi", "httpx", "httpx2", "pytest_aiohttp"),
 }
 
 collect_ignore = [name for name, packages in NEEDS.items() if not all(map(find_spec, packages))]

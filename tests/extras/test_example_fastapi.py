@@ -50,8 +50,7 @@ def environment(fake: FakeServer, vantio: FakeServer, monkeypatch: pytest.Monkey
 @pytest.fixture
 def readme(tmp_path: Path) -> Path:
     """A folder with the README's files, each copied into an empty one."""
-    section = ROOT / "README_fastapi_section.md"
-    text = (section if section.exists() else ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     files = dict(FENCE.findall(text))
     assert {"service.py", "test_service.py"} == {*files}
     for name, code in files.items():

@@ -21,7 +21,7 @@ OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 DEFAULT_SIZE = 5
 QUESTION = Question("metrics.total_visits", {"touchpoint_id": "tp-1"})
 
-CASES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+CASES = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @frozen

@@ -277,6 +277,7 @@ async def test_each_vendor_takes_its_own_key_only(world: World) -> None:
 async def test_only_get_is_offered(fake: FakeServer) -> None:
     async with aiohttp.ClientSession() as session, session.post(fake.url + METRICS, data=b"x" * 100_000) as answer:
         assert (405, "Method Not Allowed") == (answer.status, (await answer.json())["message"])
+        assert "GET" == answer.headers["Allow"]
 
 
 # Pages, and the settings that the documents leave open.

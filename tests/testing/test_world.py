@@ -257,3 +257,53 @@ def test_impressions_are_found_by_program_and_poster() -> None:
     assert ("imp_000001", "imp_000003", "imp_000004") == world.find_impressions(poster_id="poster_tp-1")
     world.add_impression("imp_x", poster_id="poster_tp-1")
     assert ("imp_000001", "imp_000003", "imp_000004", "imp_x") == world.find_impressions(poster_id="poster_tp-1")
+
+
+# From a file.
+
+
+def test_a_file_s_rows_are_what_the_builders_take() -> None:
+    world = World.from_json("""{
+        "experiences": ["exp-3"],
+        "touchpoints": [{"id": "tp-1", "name": "Entry Scan", "value": "entry_scan", "experience_id": "exp-2"}],
+        "scans": [
+            {"touchpoint_id": "tp-1", "user_id": "user-1", "at": "2024-01-01T10:00:00+02:00"},
+            {"touchpoint_id": "tp-2", "user_id": "user-2", "at": "2023-01-01T10:00:00Z"}
+        ],
+        "impressions": [{"id": "imp_1"}, {"id": "imp_2", "poster_id": "poster_9", "metadata": {"a": [1]}}]
+    }""")
+
+    by_hand = World()
+    by_hand.add_experience("exp-3")
+    by_hand.add_touchpoint("tp-1", "Entry Scan", "entry_scan", "exp-2")
+    by_hand.add_scan("tp-1", "user-1", "2024-01-01T10:00:00+02:00")
+    by_hand.add_scan("tp-2", "user-2", "2023-01-01T10:00:00Z")
+    by_hand.add_impression("imp_1")
+    by_hand.add_impression("imp_2", poster_id="poster_9", metadata={"a": [1]})
+    assert everything(by_hand) == everything(world)
+    assert by_hand.touchpoint("tp-1").name == world.touchpoint("tp-1").name
+    assert "2024-01-01T10:00:00+02:00" == world.impression("imp_000001")["scanned_at"]
+
+
+def test_an_empty_file_is_an_empty_world() -> None:
+    assert everything(World()) == everything(World.from_json(b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "noon"}]}', r"noon.*`\$\.scans\[0\]`"),
+        ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1"}]}', r"`at`.*`\$\.scans\[0\]`"),
+        ('{"scans": [{"touchpoint": "tp-1"}]}', r"touchpoint.*`\$\.scans\[0\]`"),
+        ('{"touchpoints": [{"id": "tp-1"}, {"id": "tp-1"}]}', r"there already.*`\$\.touchpoints\[1\]`"),
+        ('{"touchpoints": [{"touchpoint_id": "tp-1"}]}', r"`\$\.touchpoints\[0\]`"),
+        ('{"impressions": [{"id": 1}]}', r"`\$\.impressions\[0\]\.id`"),
+        ('{"impressions": [{"id": "a", "poster": "b"}]}', r"poster.*`\$\.impressions\[0\]`"),
+        ('{"visits": []}', "visits"),
+        ("[]", "object"),
+        ("{", "truncated"),
+    ],
+)
+def test_what_is_no_world_is_refused_with_its_place(data: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        World.from_json(data)

@@ -51,5 +51,5 @@ def client(build: Build) -> DistinctClient:
 
 @pytest.fixture
 async def _no_debug() -> None:
-    """Under load, asyncio's debug mode costs more than all that is tested."""
+    """Spare a test under load, or hundreds of a table, asyncio's debug mode: it costs more than all the rest."""
     asyncio.get_running_loop().set_debug(enabled=False)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from distinct_async import DistinctClient
 
 
+pytestmark = pytest.mark.usefixtures("_no_debug")
+
+
 def careful(build: Build, fault: Fault) -> DistinctClient:
     return build(max_body=LIMIT, timeout=BRIEF if fault.never_ends else ROOMY)
 

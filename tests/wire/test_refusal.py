@@ -42,6 +42,8 @@ from .server import FaultServer, say
 if TYPE_CHECKING:
     from distinct_async import DistinctClient
 
+pytestmark = pytest.mark.usefixtures("_no_debug")
+
 UNIQUE = Ask("metrics.touchpoint", "distinct", lambda c: c.metrics.touchpoint("tp-1", visits_type="UNIQUE"))
 IMPRESSIONS = Ask("impressions.list", "vantio", lambda client: client.impressions.list(page_size=2))
 

@@ -34,7 +34,7 @@ from .checks import (
     rendered,
     shown,
 )
-from .faults import BODY, CUT, JSON, LENGTH, LIMIT, MALFORMED, PERSON, Fault, every_fault
+from .faults import BODY, CUT, JSON, LENGTH, LIMIT, PERSON, Fault, every_fault
 from .server import Behaviour, Exchange, FaultServer, black_hole, free_port, say, say_and_close, say_and_hang
 
 QUICK = Timeouts(connect=0.1, attempt=0.1)

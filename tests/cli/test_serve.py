@@ -1,0 +1,179 @@
+"""`distinct-async serve`: the fake vendors as a process, told of in one line, stopped without a word."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from distinct_async import DistinctClient, RetryPolicy
+from distinct_async.cli.serve import rule, seconds
+from distinct_async.errors import ServerError
+from distinct_async.testing import World
+from tests.cli.command import called, changed, environment, installed, piped
+from tests.documents import ROOT, lay_out
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """The process, and what its first line tells."""
+    with subprocess.Popen(
+        [*installed(), "serve", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def client_of(told: dict[str, str]) -> DistinctClient:
+    url, key, vantio_key = told["url"], told["api_key"], told["vantio_api_key"]
+    once = RetryPolicy(attempts=1)
+    return DistinctClient(key, vantio_api_key=vantio_key, base_url=url, vantio_base_url=url, retry=once)
+
+
+async def test_one_line_tells_where_the_ordered_sample_is() -> None:
+    with serving("--touchpoints", "2", "--scans", "220", "--seed", "3") as (_, told):
+        async with client_of(told) as client:
+            metrics = await client.metrics.experience("exp-1")
+            rows = await client.metrics.total_visits("tp-2").collect()
+            assert "imp_000220" == (await client.impressions.get("imp_000220")).id
+
+    world = World.sample(touchpoints=2, scans=220, users=21, seed=3)
+    assert [len(world.scans(each)) for each in world.touchpoints] == [each.total_visits for each in metrics.touchpoints]
+    assert [(scan.user_id, scan.at) for scan in world.scans("tp-2")] == [
+        (row.user_id, row.timestamp_utc) for row in rows
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_without_a_word_even_in_the_middle_of_an_answer(number: signal.Signals) -> None:
+    with serving("--scans", "10", "--fault", "hang") as (process, told):
+        host, _, port = told["url"].removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+    assert (0, "", "") == (process.returncode, out, err)
+
+
+async def test_faults_strike_in_the_order_given() -> None:
+    with serving("--scans", "10", "--fault", "500:0", "--fault", "502:0.5", "--fault", "503") as (_, told):
+        seen = set()
+        async with client_of(told) as client:
+            for _ in range(20):
+                with pytest.raises(ServerError) as caught:
+                    await client.metrics.experience("exp-1")
+                seen.add(caught.value.status)
+    assert {502, 503} == seen
+
+
+async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:
+    lay_out(ROOT / "docs" / "how-to" / "testing.md", tmp_path)
+    with serving("--data", str(tmp_path / "world.json")) as (_, told):
+        async with client_of(told) as client:
+            metrics = await client.metrics.experience("exp-1")
+            assert [("tp-1", "Entry Scan", 1), ("tp-2", None, 1)] == [
+                (each.id, each.name, each.total_visits) for each in metrics.touchpoints
+            ]
+            assert 0 == (await client.metrics.experience("exp-empty")).total_touchpoints
+            assert "192.168.1.1" == (await client.impressions.get("imp_123abc")).ip_address
+
+
+async def test_every_answer_takes_the_latency() -> None:
+    with serving("--scans", "10", "--latency", "300ms") as (_, told):
+        async with client_of(told) as client, client.metrics.total_visits("tp-1").run() as run:
+            _ = [row async for row in run]
+    assert run.report.on_wire >= 0.3
+
+
+def test_a_port_that_is_taken_is_named_and_exits_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert 2 == called(monkeypatch, "serve", "--port", port, "--scans", "10")
+    shown = capsys.readouterr()
+    assert "" == shown.out
+    assert f"--port {port}: " in shown.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--port", "65536"),
+        ("--touchpoints", "0"),
+        ("--scans", "-1"),
+        ("--fault", "503:often"),
+        ("--fault", "wat"),
+        ("--latency", "5"),
+        ("--data", "no-such-file"),
+        ("--bad",),
+        ("bad",),
+    ],
+)
+def test_a_wrong_word_is_named_and_exits_2(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == called(monkeypatch, "serve", *words)
+    shown = capsys.readouterr()
+    said, hint = shown.err.splitlines()
+    assert "" == shown.out
+    assert [] == [word for word in words if word not in said]
+    assert "Try: distinct-async --help" == hint
+
+
+def test_a_file_that_is_none_is_named_with_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "world.json"
+    data.write_text('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "noon"}]}', encoding="utf-8")
+    assert 2 == called(monkeypatch, "serve", "--data", str(data))
+    shown = capsys.readouterr().err
+    assert str(data) in shown
+    assert "`$.scans[0]`" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "wire", "probability"),
+    [("503", 503, None, 1), ("429:0.25", 429, None, 0.25), ("drip", None, "drip", 1), ("close:1", None, "close", 1)],
+)
+def test_a_fault_is_a_status_or_a_word_with_a_probability(
+    text: str, status: int | None, wire: str | None, probability: float
+) -> None:
+    fault = rule(text, 3)
+    assert (status, wire, probability, 3) == (fault.status, fault.wire, fault.probability, fault.seed)
+
+
+@pytest.mark.parametrize("text", ["", ":", "503:", "503:1.1", "503:-0.1", "503:nan", "99", "100", "600", "5o3", "٥٠٣"])
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    with pytest.raises(Exception, match="--fault"):
+        rule(text, 0)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("50ms", 0.05), ("1.5s", 1.5), ("0ms", 0)])
+def test_a_latency_has_its_unit(text: str, expected: float) -> None:
+    assert expected == seconds(text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "ms", "-1s", "1e3ms", "50 ms", "1h", ".5s"])
+def test_what_is_no_latency_is_refused(text: str) -> None:
+    with pytest.raises(Exception, match="--latency"):
+        seconds(text)
+
+
+def test_its_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
+    program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
+    loaded = {*piped(changed(program), "serve", "--help").stdout.split()}
+    assert {"cyclopts"} == {"cyclopts", "aiohttp", "distinct_async.testing", "distinct_async.cli.serve"} & loaded

@@ -1,0 +1,29 @@
+"""The project's documents as the tests read them: blocks that run as they stand, and files that stand in a folder."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```\w+ (\w+\.\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: Path) -> Iterator[tuple[int, CodeType]]:
+    """Yield line and code of each Python block without a name: scripts, or notebook cells with a bare ``await``."""
+    text = document.read_text(encoding="utf-8")
+    for fence in BLOCK.finditer(text):
+        above = text.count("\n", 0, fence.start(1))
+        # The empty lines make a traceback name the line of the document.
+        code = compile("\n" * above + fence[1], document.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        yield above + 1, code
+
+
+def lay_out(document: Path, folder: Path) -> list[str]:
+    """Write the files that a document shows (blocks with a name) into a folder, and return their names."""
+    files = FILE.findall(document.read_text(encoding="utf-8"))
+    for name, content in files:
+        (folder / name).write_text(content, encoding="utf-8")
+    return [name for name, _ in files]
