@@ -33,6 +33,8 @@ if pyenv := shutil.which("pyenv"):
     names = subprocess.run([pyenv, "versions", "--bare"], stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603
     os.environ["PYENV_VERSION"] = ":".join(name for name in names.split() if name.rpartition(".")[0] in PYTHONS)
 
+PARALLEL = ("-n", "auto")  # as many processes as there are cores: the tests wait more than they compute
+
 
 def group(name: str) -> tuple[str, ...]:
     """Return the requirements of one dependency group."""
@@ -43,14 +45,14 @@ def group(name: str) -> tuple[str, ...]:
 def tests(session: nox.Session) -> None:
     """Run the tests on this interpreter; words after ``--`` go to pytest."""
     session.install("-e", ".[cli]", *group("test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(name="tests-extras")
 def tests_extras(session: nox.Session) -> None:
     """Run the tests of the extras, which the light ``tests`` leave out, and those of the examples."""
     session.install("-e", ".[cli,fastapi]", *group("extras"))
-    session.run("pytest", "tests/extras", "examples", *session.posargs)
+    session.run("pytest", *PARALLEL, "tests/extras", "examples", *session.posargs)
 
 
 @nox.session(name="tests-all", python=PYTHONS)
@@ -65,7 +67,7 @@ def tests_floor(session: nox.Session) -> None:
     project = PYPROJECT["project"]
     declared = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
     session.install("-e", ".", *group("extras"), *(each.replace(">=", "==") for each in declared))
-    session.run("pytest", *WITHOUT_DEBUG, *session.posargs)
+    session.run("pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
 
 
 @nox.session(reuse_venv=False)
@@ -80,7 +82,7 @@ def wheel(session: nox.Session) -> None:
             where = session.run("python", "-c", "import distinct_async; print(distinct_async.__file__)", silent=True)
             if not isinstance(where, str) or "site-packages" not in where:
                 session.error(f"not the wheel is tested, but {where}")
-            session.run("pytest", *WITHOUT_DEBUG, *session.posargs)
+            session.run("pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
 
 
 @nox.session
@@ -88,7 +90,7 @@ def coverage(session: nox.Session) -> None:
     """Measure what the tests reach: every branch of ``sansio``, and 95 % of everything."""
     session.install("-e", ".[cli,fastapi]", *group("coverage"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *WITHOUT_DEBUG, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=*/sansio/*", "--fail-under=100")

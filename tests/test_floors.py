@@ -75,8 +75,7 @@ FLOORS = {
     ".lifetime": ".client .errors .sansio.messages",
     ".aiohttp_web": ".client .lifetime .sansio.messages aiohttp",
     ".fastapi": (
-        ".client .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec "
-        "starlette"
+        ".client .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
     ),
     ".cli.app": ".cli.demo .cli.serve .errors cyclopts rich",
     ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",

@@ -78,7 +78,10 @@ class World:
         Any list may be left out, and in a row whatever has a default in `add_touchpoint`, `add_scan` or
         `add_impression`. `ValueError`, with the place, for anything else.
         """
-        content, world = msgspec.json.decode(data, type=Data), cls()
+        try:
+            content, world = msgspec.json.decode(data, type=Data), cls()
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from None  # in older releases it is none
         for experience_id in content.experiences:
             world.add_experience(experience_id)
         for name, rows, add in (

@@ -1,6 +1,7 @@
 """`distinct-async serve`: the fake vendors as a process, told of in one line, stopped without a word."""
 
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=environment(),
+        env=environment(PYTHONUNBUFFERED=""),
     ) as process:
         try:
             assert process.stdout is not None
@@ -68,15 +69,18 @@ def test_it_stops_without_a_word_even_in_the_middle_of_an_answer(number: signal.
     assert (0, "", "") == (process.returncode, out, err)
 
 
-async def test_faults_strike_in_the_order_given() -> None:
-    with serving("--scans", "10", "--fault", "500:0", "--fault", "502:0.5", "--fault", "503") as (_, told):
-        seen = set()
+async def test_faults_strike_in_the_order_given_and_the_same_for_a_seed() -> None:
+    first, second = random.Random(3), random.Random(4)  # else the second would only repeat the first
+    expected = [502 if first.random() < 0.5 else 503 if second.random() < 0.5 else 504 for _ in range(20)]
+
+    seen, faults = [], ("--fault", "502:0.5", "--fault", "503:0.5", "--fault", "504")
+    with serving("--scans", "10", "--seed", "3", *faults) as (_, told):
         async with client_of(told) as client:
-            for _ in range(20):
+            for _ in expected:
                 with pytest.raises(ServerError) as caught:
                     await client.metrics.experience("exp-1")
-                seen.add(caught.value.status)
-    assert {502, 503} == seen
+                seen.append(caught.value.status)
+    assert expected == seen
 
 
 async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 NEEDS = {
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
-    "test_schemathesis.py": ("schemathesis",),
+    "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),
     "test_wheel.py": ("fastapi", "httpx", "httpx2", "pytest_aiohttp"),
 }
 

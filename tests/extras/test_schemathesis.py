@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import settings
@@ -21,6 +22,18 @@ contract = schemathesis.openapi.from_dict(openapi(), config=SchemathesisConfig.f
 def server() -> Iterator[FakeServer]:
     with FakeServer.run_in_thread(World.sample(touchpoints=3, scans=300, users=40)) as fake:
         yield fake
+
+
+def test_every_example_fits_its_schema() -> None:
+    document, count = openapi(), 0
+    responses = [answer for item in document["paths"].values() for answer in item["get"]["responses"].values()]
+    for response in [*responses, *document["components"]["responses"].values()]:
+        for content in response.get("content", {}).values():
+            validator = jsonschema_rs.validator_for({**content["schema"], "components": document["components"]})
+            for example in content["examples"].values():
+                validator.validate(example["value"])
+                count += 1
+    assert 13 == count
 
 
 @contract.parametrize()

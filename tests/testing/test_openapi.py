@@ -63,9 +63,7 @@ def test_what_the_vendors_documented_is_there_word_for_word() -> None:
 
 def test_every_answer_has_an_example() -> None:
     document = openapi()
-    statuses = {
-        (path, int(status)) for path, item in document["paths"].items() for status in item["get"]["responses"]
-    }
+    statuses = {(path, int(status)) for path, item in document["paths"].items() for status in item["get"]["responses"]}
     assert statuses == {(path, status) for path, status, *_ in examples()}
 
 

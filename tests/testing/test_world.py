@@ -294,7 +294,7 @@ def test_an_empty_file_is_an_empty_world() -> None:
     [
         ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "noon"}]}', r"noon.*`\$\.scans\[0\]`"),
         ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1"}]}', r"`at`.*`\$\.scans\[0\]`"),
-        ('{"scans": [{"touchpoint": "tp-1"}]}', r"touchpoint.*`\$\.scans\[0\]`"),
+        ('{"scans": [{"touchpoint_id": "a", "user_id": "b", "at": "2024-01-01", "x": 1}]}', r"`x`.*`\$\.scans\[0\]`"),
         ('{"touchpoints": [{"id": "tp-1"}, {"id": "tp-1"}]}', r"there already.*`\$\.touchpoints\[1\]`"),
         ('{"touchpoints": [{"touchpoint_id": "tp-1"}]}', r"`\$\.touchpoints\[0\]`"),
         ('{"impressions": [{"id": 1}]}', r"`\$\.impressions\[0\]\.id`"),
