@@ -33,7 +33,8 @@ if pyenv := shutil.which("pyenv"):
     names = subprocess.run([pyenv, "versions", "--bare"], stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603
     os.environ["PYENV_VERSION"] = ":".join(name for name in names.split() if name.rpartition(".")[0] in PYTHONS)
 
-PARALLEL = ("-n", "auto")  # as many processes as there are cores: the tests wait more than they compute
+# Most tests wait for sockets. `-- -n0` is one process, for a debugger.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 
 
 def group(name: str) -> tuple[str, ...]:
