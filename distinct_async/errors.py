@@ -175,15 +175,16 @@ class APIError(DistinctError):
     body: str = field(default="", kw_only=True)
     request_id: str | None = field(default=None, kw_only=True)
     retry_after: float | None = field(default=None, kw_only=True)
-    phrase: str = field(default="", kw_only=True)  # what the status means, and what to do about it
+    phrase: str = field(default="", kw_only=True)  # what the status means
+    hint: str = field(default="", kw_only=True)  # and what to do about it
     stated: bool = field(default=True, kw_only=True)  # False: `message` is the bare body, which `str` never shows
 
     def _headline(self) -> str:
         text = " ".join(filter(None, (str(self.status or ""), self.phrase)))
-        plain = (
-            self.stated and _PLAIN.fullmatch(self.message) and not any(word in self.message for word in self.private)
-        )
-        return ": ".join(filter(None, (text, self.message if plain else ""))) or type(self).__name__
+        plain = self.stated and self.message != self.phrase and _PLAIN.fullmatch(self.message)
+        shown = plain and not any(word in self.message for word in self.private)
+        told = ": ".join(filter(None, (text, self.message if shown else "")))
+        return "; ".join(filter(None, (told, self.hint))) or type(self).__name__
 
 
 class BadRequestError(APIError):

@@ -61,6 +61,7 @@ VALUES: dict[str, Any] = {
     "request_id": "req-1",
     "retry_after": 3.0,
     "phrase": "not found",
+    "hint": "look elsewhere",
     "stated": False,
     "paths": ("$.data",),
     "excerpt": "{",

@@ -43,17 +43,17 @@ _THROTTLES = frozenset({429, 503})
 
 # What each status means, and what the caller can do. 403 is documented for the IP allowlist only (note 6 of the page);
 # 401 stands on a sibling page of Distinct's and on all of Vantio's.
-_REFUSALS: Mapping[int, tuple[type[APIError], str]] = {
-    400: (BadRequestError, "Bad Request"),
-    401: (AuthenticationError, "Unauthorized, check the API key: is it valid, and of the right kind?"),
-    403: (PermissionDeniedError, "Forbidden, is this machine's IP address on the key's allowlist?"),
-    404: (NotFoundError, "Not Found"),
-    422: (BadRequestError, "Unprocessable Content"),
-    429: (RateLimitError, "Too Many Requests, lower max_concurrency or set rate_limit"),
-    500: (ServerError, "Internal Server Error"),
-    502: (ServerError, "Bad Gateway"),
-    503: (ServerError, "Service Unavailable"),
-    504: (ServerError, "Gateway Timeout"),
+_REFUSALS: Mapping[int, tuple[type[APIError], str, str]] = {
+    400: (BadRequestError, "Bad Request", ""),
+    401: (AuthenticationError, "Unauthorized", "check the API key: is it valid, and of the right kind?"),
+    403: (PermissionDeniedError, "Forbidden", "is this machine's IP address on the key's allowlist?"),
+    404: (NotFoundError, "Not Found", ""),
+    422: (BadRequestError, "Unprocessable Content", ""),
+    429: (RateLimitError, "Too Many Requests", "lower max_concurrency or set rate_limit"),
+    500: (ServerError, "Internal Server Error", ""),
+    502: (ServerError, "Bad Gateway", ""),
+    503: (ServerError, "Service Unavailable", ""),
+    504: (ServerError, "Gateway Timeout", ""),
 }
 
 _REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Amzn-RequestId", "X-Amz-Cf-Id", "CF-Ray")
@@ -149,8 +149,8 @@ def _redirected(response: Response) -> ProtocolError:
 
 
 def _refused(status: int, response: Response, request: Request) -> Reading:
-    fallback = (ServerError, "server error") if status >= 500 else (APIError, "")
-    cls, phrase = _REFUSALS.get(status, fallback)
+    fallback = (ServerError, "Server Error", "") if status >= 500 else (APIError, "", "")
+    cls, phrase, hint = _REFUSALS.get(status, fallback)
     message, stated = _words(response.body)
     headers = response.headers
     retry_after = headers.get("Retry-After")
@@ -158,6 +158,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
         message or phrase,
         status=status,
         phrase=phrase,
+        hint=hint,
         stated=stated,
         headers=headers,
         body=excerpt(response.body, BODY_KEPT),

@@ -442,7 +442,7 @@ async def test_ids_are_read_no_further_ahead_than_requests_may_be_in_flight(kind
     vendor, ids = Vendor(), Ids()
     async with served(vendor, max_concurrency=ahead) as (client, server):
         many = client.impressions.get_many(getattr(ids, kind)())
-        async with aclosing(many):  # type: ignore[type-var]
+        async with aclosing(many):
             for given in range(1, 20):
                 assert f"a{given}" == (await anext(many)).id
                 await asyncio.sleep(0.003)
@@ -470,7 +470,7 @@ async def test_leaving_early_cancels_what_is_in_flight() -> None:
     vendor, ids = Vendor(), Ids()
     async with served(vendor, max_concurrency=4) as (client, server):
         many = client.impressions.get_many(ids.plain())
-        async with aclosing(many):  # type: ignore[type-var]
+        async with aclosing(many):
             await anext(many)
             vendor.open.clear()
             await anext(many)
