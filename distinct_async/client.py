@@ -99,8 +99,8 @@ class DistinctClient:
 
     def _wire(self, engine: Engine) -> None:
         self._engine = engine
-        self.metrics = Metrics(engine)
-        self.impressions = Impressions(engine)
+        self.metrics: Metrics = Metrics(engine)
+        self.impressions: Impressions = Impressions(engine)
 
     def with_options(
         self, *, timeout: float | Timeouts = _UNSET, deadline: float | None = _UNSET, retry: RetryPolicy | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = logging.getLogger("distinct_async")
+log: logging.Logger = logging.getLogger("distinct_async")
 
 _SPREAD = 0.1  # of a pause, at most a second: over so much time the starts are spread after it
 
@@ -104,7 +104,7 @@ class Core:
         self.settings = settings
         self.budgets: dict[Vendor, Budget] = {vendor: Budget() for vendor in settings.base_urls}
         self.impressions: dict[str, Reply] = {}  # by id, the oldest use first
-        self.closed = False
+        self.closed: bool = False
         self._state: LoopState | None = None
 
     def state(self) -> LoopState:

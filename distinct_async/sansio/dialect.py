@@ -94,7 +94,7 @@ def _failed(failure: Failure) -> Reading:
             error = TransportError(failure.text)
         case "protocol" | "refused":
             error = ProtocolError(failure.text)
-        case "encoding":
+        case _:  # encoding
             error = DecodeError(failure.text, paths=("$",))
     return Reading(error=error, again=failure.kind not in {"tls", "refused", "encoding"})
 

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import attrs
 from attrs.validators import in_
@@ -16,6 +16,9 @@ from distinct_async.testing.vendors import Reply, phrase, refused
 GARBAGE: Final = b"\x16\x03\x01 not HTTP at all\r\n\r\n"
 # With these the client sees no status.
 SILENT: Final = frozenset({"reset", "close", "hang", "garbage"})
+
+
+Wire = Literal["close", "reset", "hang", "garbage", "cut", "drip"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -52,9 +55,7 @@ class Fault:
     status: int | None = None
     body: bytes | str | Callable[[bytes], bytes] | None = None
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
-    wire: Literal["close", "reset", "hang", "garbage", "cut", "drip"] | None = attrs.field(
-        default=None, validator=in_((None, "close", "reset", "hang", "garbage", "cut", "drip"))
-    )
+    wire: Wire | None = attrs.field(default=None, validator=in_((None, *get_args(Wire))))
     interval: float = 0.05
 
 

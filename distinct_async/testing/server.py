@@ -3,18 +3,18 @@
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
-from typing import Concatenate, Final, ParamSpec, Self
+from typing import Final, ParamSpec, Self
 from urllib.parse import parse_qsl
 
 import attrs
 from aiohttp import web
 
-from distinct_async.testing.faults import SILENT, Fault, Tally, break_wire, spoil
+from distinct_async.testing.faults import SILENT, Fault, Tally, Wire, break_wire, spoil
 from distinct_async.testing.vendors import FakeVendors
 
 SECRETS: Final = ("x-distinct-api-key", "Authorization")
@@ -37,18 +37,6 @@ class RequestRecord:
     status: int | None
     at: float
     headers: Mapping[str, str] = attrs.field(repr=False)
-
-
-def _adds(make: Callable[P, Fault]) -> Callable[Concatenate["FakeServer", P], Fault]:
-    """A method with the parameters of `Fault`, so that these stand once."""
-
-    def fail(fake: "FakeServer", /, *args: P.args, **kwargs: P.kwargs) -> Fault:
-        """Add a rule: `fake.fail(status=503, times=2)` is `fake.faults.append(Fault(status=503, times=2))`."""
-        fault = make(*args, **kwargs)
-        fake.faults.append(fault)
-        return fault
-
-    return fail
 
 
 @attrs.define(eq=False)
@@ -80,7 +68,39 @@ class FakeServer(FakeVendors):
     _listener: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
     _tallies: dict[Fault, Tally] = attrs.field(factory=dict, init=False, repr=False)
 
-    fail = _adds(Fault)
+    def fail(  # the parameters of `Fault` once more, for type checkers and editors
+        self,
+        *,
+        path: str | None = None,
+        query: Mapping[str, str] | None = None,
+        nth: int | None = None,
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int = 0,
+        delay: float = 0.0,
+        status: int | None = None,
+        body: bytes | str | Callable[[bytes], bytes] | None = None,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        wire: Wire | None = None,
+        interval: float = 0.05,
+    ) -> Fault:
+        """Add a rule: `fake.fail(status=503, times=2)` is `fake.faults.append(Fault(status=503, times=2))`."""
+        fault = Fault(
+            path=path,
+            query=query or {},
+            nth=nth,
+            times=times,
+            probability=probability,
+            seed=seed,
+            delay=delay,
+            status=status,
+            body=body,
+            headers=headers,
+            wire=wire,
+            interval=interval,
+        )
+        self.faults.append(fault)
+        return fault
 
     @property
     def url(self) -> str:

@@ -34,6 +34,7 @@ def failed(*, again: bool = True, retry_after: str | None = None) -> Reading:
         # the server's wish, whatever the dice say
         (Again(7.0), failed(retry_after="7"), 1, 0.0, 0.9, 90.0),
         (Again(60.0), failed(retry_after="60"), 1, 0.0, 0.9, 90.0),
+        (Again(30.0), failed(retry_after="Mon, 01 Jan 2024 12:00:30 GMT"), 1, 0.0, 0.9, 90.0),
         (Reject(), failed(retry_after="61"), 1, 0.0, 0.9, None),
         (Again(0.25), failed(retry_after="soon"), 1, 0.0, 0.5, 90.0),
         # a wait that would pass the deadline is not begun
