@@ -31,6 +31,9 @@ def refusal(status: int, body: bytes = b"", **more: object) -> errors.APIError:
         (b"[]", DISTINCT, b'{"statusCode": "200", "data": []}'),
         (b"{}", DISTINCT, b'{"statusCode": null, "data": {}}'),
         (b"{}", DISTINCT, b'{"statusCode": {"odd": true}, "data": {}}'),
+        (b"{}", DISTINCT, b'{"statusCode": "404.", "data": {}}'),
+        (b"{}", DISTINCT, b'{"statusCode": 4040, "data": {}}'),
+        (b"{}", DISTINCT, b'{"statusCode": 999, "data": {}}'),
         (b"null", DISTINCT, b'{"statusCode": 200, "data": null}'),
         (b"null", DISTINCT, b'{"statusCode": 200, "message": "ok"}'),
         (b"2", DISTINCT, b'{"data": 1, "data": 2}'),
@@ -195,6 +198,11 @@ def test_redirects_are_refused_and_say_where_to(words: str, location: str) -> No
     told = reading(302, b"", headers={"Location": location} if location else {})
     assert isinstance(told.error, errors.ProtocolError)
     assert (True, False, True) == (words in str(told.error), told.again, "base_url" in str(told.error))
+
+
+@pytest.mark.parametrize("status", [300, 304, 399])
+def test_every_3xx_is_a_redirect(status: int) -> None:
+    assert isinstance(reading(status, b"{}").error, errors.ProtocolError)
 
 
 @pytest.mark.parametrize(

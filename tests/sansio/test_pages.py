@@ -453,6 +453,7 @@ def test_growth_is_fine_where_the_walk_ascends_and_only_there(prefetch: int, ord
     [
         (True, [0, 1, 2, 3, 4]),
         (True, [0, 5, 4, 6, 7]),
+        (False, [0, 5, 4, 6, 5]),
         (False, [5, 9, 8, 7, 6]),
         (False, [0, 4, 3, 2, 1]),
         (False, [4, 3, 2, 1, 0]),
