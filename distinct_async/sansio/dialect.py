@@ -39,7 +39,6 @@ EXCERPT_KEPT = 1024  # and a DecodeError
 _SLACK = 1024  # characters more that `excerpt` gives, so that a key across the cut is blanked whole before it is made
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-_THROTTLES = frozenset({429, 503})
 
 # What each status means, and what the caller can do. 403 is documented for the IP allowlist only (note 6 of the page);
 # 401 stands on a sibling page of Distinct's and on all of Vantio's.
@@ -168,7 +167,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
     return Reading(
         error=error,
         again=status in _AGAIN,
-        throttled=status == 429 or (status in _THROTTLES and retry_after is not None),
+        throttled=status == 429 or (status == 503 and retry_after is not None),
         retry_after=retry_after if status in _AGAIN else None,
     )
 
