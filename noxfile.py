@@ -52,7 +52,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-extras")
 def tests_extras(session: nox.Session) -> None:
     """Run the tests of the extras, which the light ``tests`` leave out, and those of the examples."""
-    session.install("-e", ".[cli,fastapi]", *group("extras"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("extras"))
     session.run("pytest", *PARALLEL, "tests/extras", "examples", *session.posargs)
 
 
@@ -89,7 +89,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure what the tests reach: every branch of ``sansio``, and 95 % of everything."""
-    session.install("-e", ".[cli,fastapi]", *group("coverage"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("coverage"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -108,7 +108,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check every type with mypy, and those of the public API with basedpyright, as a user's editor does."""
-    session.install("-e", ".[cli,fastapi]", *group("types"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("types"))
     session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py")
     session.run("basedpyright")
     session.run("basedpyright", "--ignoreexternal", "--verifytypes", "distinct_async")

@@ -19,10 +19,11 @@
     │   ├── RateLimitError                  429
     │   └── ServerError                     5xx
     ├── DecodeError                         the answer has another shape
-    └── PaginationError                     the walk cannot go on honestly
-        ├── PageLoopError                   the server ignores offset, or repeats a page
-        ├── DriftError                      rows moved under the walk
-        └── CheckpointError                 not a checkpoint, or of another question
+    ├── PaginationError                     the walk cannot go on honestly
+    │   ├── PageLoopError                   the server ignores offset, or repeats a page
+    │   ├── DriftError                      rows moved under the walk
+    │   └── CheckpointError                 not a checkpoint, or of another question
+    └── StorageError                        a job's own file or database cannot be read or written
     DriftWarning (UserWarning)              a DriftError with on_drift="warn"
 
 ``str()`` tells what happened, to which request, after how many attempts, and what to do. It never shows a key, a
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import define, field
 
 if TYPE_CHECKING:
+    from distinct_async.etl.results import Result
     from distinct_async.sansio.pages import Checkpoint
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "ServerError",
+    "StorageError",
     "TLSError",
     "TransportError",
 ]
@@ -84,6 +87,7 @@ class DistinctError(Exception):
     :ivar waited: of these, seconds spent in our own queue, pauses and between attempts.
     :ivar on_wire: of these, seconds spent on requests.
     :ivar checkpoint: where a walk stood; None outside walks, and where nothing was ever given.
+    :ivar result: what a job of `distinct_async.etl` did before this error ended it; None outside of jobs.
     """
 
     message: str = ""
@@ -94,6 +98,7 @@ class DistinctError(Exception):
     waited: float = field(default=0.0, kw_only=True)
     on_wire: float = field(default=0.0, kw_only=True)
     checkpoint: "Checkpoint | None" = field(default=None, kw_only=True)
+    result: "Result | None" = field(default=None, kw_only=True)
     private: tuple[str, ...] = field(default=(), kw_only=True)  # what `str` must not show: a user's id, say
 
     def __str__(self) -> str:
@@ -237,6 +242,10 @@ class DriftError(PaginationError):
 
 class CheckpointError(PaginationError):
     """Not a checkpoint, or one of another question."""
+
+
+class StorageError(DistinctError):
+    """A job's own file or database cannot be read or written; what was written before stands."""
 
 
 class DriftWarning(UserWarning):

@@ -64,6 +64,8 @@ class Report:
     :ivar waited: seconds in our queue, in pauses and between attempts, summed over all pages.
     :ivar on_wire: seconds of the requests themselves, summed likewise.
     :ivar complete: whether the walk came to its end and saw nothing that could have lost or doubled a row.
+    :ivar ascends: whether the rows received so far ascend in time: only then a row keeps its offset while the list
+        grows. None where they all bear one time.
     """
 
     rows: int
@@ -75,6 +77,7 @@ class Report:
     waited: float
     on_wire: float
     complete: bool
+    ascends: bool | None = None
 
 
 Progress = Callable[[Report], object]
@@ -234,6 +237,7 @@ class Run(Generic[T_co]):
             waited=self._waited,
             on_wire=self._on_wire,
             complete=state.complete and (self._page is None or self._given == len(self._page.items)),
+            ascends=state.ascends,
         )
 
     async def aclose(self) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import pytest
 
-from distinct_async import Checkpoint, DistinctClient, errors
+from distinct_async import Checkpoint, DistinctClient, errors, etl
 
-PUBLIC = ["distinct_async", "distinct_async.errors", "distinct_async.models", "distinct_async.testing"]
+PUBLIC = [f"distinct_async{name}" for name in ("", ".errors", ".etl", ".models", ".testing")]
 
 # The tree of `distinct_async.errors`, drawn once more: each with its parents.
 TREE = {
@@ -37,6 +37,7 @@ TREE = {
     "PageLoopError": ["PaginationError"],
     "DriftError": ["PaginationError"],
     "CheckpointError": ["PaginationError"],
+    "StorageError": ["DistinctError"],
     "DriftWarning": ["UserWarning"],
 }
 CLASSES = [getattr(errors, name) for name in TREE if name != "DriftWarning"]
@@ -53,6 +54,7 @@ VALUES: dict[str, Any] = {
     "checkpoint": Checkpoint.from_json(
         '{"version":1,"endpoint":"metrics.total_visits","ids":{"touchpoint_id":"tp-1"},"position":7,"last":null}'
     ),
+    "result": etl.Result(rows=7, expected=9, complete=False, failures=(), requests=3, retries=0, elapsed=2.5),
     "private": ("user-1",),
     "limit": "deadline",
     "status": 404,

@@ -314,15 +314,17 @@ class WalkState:
         elif total < ask.total and total != self.total:
             self.total = total
             return self._drift(f"the total shrank from {ask.total} to {total}: rows have shifted")
-        if self._grew_from is not None and not self._ascends():  # at each page from here on: one step can mislead
+        if self._grew_from is not None and not self.ascends:  # at each page from here on: one step can mislead
             told = f"the total grew from {self._grew_from} to {self.total} in a list that does not ascend in time"
             self._grew_from = None
             return self._drift(f"{told}: rows may have shifted")
         return None
 
-    def _ascends(self) -> bool:
-        if self._first_time is None or self._edge is None:
-            return False
+    @property
+    def ascends(self) -> bool | None:
+        """Whether the list ascends in time, as far as it was seen; None where all of it bears one time."""
+        if self._first_time is None or self._edge is None or (self._first_time == self._edge and not self._steps_back):
+            return None
         return self._first_time < self._edge and self._steps_back * 2 < self._steps
 
     def _suspicious(self, ask: Ask, facts: PageFacts, *, first: bool) -> bool:

@@ -1,0 +1,44 @@
+"""Rows as Arrow: one fixed schema, whatever the job."""
+
+import pyarrow as pa
+
+from distinct_async.etl.jobs import Chunk
+
+# Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
+SCHEMA = pa.schema(
+    [
+        pa.field("touchpoint_id", pa.string(), nullable=False),
+        pa.field("visits_type", pa.string(), nullable=False),
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("timestamp_utc", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+
+IMPRESSIONS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("poster_id", pa.string()),
+        pa.field("program_id", pa.string()),
+        pa.field("student_id", pa.string()),
+        pa.field("scanned_at", pa.timestamp("us", tz="UTC")),
+        pa.field("user_agent", pa.string()),
+        pa.field("ip_address", pa.string()),
+        pa.field("metadata", pa.string()),  # JSON
+    ]
+)
+
+
+def record_batch(chunk: Chunk) -> pa.RecordBatch:
+    """A chunk's rows, each with its key."""
+    count = len(chunk.visits)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.repeat(chunk.work.touchpoint.id, count),
+            pa.repeat(chunk.work.visits_type, count),
+            pa.array(range(chunk.start, chunk.start + count), pa.int64()),
+            pa.array([visit.user_id for visit in chunk.visits], pa.string()),
+            pa.array([visit.timestamp_utc for visit in chunk.visits], pa.timestamp("us", tz="UTC")),
+        ],
+        schema=SCHEMA,
+    )

@@ -1,0 +1,167 @@
+"""An experience's visits as Arrow record batches: asynchronously, and as a stream that other libraries read."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from distinct_async.client import DistinctClient
+from distinct_async.engine import drain
+from distinct_async.errors import ClientStateError, DistinctError
+from distinct_async.etl.extras import extra
+from distinct_async.etl.jobs import Job, check, ending, patient
+from distinct_async.etl.plans import plan
+from distinct_async.etl.results import Progress, Result
+from distinct_async.models import VisitsType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CLOSED = "the stream was closed before its end: read it inside its `async with`"
+
+
+def batches(
+    client: DistinctClient,
+    experience_id: str,
+    *,
+    visits_type: VisitsType | None = "TOTAL",
+    page_size: int | None = None,
+    prefetch: int = 4,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> "AsyncGenerator[pa.RecordBatch, None]":
+    """All visits of an experience as ``pyarrow.RecordBatch``es (extra ``arrow``), up to some 10,000 rows each.
+
+    Columns: `touchpoint_id`, `visits_type`, `position` (the row's place in its list, from 0), `user_id`,
+    `timestamp_utc`. Several touchpoints are walked at once: each batch is of one list, the batches of a list are in
+    order, those of different lists come as they come. Memory is bounded. Leave it early inside
+    ``contextlib.aclosing``.
+
+    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
+    :param page_size: visits per request, 1 or more; the server's default is 50.
+    :param prefetch: pages asked ahead in each list, 1 or more.
+    :param on_progress: called with a `Progress` after each page.
+    :raises InvalidRequestError: for options that cannot be meant; at once.
+    :raises ConfigurationError: where the extra is missing; at once.
+    :raises DistinctError: in its place; where one list fails the others are finished first, and the error's `result`
+        says what was done.
+    """
+    check("raise", page_size, prefetch)
+    with extra():
+        from distinct_async.etl.arrow import record_batch
+    client = patient(client)
+
+    async def generate() -> "AsyncGenerator[pa.RecordBatch, None]":
+        job = Job(
+            client=client,
+            plan=await plan(client, experience_id, visits_type=visits_type),
+            page_size=page_size,
+            prefetch=prefetch,
+            on_progress=on_progress,
+        )
+        stopped: DistinctError | None = None
+        try:
+            async with aclosing(job.chunks()) as taken:
+                async for chunks in taken:
+                    for chunk in chunks:
+                        if chunk.visits:
+                            yield record_batch(chunk)
+        except DistinctError as error:
+            stopped = error
+        ending(job, stopped, Result(rows=job.rows, **job.figures()))
+
+    return generate()
+
+
+class Stream:
+    """Visits for whatever reads ``__arrow_c_stream__`` (DuckDB, Polars, pyarrow); each reading walks anew.
+
+    It is read in another thread (``await asyncio.to_thread(...)``), since the walks need this one's event loop.
+    """
+
+    def __init__(self, walk: "Callable[[], AsyncGenerator[pa.RecordBatch, None]]") -> None:
+        self._walk = walk
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._walks: list[AsyncGenerator[pa.RecordBatch, None]] = []
+        self._pulls: set[asyncio.Task[object]] = set()
+        self._error: DistinctError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the walks; where one of them failed, raise its error instead of what the reader made of it."""
+        self._loop = None
+        await drain(self._pulls)
+        for walk in self._walks:
+            await walk.aclose()
+        if self._error is not None and (error is None or isinstance(error, Exception)):
+            raise self._error from None
+
+    def __arrow_c_schema__(self) -> object:
+        """The columns as a PyCapsule."""
+        with extra():
+            from distinct_async.etl.arrow import SCHEMA
+        return SCHEMA.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches as a PyCapsule, by Arrow's C stream interface. Nothing is asked for before the first is read."""
+        with extra():
+            import pyarrow as pa
+
+            from distinct_async.etl.arrow import SCHEMA
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, self._read())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _read(self) -> "Iterator[pa.RecordBatch]":
+        walk: AsyncGenerator[pa.RecordBatch, None] | None = None
+        try:
+            while (loop := self._loop) is not None:
+                if asyncio._get_running_loop() is loop:  # noqa: SLF001  # here it would wait for itself
+                    raise ClientStateError("read the stream in another thread: await asyncio.to_thread(...)")
+                if walk is None:
+                    self._walks.append(walk := self._walk())
+                batch = asyncio.run_coroutine_threadsafe(self._pull(walk), loop).result()
+                if batch is None:
+                    return
+                yield batch
+        except concurrent.futures.CancelledError:
+            pass
+        except DistinctError as error:
+            self._error = error
+            raise
+        raise ClientStateError("the stream was left before its end: read it inside its `async with`")
+
+    async def _pull(self, walk: "AsyncGenerator[pa.RecordBatch, None]") -> "pa.RecordBatch | None":
+        task: asyncio.Task[object] | None = asyncio.current_task()
+        if task is not None:
+            self._pulls.add(task)
+            task.add_done_callback(self._pulls.discard)
+        return await anext(walk, None)
+
+
+def stream(
+    client: DistinctClient,
+    experience_id: str,
+    *,
+    visits_type: VisitsType | None = "TOTAL",
+    page_size: int | None = None,
+    prefetch: int = 4,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> Stream:
+    """All visits of an experience as something that DuckDB, Polars and pyarrow read directly, for ``async with``.
+
+    ::
+
+        async with etl.stream(client, "exp-1") as visits:
+            frame = await asyncio.to_thread(polars.DataFrame, visits)
+
+    Columns, options and errors are those of `batches`; errors are raised where the ``async with`` is left.
+    """
+    walk = partial(batches, client, experience_id, visits_type=visits_type, page_size=page_size, prefetch=prefetch)
+    return Stream(partial(walk, on_progress=on_progress))

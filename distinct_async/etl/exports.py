@@ -1,0 +1,108 @@
+"""Into one file: Parquet, CSV or JSON lines; it appears when it is whole, with a manifest that proves it."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from distinct_async.client import DistinctClient
+from distinct_async.errors import DistinctError, InvalidRequestError
+from distinct_async.etl.extras import extra
+from distinct_async.etl.jobs import Job, OnHistory, check, ending, in_thread, patient, write_all
+from distinct_async.etl.plans import plan
+from distinct_async.etl.results import Progress, Result
+from distinct_async.models import VisitsType
+
+Format = Literal["parquet", "csv", "jsonl"]
+_SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_PART_ROWS = 100_000
+_PART_SECONDS = 10.0
+
+
+@frozen(kw_only=True)
+class ExportResult(Result):
+    """What an export did; `rows` are those of the file, or of the parts where it is not whole.
+
+    :ivar path: the file. :ivar manifest: the proof beside it, JSON.
+    """
+
+    path: Path
+    manifest: Path
+
+
+async def export(
+    client: DistinctClient,
+    experience_id: str,
+    path: str | PathLike[str],
+    *,
+    visits_type: VisitsType | None = "TOTAL",
+    format: Format | None = None,  # noqa: A002  # the word that everybody uses
+    on_drift: OnHistory = "raise",
+    page_size: int | None = None,
+    prefetch: int = 4,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> ExportResult:
+    """Write an experience's visits to one file, and a manifest that proves what is in it (extra ``arrow``).
+
+    Columns are those of `batches`; touchpoint by touchpoint, each list in its order. Until the end there is only the
+    folder ``<path>.parts``: a half export never looks whole. Run again after a crash or an error, it does not ask for
+    what is there. At the end the file takes the place of an older one in one step, with ``<path>.manifest.json`` beside
+    it: the question, declared and written rows, completeness and checkpoint of each list, the version of this library.
+
+    :param path: the file; its folder is made where it is not there. One export writes to it at a time.
+    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
+    :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix.
+    :param on_drift: where rows have moved under a walk, or since the crash: ``"raise"`` `DriftError`, or
+        ``"rebuild"``: walk that list anew.
+    :param page_size: visits per request, 1 or more; the server's default is 50.
+    :param prefetch: pages asked ahead in each list, 1 or more.
+    :param on_progress: called with a `Progress` after each page.
+    :raises InvalidRequestError: for options that cannot be meant, and where the parts are of another export; nothing
+        was sent.
+    :raises ConfigurationError: where the extra is missing.
+    :raises StorageError: where the disk refuses.
+    :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
+        error's `result` says what was done; the parts stand.
+    """
+    check(on_drift, page_size, prefetch)
+    target = Path(fspath(path))
+    form = format or _SUFFIXES.get(target.suffix.lower())
+    if form not in _SUFFIXES.values():
+        raise InvalidRequestError(
+            f"format must be 'parquet', 'csv' or 'jsonl' (or a suffix of {path!s}), got {format!r}"
+        )
+    with extra():
+        from distinct_async.etl.parts import Parts, Question, manifest_of
+    client = patient(client)
+    stopped: DistinctError | None = None
+    with ThreadPoolExecutor(1, "distinct-async-export") as thread:
+        parts = await in_thread(thread, Parts, target, Question(experience_id, visits_type))
+        try:
+            todo = await plan(client, experience_id, visits_type=visits_type)
+            job = Job(
+                client=client,
+                plan=todo,
+                standing=parts.standing,
+                page_size=page_size,
+                prefetch=prefetch,
+                on_drift=on_drift,
+                on_progress=on_progress,
+                batch_rows=_PART_ROWS,
+                batch_seconds=_PART_SECONDS,
+            )
+            try:
+                await write_all(job, thread, parts.write)
+            except DistinctError as error:
+                stopped = error
+            figures = job.figures()
+            figures["complete"] &= stopped is None
+            result = ExportResult(path=target, manifest=manifest_of(target), rows=parts.rows(todo), **figures)
+            if stopped is None and not job.failures:
+                await in_thread(thread, parts.join, todo, form, result.complete)
+        finally:
+            await in_thread(thread, parts.close)
+    ending(job, stopped, result)
+    return result

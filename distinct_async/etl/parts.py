@@ -1,0 +1,295 @@
+"""The parts of an export that is under way, in a directory beside the target.
+
+``journal.jsonl`` has a line for the question and one for each closed part: its slices, and the checkpoints behind them.
+A part that the journal does not name, and a last line that is torn, never were. At the end the parts are joined. Every
+method blocks; all are called in one and the same thread.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from distinct_async.errors import InvalidRequestError, StorageError
+from distinct_async.etl.arrow import SCHEMA, record_batch
+from distinct_async.etl.jobs import Chunk, Key, Standing
+from distinct_async.etl.plans import Plan
+from distinct_async.models import VisitsType
+from distinct_async.sansio.pages import Checkpoint
+
+Format = Literal["parquet", "csv", "jsonl"]
+
+_JOINED_ROWS = 100_000  # at least, in a row group of the target
+_OPEN = 32  # parts
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is exported: the first line of a journal."""
+
+    experience_id: str
+    visits_type: VisitsType | None
+    journal: Literal[1] = 1
+
+
+class _Slice(msgspec.Struct):
+    """Rows of one list within a part, a row group of it (none where there are no rows)."""
+
+    touchpoint_id: str
+    visits_type: VisitsType
+    start: int
+    rows: int
+    checkpoint: str
+    declared: int
+    complete: bool
+    ascends: bool | None
+    rebuild: bool
+
+
+class _Part(msgspec.Struct):
+    name: str
+    slices: list[_Slice]
+
+
+class _ListManifest(msgspec.Struct):
+    touchpoint_id: str
+    visits_type: VisitsType
+    name: str | None
+    value: str | None
+    declared: int
+    written: int
+    complete: bool
+    checkpoint: object
+
+
+class _Manifest(msgspec.Struct):
+    file: str
+    format: Format
+    experience_id: str
+    visits_type: VisitsType | None
+    complete: bool
+    declared: int
+    written: int
+    lists: list[_ListManifest]
+    finished_at: datetime
+    distinct_async: str
+
+
+class Parts:
+    """An export under way. :exc:`StorageError` for whatever the disk refuses."""
+
+    def __init__(self, target: Path, question: Question) -> None:
+        self._target, self._question = target, question
+        self._folder = target.with_name(f"{target.name}.parts")
+        self._standing: dict[Key, Standing] = {}
+        self._groups: dict[Key, list[tuple[str, int]]] = {}  # part and row group of each slice, in order
+        self._written: dict[Key, int] = {}
+        self._count = 0
+        with self._ours():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._journal = self._open(self._folder / "journal.jsonl")
+            for path in self._folder.glob("*.parquet"):
+                if path.stem.isdecimal() and int(path.stem) >= self._count:
+                    path.unlink()  # it was not closed
+
+    @property
+    def standing(self) -> dict[Key, Standing]:
+        """What the closed parts have."""
+        return dict(self._standing)
+
+    def _open(self, path: Path) -> BinaryIO:
+        journal = path.open("ab+")
+        journal.seek(0)
+        lines = journal.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            torn = lines.pop()
+            journal.truncate(journal.tell() - len(torn))
+        try:
+            asked = msgspec.json.decode(lines[0], type=Question) if lines else self._question
+            for line in lines[1:]:
+                self._count += 1
+                self._note(msgspec.json.decode(line, type=_Part))
+        except msgspec.MsgspecError as error:
+            raise self._foreign(f"is not of this version ({error})") from None
+        if asked != self._question:
+            raise self._foreign(f"is an unfinished export of another question ({asked})")
+        if not lines:
+            self._append(journal, self._question)
+        return journal
+
+    def _foreign(self, why: str) -> InvalidRequestError:
+        return InvalidRequestError(f"{self._folder} {why}: finish that one, or delete the folder")
+
+    def _append(self, journal: BinaryIO, line: msgspec.Struct) -> None:
+        journal.write(msgspec.json.encode(line) + b"\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+    def _note(self, part: _Part) -> None:
+        group = 0
+        for each in part.slices:
+            key = each.touchpoint_id, each.visits_type
+            if each.rebuild and each.start == 0:
+                self._groups[key], self._written[key] = [], 0
+            if each.rows:
+                self._groups.setdefault(key, []).append((part.name, group))
+                self._written[key] = self._written.get(key, 0) + each.rows
+                group += 1
+            checkpoint = Checkpoint.from_json(each.checkpoint)
+            self._standing[key] = Standing(checkpoint, each.declared, each.complete, each.ascends)
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Close a part with these rows, and put it on record."""
+        if not chunks:
+            return
+        part = _Part(f"{self._count:06}.parquet", [])
+        with self._ours():
+            with (self._folder / part.name).open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+                for chunk in chunks:
+                    if chunk.visits:
+                        writer.write_batch(record_batch(chunk), row_group_size=len(chunk.visits))
+                    part.slices.append(self._slice(chunk))
+                writer.close()
+                os.fsync(file.fileno())
+            self._append(self._journal, part)
+        self._count += 1
+        self._note(part)
+
+    def _slice(self, chunk: Chunk) -> _Slice:
+        touchpoint_id, visits_type = chunk.work.key
+        standing = chunk.standing(self._standing.get(chunk.work.key))
+        return _Slice(
+            touchpoint_id,
+            visits_type,
+            chunk.start,
+            len(chunk.visits),
+            chunk.checkpoint.to_json(),
+            standing.declared,
+            standing.complete,
+            standing.ascends,
+            chunk.rebuild,
+        )
+
+    def rows(self, plan: Plan) -> int:
+        """How many rows of the plan's lists the parts have."""
+        return sum(self._written.get(work.key, 0) for work in plan.works)
+
+    def join(self, plan: Plan, form: Format, complete: bool) -> None:  # noqa: FBT001  # called through a thread
+        """Put the target in its place, list by list in the plan's order, then its manifest; then the parts go."""
+        manifest = self._manifest(plan, form, complete=complete)
+        path = manifest_of(self._target)
+        with self._ours():
+            with _replacing(self._target) as file:
+                _WRITERS[form](file, self._tables(plan))
+                path.unlink(missing_ok=True)  # an older one would not be of this file
+            with _replacing(path) as file:
+                file.write(msgspec.json.format(msgspec.json.encode(manifest)))
+            self.close()
+            shutil.rmtree(self._folder)
+
+    def close(self) -> None:
+        """Leave the parts as they are."""
+        self._journal.close()
+
+    def _tables(self, plan: Plan) -> Iterator[pa.Table]:
+        read = lru_cache(maxsize=_OPEN)(lambda name: pq.ParquetFile(self._folder / name))
+        tables: list[pa.Table] = []
+        for work in plan.works:
+            for name, group in self._groups.get(work.key, ()):
+                tables.append(read(name).read_row_group(group))
+                if sum(map(len, tables)) >= _JOINED_ROWS:
+                    yield pa.concat_tables(tables)
+                    tables = []
+        yield pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def _manifest(self, plan: Plan, form: Format, *, complete: bool) -> _Manifest:
+        lists = []
+        for work in plan.works:
+            standing = self._standing.get(work.key)
+            checkpoint = standing.checkpoint if standing is not None else None
+            lists.append(
+                _ListManifest(
+                    *work.key,
+                    name=work.touchpoint.name,
+                    value=work.touchpoint.value,
+                    declared=work.expected,
+                    written=self._written.get(work.key, 0),
+                    complete=standing.complete if standing is not None else not work.expected,
+                    checkpoint=checkpoint and msgspec.Raw(checkpoint.to_json().encode()),
+                )
+            )
+        return _Manifest(
+            file=self._target.name,
+            format=form,
+            experience_id=plan.experience_id,
+            visits_type=self._question.visits_type,
+            complete=complete,
+            declared=plan.expected,
+            written=self.rows(plan),
+            lists=lists,
+            finished_at=datetime.now(UTC),
+            distinct_async=version("distinct-async"),
+        )
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            told = f"{self._target}: {error}"
+        else:
+            return
+        raise StorageError(told) from None
+
+
+def manifest_of(target: Path) -> Path:
+    """Where the manifest of an export stands."""
+    return target.with_name(f"{target.name}.manifest.json")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place when it is whole."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _parquet(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
+    with pq.ParquetWriter(file, SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def _csv(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
+    where = SCHEMA.get_field_index("timestamp_utc")
+    schema = SCHEMA.set(where, pa.field("timestamp_utc", pa.string()))
+    with pyarrow.csv.CSVWriter(file, schema) as writer:
+        for table in tables:
+            times = pc.strftime(table.column(where), format="%Y-%m-%dT%H:%M:%SZ")  # with six digits of a second
+            writer.write_table(table.set_column(where, "timestamp_utc", times).cast(schema))
+
+
+def _jsonl(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
+    encode = msgspec.json.Encoder().encode_lines
+    file.writelines(encode(table.to_pylist()) for table in tables)
+
+
+_WRITERS: Mapping[Format, Callable[[BinaryIO, Iterator[pa.Table]], None]] = {
+    "parquet": _parquet,
+    "csv": _csv,
+    "jsonl": _jsonl,
+}

@@ -1,0 +1,216 @@
+"""A DuckDB database of an experience's visits: rows and the checkpoints behind them, in one transaction each time.
+
+Every method blocks; all are called in one and the same thread.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import attrs
+import duckdb
+import msgspec
+import pyarrow as pa
+import pytz  # noqa: F401  # duckdb needs it to hand out TIMESTAMPTZ, and would say so only then
+
+from distinct_async.errors import StorageError
+from distinct_async.etl.arrow import IMPRESSIONS, record_batch
+from distinct_async.etl.jobs import Chunk, Key, Standing
+from distinct_async.etl.plans import Plan
+from distinct_async.etl.results import Result
+from distinct_async.models import Impression, VisitsType
+from distinct_async.sansio.pages import Checkpoint
+
+_TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
+
+_VISITS = """(
+    experience_id VARCHAR NOT NULL, touchpoint_id VARCHAR NOT NULL, position BIGINT NOT NULL,
+    user_id VARCHAR NOT NULL, timestamp_utc TIMESTAMPTZ NOT NULL
+)"""
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS touchpoints (
+    experience_id VARCHAR, touchpoint_id VARCHAR, name VARCHAR, value VARCHAR,
+    total_visits BIGINT NOT NULL, unique_visits BIGINT NOT NULL, synced_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (experience_id, touchpoint_id)
+);
+CREATE TABLE IF NOT EXISTS visits {_VISITS};
+CREATE TABLE IF NOT EXISTS unique_visits {_VISITS};
+CREATE TABLE IF NOT EXISTS checkpoints (
+    experience_id VARCHAR, touchpoint_id VARCHAR, visits_type VARCHAR,
+    position BIGINT NOT NULL, declared BIGINT NOT NULL, complete BOOLEAN NOT NULL, ascends BOOLEAN,
+    checkpoint VARCHAR, updated_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (experience_id, touchpoint_id, visits_type)
+);
+CREATE TABLE IF NOT EXISTS runs (
+    run_id BIGINT PRIMARY KEY, experience_id VARCHAR NOT NULL, version VARCHAR NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ, rows BIGINT, expected BIGINT, complete BOOLEAN,
+    failures VARCHAR[]
+);
+CREATE TABLE IF NOT EXISTS impressions (
+    id VARCHAR PRIMARY KEY, poster_id VARCHAR, program_id VARCHAR, student_id VARCHAR, scanned_at TIMESTAMPTZ,
+    user_agent VARCHAR, ip_address VARCHAR, metadata JSON
+);
+CREATE TABLE IF NOT EXISTS missing (id VARCHAR PRIMARY KEY, asked_at TIMESTAMPTZ NOT NULL);
+CREATE TEMP TABLE staged (visits_type VARCHAR, touchpoint_id VARCHAR, position BIGINT, user_id VARCHAR,
+    timestamp_utc TIMESTAMPTZ);
+CREATE OR REPLACE VIEW reconciliation AS
+WITH counted AS (
+    SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS counted FROM visits GROUP BY ALL
+    UNION ALL
+    SELECT experience_id, touchpoint_id, 'UNIQUE', count(*) FROM unique_visits GROUP BY ALL
+)
+SELECT
+    experience_id, touchpoint_id, visits_type,
+    CASE visits_type WHEN 'TOTAL' THEN total_visits ELSE unique_visits END AS declared,
+    coalesce(counted, 0) AS counted,
+    declared - coalesce(counted, 0) AS missing,
+    complete
+FROM checkpoints JOIN touchpoints USING (experience_id, touchpoint_id)
+LEFT JOIN counted USING (experience_id, touchpoint_id, visits_type)
+ORDER BY ALL;
+"""
+
+
+class Warehouse:
+    """An open database. :exc:`StorageError` for whatever DuckDB refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._run = 0
+        self._experience_id = ""
+        self._standing: dict[Key, Standing] = {}
+        self.rows = 0  # inserted
+        with self._ours():
+            self._db = duckdb.connect(str(path))
+        with self._transaction():
+            self._db.execute(_SCHEMA)
+
+    def begin(self, plan: Plan) -> dict[Key, Standing]:
+        """Note what the plan declares and that a run begins; return what is here already."""
+        self._experience_id, now = plan.experience_id, datetime.now(UTC)
+        with self._transaction():
+            for each in plan.touchpoints:
+                totals = each.total_visits, each.unique_visits
+                row = [plan.experience_id, each.id, each.name, each.value, *totals, now]
+                self._db.execute("INSERT OR REPLACE INTO touchpoints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            for work in plan.works:
+                row = [plan.experience_id, *work.key, now]
+                begun = "VALUES (?, ?, ?, 0, 0, false, NULL, NULL, ?)"
+                self._db.execute(f"INSERT OR IGNORE INTO checkpoints {begun}", row)
+            self._run = self._one("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
+            run = [self._run, plan.experience_id, version("distinct-async"), now, plan.expected]
+            self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, NULL)", run)
+            self._standing = dict(self._found())
+        return dict(self._standing)
+
+    def _found(self) -> Iterator[tuple[Key, Standing]]:
+        columns = "touchpoint_id, visits_type, checkpoint, declared, complete, ascends"
+        found = self._db.execute(
+            f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL",
+            [self._experience_id],
+        )
+        for touchpoint_id, visits_type, checkpoint, declared, complete, ascends in found.fetchall():
+            standing = Standing(Checkpoint.from_json(checkpoint), declared, complete, ascends)
+            yield (touchpoint_id, visits_type), standing
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Store rows and checkpoints, in one transaction."""
+        with self._transaction():
+            for chunk in chunks:
+                self._write(chunk)
+
+    def _write(self, chunk: Chunk) -> None:
+        touchpoint_id, visits_type = chunk.work.key
+        of, table = [self._experience_id, touchpoint_id], _TABLES[visits_type]
+        rows = pa.Table.from_batches([record_batch(chunk)])
+        where = "visits_type = ? AND touchpoint_id = ?"
+        columns = "touchpoint_id, position, user_id, timestamp_utc"
+        self._db.register("chunk", rows)
+        if not chunk.rebuild:
+            self._db.execute(f"INSERT INTO {table} SELECT ?, {columns} FROM chunk", of[:1])
+            self.rows += len(rows)
+        else:
+            if chunk.start == 0:  # nothing of an earlier try
+                self._db.execute(f"DELETE FROM staged WHERE {where}", [visits_type, touchpoint_id])
+            self._db.execute(f"INSERT INTO staged SELECT visits_type, {columns} FROM chunk")
+            if chunk.end is None:
+                return
+            self._db.execute(f"DELETE FROM {table} WHERE experience_id = ? AND touchpoint_id = ?", of)
+            self.rows += self._one(
+                f"INSERT INTO {table} SELECT ?, {columns} FROM staged WHERE {where}",
+                [self._experience_id, visits_type, touchpoint_id],
+            )
+            self._db.execute(f"DELETE FROM staged WHERE {where}", [visits_type, touchpoint_id])
+        self._keep(chunk)
+
+    def _keep(self, chunk: Chunk) -> None:
+        standing = self._standing[chunk.work.key] = chunk.standing(self._standing.get(chunk.work.key))
+        setting = "position = ?, declared = ?, complete = ?, ascends = ?, checkpoint = ?, updated_at = ?"
+        where = "experience_id = ? AND touchpoint_id = ? AND visits_type = ?"
+        row: list[object] = [chunk.checkpoint.position, standing.declared, standing.complete, standing.ascends]
+        row += [chunk.checkpoint.to_json(), datetime.now(UTC), self._experience_id, *chunk.work.key]
+        self._db.execute(f"UPDATE checkpoints SET {setting} WHERE {where}", row)
+
+    def finish(self, result: Result) -> None:
+        """Note how the run has ended."""
+        with self._transaction():
+            row = [datetime.now(UTC), result.rows, result.complete, [str(each.work) for each in result.failures]]
+            setting = "finished_at = ?, rows = ?, complete = ?, failures = ?"
+            self._db.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, self._run])
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._ours():
+            self._db.close()
+
+    # Impressions.
+
+    def unknown(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose impressions are not here, each once."""
+        with self._ours():
+            known = self._db.execute("SELECT id FROM impressions WHERE list_contains(?, id)", [list(ids)]).fetchall()
+        return list(dict.fromkeys(ids).keys() - {found for (found,) in known})
+
+    def put(self, found: Sequence[Impression], missing: Sequence[str] = ()) -> None:
+        """Store impressions, or newer versions of them, and the ids that have none."""
+        with self._transaction():
+            names = [attribute.name for attribute in attrs.fields(Impression)]
+            columns = {name: [getattr(each, name) for each in found] for name in names}
+            columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in found]
+            self._db.register("found", pa.Table.from_pydict(columns, IMPRESSIONS))
+            self._db.execute("INSERT OR REPLACE INTO impressions BY NAME SELECT * FROM found")
+            self._db.execute("DELETE FROM missing WHERE id IN (SELECT id FROM found)")
+            now = datetime.now(UTC)
+            if missing:
+                self._db.execute("INSERT OR REPLACE INTO missing SELECT unnest(?), ?", [list(missing), now])
+        self.rows += len(found)
+
+    # DuckDB.
+
+    def _one(self, statement: str, values: Sequence[object] = ()) -> int:
+        row = self._db.execute(statement, list(values)).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._ours():
+            self._db.begin()
+            try:
+                yield
+                self._db.commit()
+            except BaseException:
+                self._db.rollback()
+                raise
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            told = f"{self._path}: {error}"
+        else:
+            return
+        raise StorageError(told) from None
