@@ -69,9 +69,14 @@ class Standing:
     complete: bool
     ascends: bool | None
 
+    @property
+    def position(self) -> int:
+        """How many rows it has."""
+        return self.checkpoint.position if self.checkpoint is not None else 0
+
     def up_to_date(self, work: Work) -> bool:
-        """Whether nothing needs to be asked for: the same total as when the list was walked to its end."""
-        return self.complete and self.declared == work.expected
+        """Whether nothing needs to be asked for: it was walked to its end, and the total is that of then."""
+        return self.complete and work.expected in {self.declared, self.position}
 
 
 @define(eq=False)
@@ -163,7 +168,7 @@ class Job:
     def _walked(self, work: Work) -> bool:
         if (report := self.reports.get(work.key)) is not None:
             return report.complete and self._positions[work.key] >= work.expected
-        return self._up_to_date(work)
+        return self._up_to_date(work) and self._position(work) >= work.expected
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
         """The rows as they come: about `batch_rows`, or what came in `batch_seconds`. Whoever is slow is waited for.
@@ -226,7 +231,7 @@ class Job:
 
     def _position(self, work: Work) -> int:
         standing = self.standing.get(work.key)
-        return standing.checkpoint.position if standing is not None and standing.checkpoint is not None else 0
+        return standing.position if standing is not None else 0
 
     async def _walk(self, work: Work, standing: Standing | None, *, rebuild: bool = False) -> None:
         walk = self._visits(work)

@@ -25,6 +25,22 @@ from distinct_async.sansio.pages import Checkpoint
 
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
+_ROW = "touchpoint_id, position, user_id, timestamp_utc"
+_TIME = pa.timestamp("us", tz="UTC")
+_TOUCHPOINTS = {
+    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "name", "value")},
+    **{name: pa.int64() for name in ("total_visits", "unique_visits")},
+    "synced_at": _TIME,
+}
+_CHECKPOINTS = {
+    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "visits_type")},
+    **{name: pa.int64() for name in ("position", "declared")},
+    **{name: pa.bool_() for name in ("complete", "ascends")},
+    "checkpoint": pa.string(),
+    "updated_at": _TIME,
+}
+_MISSING = {"id": pa.string(), "asked_at": _TIME}
+
 _VISITS = """(
     experience_id VARCHAR NOT NULL, touchpoint_id VARCHAR NOT NULL, position BIGINT NOT NULL,
     user_id VARCHAR NOT NULL, timestamp_utc TIMESTAMPTZ NOT NULL
@@ -91,15 +107,14 @@ class Warehouse:
     def begin(self, plan: Plan) -> dict[Key, Standing]:
         """Note what the plan declares and that a run begins; return what is here already."""
         self._experience_id, now = plan.experience_id, datetime.now(UTC)
+        touchpoints = [
+            (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
+            for each in plan.touchpoints
+        ]
+        begun = [(plan.experience_id, *work.key, 0, 0, False, None, None, now) for work in plan.works]
         with self._transaction():
-            for each in plan.touchpoints:
-                totals = each.total_visits, each.unique_visits
-                row = [plan.experience_id, each.id, each.name, each.value, *totals, now]
-                self._db.execute("INSERT OR REPLACE INTO touchpoints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            for work in plan.works:
-                row = [plan.experience_id, *work.key, now]
-                begun = "VALUES (?, ?, ?, 0, 0, false, NULL, NULL, ?)"
-                self._db.execute(f"INSERT OR IGNORE INTO checkpoints {begun}", row)
+            self._insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
+            self._insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
             self._run = self._one("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
             run = [self._run, plan.experience_id, version("distinct-async"), now, plan.expected]
             self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, NULL)", run)
@@ -118,41 +133,51 @@ class Warehouse:
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Store rows and checkpoints, in one transaction."""
+        rows, kept = 0, {}
         with self._transaction():
+            # One statement for all lists: what a statement costs is more than what a thousand rows do
+            for visits_type, name in _TABLES.items():
+                appended = [chunk for chunk in chunks if chunk.work.visits_type == visits_type and not chunk.rebuild]
+                if appended:
+                    rows += self._append(name, appended)
             for chunk in chunks:
-                self._write(chunk)
+                if chunk.rebuild:
+                    rows += self._rebuild(chunk)
+                if not chunk.rebuild or chunk.end is not None:
+                    kept[chunk.work.key] = chunk
+            self._keep(kept)
+        self.rows += rows
 
-    def _write(self, chunk: Chunk) -> None:
+    def _append(self, name: str, chunks: Sequence[Chunk]) -> int:
+        rows = pa.Table.from_batches(map(record_batch, chunks))
+        self._insert(f"INTO {name}", rows, f"?, {_ROW}", [self._experience_id])
+        return len(rows)
+
+    def _rebuild(self, chunk: Chunk) -> int:
+        """Stage the rows of a list; with the last of them, let them replace what is there."""
         touchpoint_id, visits_type = chunk.work.key
-        of, table = [self._experience_id, touchpoint_id], _TABLES[visits_type]
-        rows = pa.Table.from_batches([record_batch(chunk)])
-        where = "visits_type = ? AND touchpoint_id = ?"
-        columns = "touchpoint_id, position, user_id, timestamp_utc"
-        self._db.register("chunk", rows)
-        if not chunk.rebuild:
-            self._db.execute(f"INSERT INTO {table} SELECT ?, {columns} FROM chunk", of[:1])
-            self.rows += len(rows)
-        else:
-            if chunk.start == 0:  # nothing of an earlier try
-                self._db.execute(f"DELETE FROM staged WHERE {where}", [visits_type, touchpoint_id])
-            self._db.execute(f"INSERT INTO staged SELECT visits_type, {columns} FROM chunk")
-            if chunk.end is None:
-                return
-            self._db.execute(f"DELETE FROM {table} WHERE experience_id = ? AND touchpoint_id = ?", of)
-            self.rows += self._one(
-                f"INSERT INTO {table} SELECT ?, {columns} FROM staged WHERE {where}",
-                [self._experience_id, visits_type, touchpoint_id],
-            )
-            self._db.execute(f"DELETE FROM staged WHERE {where}", [visits_type, touchpoint_id])
-        self._keep(chunk)
+        staged, name = "visits_type = ? AND touchpoint_id = ?", _TABLES[visits_type]
+        if chunk.start == 0:  # nothing of an earlier try
+            self._db.execute(f"DELETE FROM staged WHERE {staged}", [visits_type, touchpoint_id])
+        self._insert("INTO staged", pa.Table.from_batches([record_batch(chunk)]))
+        if chunk.end is None:
+            return 0
+        old = [self._experience_id, touchpoint_id]
+        self._db.execute(f"DELETE FROM {name} WHERE experience_id = ? AND touchpoint_id = ?", old)
+        new = [self._experience_id, visits_type, touchpoint_id]
+        count = self._one(f"INSERT INTO {name} SELECT ?, {_ROW} FROM staged WHERE {staged}", new)
+        self._db.execute(f"DELETE FROM staged WHERE {staged}", new[1:])
+        return count
 
-    def _keep(self, chunk: Chunk) -> None:
-        standing = self._standing[chunk.work.key] = chunk.standing(self._standing.get(chunk.work.key))
-        setting = "position = ?, declared = ?, complete = ?, ascends = ?, checkpoint = ?, updated_at = ?"
-        where = "experience_id = ? AND touchpoint_id = ? AND visits_type = ?"
-        row: list[object] = [chunk.checkpoint.position, standing.declared, standing.complete, standing.ascends]
-        row += [chunk.checkpoint.to_json(), datetime.now(UTC), self._experience_id, *chunk.work.key]
-        self._db.execute(f"UPDATE checkpoints SET {setting} WHERE {where}", row)
+    def _keep(self, chunks: Mapping[Key, Chunk]) -> None:
+        now, rows = datetime.now(UTC), []
+        for key, chunk in chunks.items():
+            told = self._standing[key] = chunk.standing(self._standing.get(key))
+            text = chunk.checkpoint.to_json()
+            rows.append(
+                (self._experience_id, *key, told.position, told.declared, told.complete, told.ascends, text, now)
+            )
+        self._insert("OR REPLACE INTO checkpoints", _table(_CHECKPOINTS, rows))
 
     def finish(self, result: Result) -> None:
         """Note how the run has ended."""
@@ -180,15 +205,17 @@ class Warehouse:
             names = [attribute.name for attribute in attrs.fields(Impression)]
             columns = {name: [getattr(each, name) for each in found] for name in names}
             columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in found]
-            self._db.register("found", pa.Table.from_pydict(columns, IMPRESSIONS))
-            self._db.execute("INSERT OR REPLACE INTO impressions BY NAME SELECT * FROM found")
-            self._db.execute("DELETE FROM missing WHERE id IN (SELECT id FROM found)")
-            now = datetime.now(UTC)
-            if missing:
-                self._db.execute("INSERT OR REPLACE INTO missing SELECT unnest(?), ?", [list(missing), now])
+            self._insert("OR REPLACE INTO impressions BY NAME", pa.Table.from_pydict(columns, IMPRESSIONS))
+            self._db.execute("DELETE FROM missing WHERE id IN (SELECT unnest(?))", [columns["id"]])
+            self._insert("OR REPLACE INTO missing", _table(_MISSING, [(each, datetime.now(UTC)) for each in missing]))
         self.rows += len(found)
 
     # DuckDB.
+
+    def _insert(self, into: str, rows: pa.Table, columns: str = "*", values: Sequence[object] = ()) -> None:
+        self._db.register("given", rows)
+        self._db.execute(f"INSERT {into} SELECT {columns} FROM given", list(values))
+        self._db.unregister("given")
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> int:
         row = self._db.execute(statement, list(values)).fetchone()
@@ -214,3 +241,7 @@ class Warehouse:
         else:
             return
         raise StorageError(told) from None
+
+
+def _table(columns: Mapping[str, pa.DataType], rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], pa.schema(columns.items()))
