@@ -28,8 +28,6 @@ from distinct_async.etl.plans import Plan
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
 
-Format = Literal["parquet", "csv", "jsonl"]
-
 _JOINED_ROWS = 100_000  # at least, in a row group of the target
 _OPEN = 32  # parts
 
@@ -74,7 +72,7 @@ class _ListManifest(msgspec.Struct):
 
 class _Manifest(msgspec.Struct):
     file: str
-    format: Format
+    format: str
     experience_id: str
     visits_type: VisitsType | None
     complete: bool
@@ -184,7 +182,7 @@ class Parts:
         """How many rows of the plan's lists the parts have."""
         return sum(self._written.get(work.key, 0) for work in plan.works)
 
-    def join(self, plan: Plan, form: Format, complete: bool) -> None:  # noqa: FBT001  # called through a thread
+    def join(self, plan: Plan, form: str, complete: bool) -> None:  # noqa: FBT001  # called through a thread
         """Put the target in its place, list by list in the plan's order, then its manifest; then the parts go."""
         manifest = self._manifest(plan, form, complete=complete)
         path = manifest_of(self._target)
@@ -212,7 +210,7 @@ class Parts:
                     tables = []
         yield pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
-    def _manifest(self, plan: Plan, form: Format, *, complete: bool) -> _Manifest:
+    def _manifest(self, plan: Plan, form: str, *, complete: bool) -> _Manifest:
         lists = []
         for work in plan.works:
             standing = self._standing.get(work.key)
@@ -261,11 +259,14 @@ def manifest_of(target: Path) -> Path:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its place when it is whole."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _parquet(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
@@ -288,7 +289,7 @@ def _jsonl(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
     file.writelines(encode(table.to_pylist()) for table in tables)
 
 
-_WRITERS: Mapping[Format, Callable[[BinaryIO, Iterator[pa.Table]], None]] = {
+_WRITERS: Mapping[str, Callable[[BinaryIO, Iterator[pa.Table]], None]] = {
     "parquet": _parquet,
     "csv": _csv,
     "jsonl": _jsonl,
