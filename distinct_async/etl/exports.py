@@ -18,8 +18,6 @@ from distinct_async.models import VisitsType
 
 Format = Literal["parquet", "csv", "jsonl"]
 _SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_PART_ROWS = 100_000
-_PART_SECONDS = 10.0
 
 
 @frozen(kw_only=True)
@@ -90,8 +88,6 @@ async def export(
                 prefetch=prefetch,
                 on_drift=on_drift,
                 on_progress=on_progress,
-                batch_rows=_PART_ROWS,
-                batch_seconds=_PART_SECONDS,
             )
             try:
                 await write_all(job, thread, parts.write)

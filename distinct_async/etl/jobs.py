@@ -36,6 +36,8 @@ from distinct_async.walk import Page, Report, Run, Walk
 T = TypeVar("T")
 
 RETRY = RetryPolicy(attempts=8, cap=30.0)  # a nightly job has time
+BATCH_ROWS = 10_000
+BATCH_SECONDS = 2.0
 CONCURRENCY = 8
 
 CANNOT_KEEP = "the positions of this list cannot be kept"
@@ -110,7 +112,6 @@ class Job:
 
     :param standing: what the target has.
     :param prefetch: pages asked ahead in each list.
-    :param batch_rows: about so many are handed on at a time, or what came in `batch_seconds`.
     """
 
     client: DistinctClient
@@ -120,8 +121,6 @@ class Job:
     prefetch: int = 4
     on_drift: OnHistory = "raise"
     on_progress: Callable[[Progress], object] | None = None
-    batch_rows: int = 10_000
-    batch_seconds: float = 2.0
 
     failures: list[Failure] = field(factory=list, init=False)
     reports: dict[Key, Report] = field(factory=dict, init=False)  # of lists walked to their ends by this job
@@ -171,7 +170,7 @@ class Job:
         return self._up_to_date(work) and self._position(work) >= work.expected
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
-        """The rows as they come: about `batch_rows`, or what came in `batch_seconds`. Whoever is slow is waited for.
+        """The rows as they come: about `BATCH_ROWS`, or what came in `BATCH_SECONDS`. Whoever is slow is waited for.
 
         A list that fails is put into `failures`, the others go on; a refused key ends all.
         """
@@ -182,7 +181,7 @@ class Job:
         try:
             while not all(task.done() for task in tasks):
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self.batch_seconds):
+                    async with asyncio.timeout(BATCH_SECONDS):
                         await self._full.wait()
                 for task in tasks:
                     if task.done():
@@ -259,7 +258,7 @@ class Job:
         chunk.visits.extend(page.items)
         self.rows += len(page)
         self._waiting += len(page)
-        if self._waiting >= self.batch_rows:
+        if self._waiting >= BATCH_ROWS:
             self._room.clear()
             self._full.set()
         if self.on_progress is not None:

@@ -28,8 +28,8 @@ from distinct_async.etl.plans import Plan
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
 
-_JOINED_ROWS = 100_000  # at least, in a row group of the target
-_OPEN = 32  # parts
+_JOINED_ROWS = 50_000  # at least, in a row group of the target
+_OPEN = 4  # parts
 
 
 class Question(msgspec.Struct, frozen=True):
