@@ -208,6 +208,7 @@ class Parts:
                 if sum(map(len, tables)) >= _JOINED_ROWS:
                     yield pa.concat_tables(tables)
                     tables = []
+                    pa.default_memory_pool().release_unused()  # it would grow with the file
         yield pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
     def _manifest(self, plan: Plan, form: str, *, complete: bool) -> _Manifest:

@@ -23,6 +23,8 @@ from distinct_async.etl.results import Result
 from distinct_async.models import Impression, VisitsType
 from distinct_async.sansio.pages import Checkpoint
 
+_MEMORY = 32  # MiB, and one for each thousand of lists
+
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
 _ROW = "touchpoint_id, position, user_id, timestamp_utc"
@@ -107,6 +109,9 @@ class Warehouse:
     def begin(self, plan: Plan) -> dict[Key, Standing]:
         """Note what the plan declares and that a run begins; return what is here already."""
         self._experience_id, now = plan.experience_id, datetime.now(UTC)
+        with self._ours():
+            # DuckDB would keep as much of the file as fits into most of the machine's memory, for queries to come
+            self._db.execute(f"SET memory_limit = '{_MEMORY + len(plan.works) // 1000} MiB'; SET threads = 1")
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints
@@ -159,7 +164,7 @@ class Warehouse:
         staged, name = "visits_type = ? AND touchpoint_id = ?", _TABLES[visits_type]
         if chunk.start == 0:  # nothing of an earlier try
             self._db.execute(f"DELETE FROM staged WHERE {staged}", [visits_type, touchpoint_id])
-        self._insert("INTO staged", pa.Table.from_batches([record_batch(chunk)]))
+        self._insert("INTO staged BY NAME", pa.Table.from_batches([record_batch(chunk)]))
         if chunk.end is None:
             return 0
         old = [self._experience_id, touchpoint_id]
