@@ -47,6 +47,7 @@ class Session:
         self._settings = settings
         self._user_agent = user_agent
         self._limits: set[asyncio.Timeout] = set()
+        self._bases: dict[Vendor, URL] = {}
         self._headers: dict[Vendor, Mapping[str, str]] = {}
         self._owned = not isinstance(settings.session, aiohttp.ClientSession)
         self._http: aiohttp.ClientSession
@@ -118,7 +119,7 @@ class Session:
         # Whatever a lent session carries is overridden here; the headers are never in a local of ours.
         async with self._http.request(
             "GET",
-            URL(self._settings.base_urls[request.vendor] + request.target, encoded=True),
+            self._url(request),
             headers=self._headers_for(request.vendor),
             allow_redirects=False,
             raise_for_status=False,
@@ -129,9 +130,22 @@ class Session:
             if not _LEAST_STATUS <= answer.status <= _TOP_STATUS:
                 answer.close()
                 return Failure("refused", f"HTTP status {answer.status} is no answer to a GET")
-            with _no_longer_than_connection(answer):
-                body = await self._read(answer)
+            if answer.content.is_eof() and "Content-Encoding" not in answer.headers:
+                body = answer.content.read_nowait()  # it came with its head, as small answers do
+                if len(body) > self._settings.max_body:
+                    return self._too_large(answer)
+            else:
+                with _no_longer_than_connection(answer):
+                    body = await self._read(answer)
             return Response(answer.status, _joined(answer.headers), body)
+
+    def _url(self, request: Request) -> URL:
+        # Built from its parts: cheaper than reading it again for each request
+        if (base := self._bases.get(request.vendor)) is None:
+            base = self._bases[request.vendor] = URL(self._settings.base_urls[request.vendor], encoded=True)
+        path = base.raw_path.removesuffix("/") + request.path
+        authority, query = base.raw_authority, request.query
+        return URL.build(scheme=base.scheme, authority=authority, path=path, query_string=query, encoded=True)
 
     def _headers_for(self, vendor: Vendor) -> Mapping[str, str]:
         if vendor not in self._headers:
@@ -160,10 +174,13 @@ class Session:
         async for piece in source:
             size += len(piece)
             if size > self._settings.max_body:
-                answer.close()
-                raise _Unusable(Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes"))
+                raise _Unusable(self._too_large(answer))
             pieces.append(piece)
         return b"".join(pieces)
+
+    def _too_large(self, answer: aiohttp.ClientResponse) -> Failure:
+        answer.close()
+        return Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes")
 
 
 @lru_cache(maxsize=8)

@@ -1,14 +1,15 @@
 """From bytes to models: the one cattrs converter, and the only place that knows the shapes of answers.
 
 cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for the visits
-of a page, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, which are
-converted to our attrs classes. A test holds both roads to the same answers.
+of a page, hands over to msgspec through its public API, for speed: wire Structs, which are converted to our attrs
+classes. A page of visits is read into such Structs whole; where one is refused, cattrs goes over it again and says what
+is wrong. A test holds both roads to the same answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import UnionType
-from typing import Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -43,36 +44,6 @@ _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
 
 def _wire_name(attribute: "attrs.Attribute[Any]") -> str:
     return str(attribute.metadata.get("wire", attribute.name))
-
-
-def _wire_struct(cls: type) -> type[msgspec.Struct]:
-    """A msgspec Struct of the attrs class's fields under their wire names, to be read by msgspec alone."""
-    fields = [
-        (attribute.name, attribute.type, msgspec.field(name=_wire_name(attribute))) for attribute in attrs.fields(cls)
-    ]
-    return msgspec.defstruct(f"_Wire{cls.__name__}", fields, gc=False)
-
-
-_WireVisit: Any = _wire_struct(Visit)
-
-
-class _DetailsJSON(TypedDict, total=False):
-    items: list[_WireVisit] | None
-    pagination: object
-
-
-class _TouchpointJSON(TypedDict, total=False):
-    id: object
-    name: object
-    value: object
-    totalVisits: object
-    uniqueVisits: object
-    totalVisitsDetails: _DetailsJSON | None
-    uniqueVisitsDetails: _DetailsJSON | None
-
-
-class _TouchpointDataJSON(TypedDict, total=False):
-    touchpoints: _TouchpointJSON
 
 
 @frozen
@@ -120,6 +91,30 @@ class _Impressions:
     impressions: tuple[Impression, ...]
 
 
+# --- the same shapes for msgspec, which cannot rename the fields of attrs classes -------------------------------------
+
+
+def _wire(hint: Any) -> Any:
+    """What msgspec reads where our type is `hint`: for an attrs class a Struct of its fields, under their wire names."""
+    if attrs.has(hint):
+        fields = []
+        for attribute in attrs.fields(hint):
+            default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # absent and null are alike
+            name = msgspec.field(name=_wire_name(attribute), default=default)
+            fields.append((attribute.name, _wire(attribute.type), name))
+        return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False)
+    if get_origin(hint) is tuple:
+        return list[_wire(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
+    if type(None) in get_args(hint):
+        return Union[*map(_wire, get_args(hint))]
+    return hint
+
+
+_VISITS = tuple[Visit, ...]
+_WIRE_VISITS = _wire(_VISITS)
+_WIRE_PAGES = {kind: msgspec.json.Decoder(_wire(cls)) for kind, cls in _TOUCHPOINT_DATA.items()}
+
+
 # --- the converter ----------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +126,7 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook(datetime, _time)
     converter.register_structure_hook_factory(_is_optional, _optional_factory)
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
-    converter.register_structure_hook_func(lambda hint: hint == tuple[Visit, ...], _visits)
+    converter.register_structure_hook_func(lambda hint: hint == _VISITS, _visits)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
     return converter
@@ -174,14 +169,18 @@ def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
 
 
 def _visits(rows: Any, _: Any) -> tuple[Visit, ...]:
-    """The one hook that hands over to msgspec: `rows` are its wire Structs already."""
-    if {row.timestamp_utc.tzinfo for row in rows} - {UTC}:
+    """The one hook that hands over to msgspec."""
+    return _from_wire(msgspec.convert(rows, _WIRE_VISITS))
+
+
+def _from_wire(rows: Any) -> tuple[Visit, ...]:
+    if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
         for index, row in enumerate(rows):
             try:
                 row.timestamp_utc = _utc(row.timestamp_utc)
             except OverflowError:
                 raise ValueError(f"{_OFF_CALENDAR} - at `$[{index}].timestampUTC`") from None
-    return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
+    return msgspec.convert(rows, _VISITS, from_attributes=True)
 
 
 def _is_optional(hint: Any) -> bool:
@@ -196,7 +195,7 @@ def _optional_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[A
 
 
 def _is_rows(hint: Any) -> bool:
-    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,) and hint != tuple[Visit, ...]
+    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,) and hint != _VISITS
 
 
 def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
@@ -228,7 +227,6 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
 _CONVERTER = make_converter()
 _PLAIN = msgspec.json.Decoder()
-_TOUCHPOINT_JSON = msgspec.json.Decoder(_TouchpointDataJSON)
 
 
 # --- bytes to models --------------------------------------------------------------------------------------------------
@@ -251,25 +249,27 @@ def impression(reply: Reply) -> Impression:
 
 def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
     """``metricsType=TOUCHPOINT``: the touchpoint and one page of its visits."""
-    told, visits, pagination = _visits_page(reply, visits_type)
+    told, visits = _visits_page(reply, visits_type)
     if told.count is None:
         raise _misshapen(reply, [(_place(visits_type), "Expected `int`, got nothing")])
     total, unique = (told.count, None) if visits_type == "TOTAL" else (None, told.count)
+    echo = told.details and told.details.pagination
+    pagination = Pagination(echo.offset, echo.page_size) if echo else None
     return TouchpointMetrics(told.id, told.name, told.value, total, unique, visits, pagination)
 
 
 def visits(reply: Reply, visits_type: VisitsType) -> PageFacts:
     """One page of a touchpoint's visits, and what of it matters to the walk."""
-    told, rows, pagination = _visits_page(reply, visits_type)
-    first, last = (rows[0].timestamp_utc, rows[-1].timestamp_utc) if rows else (None, None)
+    told, rows = _visits_page(reply, visits_type)
+    echo = told.details and told.details.pagination
     return PageFacts(
         rows,
-        total=told.count,
-        echo_offset=pagination.offset if pagination else None,
-        echo_size=pagination.page_size if pagination else None,
-        first=first,
-        last=last,
-        unmistakable=lambda: len({row.timestamp_utc for row in rows}) > 1,
+        told.count,
+        echo.offset if echo else None,
+        echo.page_size if echo else None,
+        rows[0].timestamp_utc if rows else None,
+        rows[-1].timestamp_utc if rows else None,
+        lambda: len({row.timestamp_utc for row in rows}) > 1,
     )
 
 
@@ -280,26 +280,29 @@ def impressions(reply: Reply) -> PageFacts:
     return PageFacts(rows, first=first, last=last, unmistakable=lambda: True)
 
 
-def _visits_page(
-    reply: Reply, visits_type: VisitsType
-) -> tuple[_Total | _Unique, tuple[Visit, ...], Pagination | None]:
-    told = _structure(reply, _TOUCHPOINT_DATA[visits_type], _TOUCHPOINT_JSON).touchpoints
-    details = told.details
-    if told.count != 0 and (details is None or details.items is None):
-        place, due = ("", "object") if details is None else (".items", "array")
+def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[_Total | _Unique, tuple[Visit, ...]]:
+    """The touchpoint as it was told, by cattrs or as a wire Struct of the same fields, and its visits."""
+    try:
+        told = _WIRE_PAGES[visits_type].decode(reply.payload).touchpoints
+        rows = _from_wire(told.details.items) if told.details and told.details.items else ()
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        told = _structure(reply, _TOUCHPOINT_DATA[visits_type]).touchpoints
+        rows = (told.details.items if told.details else None) or ()
+    if told.count != 0 and (told.details is None or told.details.items is None):
+        place, due = ("", "object") if told.details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    return told, (details.items if details else None) or (), details.pagination if details else None
+    return told, rows
 
 
 def _place(visits_type: VisitsType) -> str:
     return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
 
 
-def _structure(reply: Reply, cls: type[T], json: msgspec.json.Decoder[Any] = _PLAIN) -> T:
+def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
     root = "$.data" if reply.request.vendor == "distinct" else "$"
     try:
-        structured: T = _CONVERTER.get_structure_hook(cls)(json.decode(reply.payload), cls)
+        structured: T = _CONVERTER.get_structure_hook(cls)(_PLAIN.decode(reply.payload), cls)
     except RecursionError:
         wrongs = [(root, "nested too deeply")]
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError) as error:

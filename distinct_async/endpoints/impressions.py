@@ -169,11 +169,12 @@ class Impressions:
         wire = {"program_id": "programId", "poster_id": "posterId"}
         filters = {wire[key]: identifier(value, key) for key, value in ids.items() if value is not None}
         question = Question("impressions.list", ids)
+        operation = str(question)
 
         def request(offset: int, page_size: int | None) -> Request:
             paging = {"limit": page_size, "offset": offset or None}
             params = filters | {name: str(value) for name, value in paging.items() if value is not None}
-            return Request("vantio", str(question), _PATH, params)
+            return Request("vantio", operation, _PATH, params)
 
         source = Source(question, request, structure.impressions, _identity)
         return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)

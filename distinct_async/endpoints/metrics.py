@@ -62,8 +62,15 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
 
 
 def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> Source[Visit]:
+    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type)
+
     def request(offset: int, page_size: int | None) -> Request:
-        return _request(name, "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset or None)
+        params = dict(every.params)
+        if page_size is not None:
+            params["pageSize"] = str(page_size)
+        if offset:
+            params["offset"] = str(whole_number(offset, "offset", 0))
+        return Request(every.vendor, every.operation, every.path, params)
 
     read = partial(structure.visits, visits_type=visits_type)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)

@@ -104,8 +104,6 @@ def _contented(request: Request, response: Response) -> Reading:
     if "html" in kind.lower():
         text = f"the answer is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
         return _undecodable(text, body)
-    if not body.strip():
-        return _undecodable(f"the answer is empty (HTTP {response.status})", body, again=True)
     try:
         if request.vendor == "vantio":
             return Reading(payload=_BARE.decode(body))
@@ -113,6 +111,8 @@ def _contented(request: Request, response: Response) -> Reading:
     except msgspec.ValidationError as wrong:
         problem, again = f"the answer is not an object: {wrong}", False
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        if not body.strip():
+            return _undecodable(f"the answer is empty (HTTP {response.status})", body, again=True)
         # Cut JSON under a contented status is a cut body that HTTP did not notice; msgspec tells it by this text only.
         problem, again = f"the answer is not JSON: {_plain(wrong)}", "truncated" in str(wrong)
     else:
@@ -125,7 +125,9 @@ def _contented(request: Request, response: Response) -> Reading:
 
 def _status_code(envelope: _Envelope) -> int | None:
     """The envelope's own status, where it states one legibly."""
-    digits = bytes(envelope.status_code).strip(b'"')
+    if (digits := bytes(envelope.status_code)) == b"200":
+        return 200
+    digits = digits.strip(b'"')
     return int(digits) if len(digits) == 3 and digits.isdigit() and digits[:1] in b"12345" else None
 
 

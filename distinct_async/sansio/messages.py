@@ -36,14 +36,14 @@ class Request:
     private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
 
     @property
-    def target(self) -> str:
-        """Path and query, as they go on the wire."""
+    def query(self) -> str:
+        """The parameters, as they go on the wire."""
         # Names are ours. Not urlencode: it quotes these too, and costs four times as much for what needs no quoting.
-        pairs = (
+        pairs = [
             f"{name}={text if text.isascii() and text.isalnum() else quote(text, safe='')}"
             for name, text in self.params.items()
-        )
-        return f"{self.path}?{'&'.join(pairs)}" if self.params else self.path
+        ]
+        return "&".join(pairs)
 
 
 @frozen
