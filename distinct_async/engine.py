@@ -89,6 +89,7 @@ class LoopState:
 class Call:
     """The clock of one call. `ends` moves on by the time that the rate made it wait."""
 
+    asked: float
     began: float
     ends: float
     waited: float = 0.0
@@ -114,10 +115,10 @@ class Core:
         loop, state = asyncio.get_running_loop(), self._state
         if state is not None and not state.loop.is_closed():
             _check(state, loop)
-            if state.session.closed and not state.session.owned:
-                raise ClientStateError("the aiohttp.ClientSession that was lent to the client is closed")
             if not state.session.closed:
                 return state
+            if not state.session.owned:
+                raise ClientStateError("the aiohttp.ClientSession that was lent to the client is closed")
         if state is not None and state.pid == os.getpid():
             state.session.abandon()
         self._state = self._open(loop)
@@ -226,7 +227,7 @@ class Engine:
             return read(reply)
         except DecodeError as wrong:
             error = wrong.with_traceback(None)
-        call = Call(0.0, 0.0, reply.waited, reply.on_wire, reply.attempts)
+        call = Call(0.0, 0.0, 0.0, reply.waited, reply.on_wire, reply.attempts)
         raise self._finished(error, reply.request, call, reply.waited + reply.on_wire)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -241,53 +242,51 @@ class Engine:
         task.add_done_callback(tasks.discard)
         return task
 
-    async def fetch(self, request: Request) -> Reply:
-        """One call, to its answer's payload, still as JSON text."""
-        self.core.settings.key(request.vendor)
-        state = self.core.state()
+    def ready(self, vendor: Vendor) -> LoopState:
+        """The running loop's state, where a call to this vendor can be made at all."""
+        self.core.settings.key(vendor)
+        return self.core.state()
+
+    async def fetch(self, request: Request, state: LoopState | None = None) -> Reply:
+        """One call, to its answer's payload, still as JSON text.
+
+        :param state: what `ready` gave for it, where that was asked already.
+        """
+        state = state or self.ready(request.vendor)
+        loop, gate = state.loop, state.gates[request.vendor]
         state.calls += 1
         try:
-            return await self._attempts(request, state)
+            asked = loop.time()
+            async with gate.slots:
+                now = loop.time()
+                call = Call(asked, now, now + (self.limits.deadline or float("inf")), now - asked)
+                reading = await self._attempt(request, state, gate, call, now)
+                while reading.error is not None:
+                    await self._wait(reading, reading.error, request, state, gate, call)
+                    reading = await self._attempt(request, state, gate, call, loop.time())
         finally:
             state.calls -= 1
             if not state.calls:
                 state.idle.set()
-
-    async def _attempts(self, request: Request, state: LoopState) -> Reply:
-        loop, gate = state.loop, state.gates[request.vendor]
-        asked = loop.time()
-        async with gate.slots:
-            began = loop.time()
-            call = Call(began, began + (self.limits.deadline or float("inf")), waited=began - asked)
-            reading = await self._attempt(request, state, gate, call)
-            while (error := reading.error) is not None:
-                now = loop.time()
-                if state.closing.is_set():
-                    error = ClientStateError("the client was closed during this call")
-                    raise self._finished(error, request, call, now - asked)
-                if (wait := self._judge(request, reading, gate, call, now)) is None:
-                    raise self._finished(error, request, call, now - asked)
-                await self._sleep(state, call, wait)
-                reading = await self._attempt(request, state, gate, call)
         self.core.budgets[request.vendor].give_back(call.taken)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: answered", _name(request), extra=_figures(request, call))
         return Reply(reading.payload, request, call.attempts, call.waited, call.on_wire)
 
-    async def _attempt(self, request: Request, state: LoopState, gate: Gate, call: Call) -> Reading:
+    async def _attempt(self, request: Request, state: LoopState, gate: Gate, call: Call, now: float) -> Reading:
         """One attempt, after the pause and the rate have let it pass."""
-        if (gate.pause_until or gate.rate) and not await self._pass(state, gate, call):
-            return Reading(
-                error=RequestTimeoutError("a pause that the server asked for outlasts the deadline", limit="deadline")
-            )
-        limits, loop = self.limits.timeouts, state.loop
-        sent = loop.time()
-        left = call.ends - sent
+        loop, limits = state.loop, self.limits.timeouts
+        if gate.pause_until or gate.rate:
+            if not await self._pass(state, gate, call):
+                text = "a pause that the server asked for outlasts the deadline"
+                return Reading(error=RequestTimeoutError(text, limit="deadline"))
+            now = loop.time()
+        left = call.ends - now
         if left <= 0 or state.closing.is_set():
             return Reading(error=RequestTimeoutError("the deadline has passed", limit="deadline"))
         call.attempts += 1
         outcome = await state.session.send(request, min(limits.attempt, left), limits.connect)
-        call.on_wire += loop.time() - sent
+        call.on_wire += loop.time() - now
         if isinstance(outcome, Failure) and outcome.limit == "attempt" and left < limits.attempt:
             outcome = evolve(
                 outcome,
@@ -295,6 +294,18 @@ class Engine:
                 text=f"no complete answer within the deadline of {self.limits.deadline:.3g} s",
             )
         return dialect.read(request, outcome)
+
+    async def _wait(
+        self, reading: Reading, error: DistinctError, request: Request, state: LoopState, gate: Gate, call: Call
+    ) -> None:
+        """Wait until the next attempt; raises the error where there is to be none."""
+        now = state.loop.time()
+        if state.closing.is_set():
+            error = ClientStateError("the client was closed during this call")
+        elif (wait := self._judge(request, reading, gate, call, now)) is not None:
+            await self._sleep(state, call, wait)
+            return
+        raise self._finished(error, request, call, now - call.asked)
 
     async def _pass(self, state: LoopState, gate: Gate, call: Call) -> bool:
         """Wait for the pause, then for the rate. False where the pause would outlast the call's deadline."""

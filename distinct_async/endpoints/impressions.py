@@ -45,9 +45,8 @@ class Impressions:
         """
         path = f"{_PATH}/{segment(impression_id, 'impression_id')}"
         operation = str(Question("impressions.get", {"impression_id": impression_id}))
-        core = self._engine.core
-        core.settings.key("vantio")
-        state, kept = core.state(), core.impressions
+        core, state = self._engine.core, self._engine.ready("vantio")
+        kept = core.impressions
         if (reply := kept.pop(impression_id, None)) is None:
             # Keyed by the limits too: nobody waits under another caller's deadline
             reply = await self._shared((impression_id, self._engine.limits), Request("vantio", operation, path), state)
@@ -67,7 +66,7 @@ class Impressions:
                     raise copy.deepcopy(flight.error)  # with headers of its own
                 if flight.reply is None:
                     try:
-                        flight.reply = await self._engine.fetch(request)
+                        flight.reply = await self._engine.fetch(request, state)
                     except DistinctError as error:
                         flight.error = error
                         raise
