@@ -114,7 +114,8 @@ class Core:
             raise ClientStateError("the client is closed: make a new one")
         loop, state = asyncio.get_running_loop(), self._state
         if state is not None and not state.loop.is_closed():
-            _check(state, loop)
+            if state.loop is not loop or state.pid != os.getpid():
+                raise _elsewhere(state)
             if not state.session.closed:
                 return state
             if not state.session.owned:
@@ -148,7 +149,8 @@ class Core:
         """End what is going on with `ClientStateError`, wait for it, and close the session; twice is fine."""
         state = self._state
         if state is not None and not state.loop.is_closed():
-            _check(state, asyncio.get_running_loop())
+            if state.loop is not asyncio.get_running_loop() or state.pid != os.getpid():
+                raise _elsewhere(state)
         self.closed, self._state = True, None
         if state is None or state.loop.is_closed():
             if state is not None and state.pid == os.getpid():
@@ -173,14 +175,13 @@ class Core:
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
 
-def _check(state: LoopState, loop: asyncio.AbstractEventLoop) -> None:
-    """Refuse to touch what another process, or another loop that is still open, is using."""
+def _elsewhere(state: LoopState) -> ClientStateError:
+    """Why we do not touch what another process, or another loop that is still open, is using."""
     if state.pid != os.getpid():
         hint = "make a client after the fork, in each process"
-        raise ClientStateError(f"the client was used in another process (pid {state.pid}): {hint}")
-    if state.loop is not loop:
-        hint = "make one client per loop (one per thread)"
-        raise ClientStateError(f"the client belongs to another event loop, which is still open: {hint}")
+        return ClientStateError(f"the client was used in another process (pid {state.pid}): {hint}")
+    hint = "make one client per loop (one per thread)"
+    return ClientStateError(f"the client belongs to another event loop, which is still open: {hint}")
 
 
 async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -230,29 +231,21 @@ class Engine:
         call = Call(0.0, 0.0, 0.0, reply.waited, reply.on_wire, reply.attempts)
         raise self._finished(error, reply.request, call, reply.waited + reply.on_wire)
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that `close` waits for."""
-        try:
-            tasks = self.core.state().tasks
-        except ClientStateError:
-            coroutine.close()
-            raise
-        task = asyncio.create_task(coroutine)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+    def start(self, work: Callable[[LoopState], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """`work`, done in a task that `close` waits for."""
+        state = self.core.state()
+        task = state.loop.create_task(work(state))
+        state.tasks.add(task)
+        task.add_done_callback(state.tasks.discard)
         return task
-
-    def ready(self, vendor: Vendor) -> LoopState:
-        """The running loop's state, where a call to this vendor can be made at all."""
-        self.core.settings.key(vendor)
-        return self.core.state()
 
     async def fetch(self, request: Request, state: LoopState | None = None) -> Reply:
         """One call, to its answer's payload, still as JSON text.
 
-        :param state: what `ready` gave for it, where that was asked already.
+        :param state: the loop's, where it was looked up already.
         """
-        state = state or self.ready(request.vendor)
+        self.core.settings.key(request.vendor)
+        state = state or self.core.state()
         loop, gate = state.loop, state.gates[request.vendor]
         state.calls += 1
         try:

@@ -157,6 +157,8 @@ def _time(value: Any, _: Any = None) -> datetime:
 
 def _utc(time: datetime) -> datetime:
     """Aware UTC; without a zone it is UTC already (inferred: all samples end in Z)."""
+    if time.tzinfo is UTC:
+        return time
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -213,7 +215,11 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     names = {attribute.name: override(rename=_wire_name(attribute)) for attribute in attrs.fields(cls)}
     structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
     hints = get_type_hints(cls)
-    optional = [_wire_name(a) for a in attrs.fields(cls) if type(None) in get_args(hints[a.name])]
+    optional = [
+        _wire_name(each)
+        for each in attrs.fields(cls)
+        if each.default is attrs.NOTHING and type(None) in get_args(hints[each.name])
+    ]
 
     def structure(value: Any, cls: Any) -> Any:
         if type(value) is not dict:

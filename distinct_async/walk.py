@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, get_args
 
@@ -27,6 +28,8 @@ from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Que
 
 if TYPE_CHECKING:
     import asyncio
+
+    from distinct_async.engine import LoopState
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -303,7 +306,8 @@ class Run(Generic[T_co]):
     async def _fetch_page(self) -> Page[T_co] | None:
         state = self._state
         while not state.ended:
-            self._refill()
+            if not self._window:
+                self._refill()
             ask, task = self._window.popleft()
             try:
                 reply = await (self._fetch(ask) if task is None else task)
@@ -335,11 +339,11 @@ class Run(Generic[T_co]):
     def _refill(self) -> None:
         for ask in self._state.asks(len(self._window)):
             alone = ask.alone or self._state.prefetch == 1
-            self._window.append((ask, None if alone else self._engine.start(self._fetch(ask))))
+            self._window.append((ask, None if alone else self._engine.start(partial(self._fetch, ask))))
 
-    async def _fetch(self, ask: Ask) -> Reply:
+    async def _fetch(self, ask: Ask, state: "LoopState | None" = None) -> Reply:
         try:
-            reply = await self._engine.fetch(self._source.request(ask.offset, self._page_size))
+            reply = await self._engine.fetch(self._source.request(ask.offset, self._page_size), state)
         except DistinctError as error:
             self._count(error)
             raise

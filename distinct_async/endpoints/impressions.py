@@ -17,7 +17,7 @@ from distinct_async import structure
 from distinct_async.engine import Engine, Flight, LoopState, drain
 from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
 from distinct_async.models import Impression
-from distinct_async.sansio.messages import Reply, Request, identifier, segment
+from distinct_async.sansio.messages import Reply, Request, identifier, query, segment
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.walk import Source, Walk
 
@@ -44,9 +44,10 @@ class Impressions:
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
         path = f"{_PATH}/{segment(impression_id, 'impression_id')}"
-        operation = str(Question("impressions.get", {"impression_id": impression_id}))
-        core, state = self._engine.core, self._engine.ready("vantio")
-        kept = core.impressions
+        operation = f"impressions.get(impression_id={impression_id!r})"
+        core = self._engine.core
+        core.settings.key("vantio")
+        state, kept = core.state(), core.impressions
         if (reply := kept.pop(impression_id, None)) is None:
             # Keyed by the limits too: nobody waits under another caller's deadline
             reply = await self._shared((impression_id, self._engine.limits), Request("vantio", operation, path), state)
@@ -127,7 +128,8 @@ class Impressions:
                         if reader.exception() is not None or reader.result() is _END:
                             last = reader
                         else:
-                            window.append(self._engine.start(self.get(cast("str", reader.result()))))
+                            impression_id = cast("str", reader.result())
+                            window.append(self._engine.start(lambda _, asked=impression_id: self.get(asked)))
                         reader = None
                     if head is not None and head.done():
                         window.popleft()
@@ -173,7 +175,7 @@ class Impressions:
         def request(offset: int, page_size: int | None) -> Request:
             paging = {"limit": page_size, "offset": offset or None}
             params = filters | {name: str(value) for name, value in paging.items() if value is not None}
-            return Request("vantio", operation, _PATH, params)
+            return Request("vantio", operation, _PATH, query(params))
 
         source = Source(question, request, structure.impressions, _identity)
         return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)

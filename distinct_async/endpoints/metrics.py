@@ -20,7 +20,7 @@ from distinct_async.models import (
     Visit,
     VisitsType,
 )
-from distinct_async.sansio.messages import Request, identifier, whole_number
+from distinct_async.sansio.messages import Request, identifier, query, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.walk import Source, Walk
 
@@ -52,7 +52,7 @@ def _request(
         params["offset"] = str(whole_number(offset, "offset", 0))
     user_id = ids.get("user_id")
     shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
-    return Request("distinct", str(shown), _PATH, params, private=(user_id,) if user_id else ())
+    return Request("distinct", str(shown), _PATH, query(params), private=(user_id,) if user_id else ())
 
 
 def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
@@ -65,12 +65,10 @@ def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> S
     every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type)
 
     def request(offset: int, page_size: int | None) -> Request:
-        params = dict(every.params)
-        if page_size is not None:
-            params["pageSize"] = str(page_size)
+        asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
         if offset:
-            params["offset"] = str(whole_number(offset, "offset", 0))
-        return Request(every.vendor, every.operation, every.path, params)
+            asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
+        return Request(every.vendor, every.operation, every.path, asked)
 
     read = partial(structure.visits, visits_type=visits_type)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
