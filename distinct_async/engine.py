@@ -231,10 +231,10 @@ class Engine:
         call = Call(0.0, 0.0, 0.0, reply.waited, reply.on_wire, reply.attempts)
         raise self._finished(error, reply.request, call, reply.waited + reply.on_wire)
 
-    def start(self, work: Callable[[LoopState], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """`work`, done in a task that `close` waits for."""
-        state = self.core.state()
-        task = state.loop.create_task(work(state))
+    @staticmethod
+    def start(state: LoopState, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that `close` waits for."""
+        task = state.loop.create_task(coroutine)
         state.tasks.add(task)
         task.add_done_callback(state.tasks.discard)
         return task

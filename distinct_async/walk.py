@@ -7,7 +7,6 @@ import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, get_args
 
@@ -338,8 +337,11 @@ class Run(Generic[T_co]):
 
     def _refill(self) -> None:
         for ask in self._state.asks(len(self._window)):
-            alone = ask.alone or self._state.prefetch == 1
-            self._window.append((ask, None if alone else self._engine.start(partial(self._fetch, ask))))
+            task = None
+            if not ask.alone and self._state.prefetch > 1:
+                state = self._engine.core.state()
+                task = self._engine.start(state, self._fetch(ask, state))
+            self._window.append((ask, task))
 
     async def _fetch(self, ask: Ask, state: "LoopState | None" = None) -> Reply:
         try:

@@ -128,8 +128,8 @@ class Impressions:
                         if reader.exception() is not None or reader.result() is _END:
                             last = reader
                         else:
-                            impression_id = cast("str", reader.result())
-                            window.append(self._engine.start(lambda _, asked=impression_id: self.get(asked)))
+                            state = self._engine.core.state()
+                            window.append(self._engine.start(state, self.get(cast("str", reader.result()))))
                         reader = None
                     if head is not None and head.done():
                         window.popleft()

@@ -6,9 +6,10 @@ from typing import Literal
 from urllib.parse import quote
 
 import msgspec
-from attrs import field, frozen
+from attrs import field
 
 from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
+from distinct_async.sansio import value
 
 Vendor = Literal["distinct", "vantio"]
 
@@ -27,7 +28,7 @@ _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control charact
 _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
 
 
-@frozen
+@value
 class Request:
     """One GET, ready to be sent: path and query are quoted already."""
 
@@ -38,7 +39,7 @@ class Request:
     private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
 
 
-@frozen
+@value
 class Response:
     """An HTTP response, read to its end. Repeated headers are joined by a comma."""
 
@@ -47,7 +48,7 @@ class Response:
     body: bytes = field(repr=False)
 
 
-@frozen
+@value
 class Failure:
     """No response. `text` is safe to show: nothing the server sent is in it."""
 
@@ -56,7 +57,7 @@ class Failure:
     limit: TimeLimit | None = None
 
 
-@frozen
+@value
 class Reading:
     """What one attempt's outcome means, as `dialect.read` has it: a payload, or an error."""
 
@@ -67,7 +68,7 @@ class Reading:
     retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
 
 
-@frozen
+@value
 class Reply:
     """The answer to one call, still as JSON text, and what it cost."""
 

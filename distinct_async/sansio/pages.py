@@ -35,6 +35,7 @@ import msgspec
 from attrs import define, field, frozen
 
 from distinct_async.errors import CheckpointError, DriftError, PageLoopError, PaginationError
+from distinct_async.sansio import value
 
 OnDrift = Literal["raise", "warn"]
 
@@ -98,7 +99,7 @@ def digest(row: str) -> str:
     return blake2b(row.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-@frozen
+@value
 class PageFacts:
     """What of a page matters to the walk.
 
@@ -120,7 +121,7 @@ class PageFacts:
     unmistakable: Callable[[], bool] = field(default=lambda: False, eq=False)
 
 
-@frozen
+@value
 class Ask:
     """One page to be asked for, and what was known at that moment."""
 
@@ -130,7 +131,7 @@ class Ask:
     probe: bool = False  # asked at the end, to see whether it is the end (rule 5)
 
 
-@frozen
+@value
 class Fed:
     """What to do with the page just fed.
 
