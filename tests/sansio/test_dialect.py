@@ -222,6 +222,12 @@ def test_failures(cls: type[errors.DistinctError], kind: FailureKind, *, again: 
     assert (cls, again, "what happened") == (type(told.error), told.again, told.error and told.error.message)
 
 
+def test_where_the_deadline_ended_an_attempt_there_is_no_other() -> None:
+    limits: list[errors.TimeLimit] = ["connect", "attempt", "deadline"]
+    readings = [read(DISTINCT, Failure("timeout", "late", limit)) for limit in limits]
+    assert [True, True, False] == [reading.again for reading in readings]
+
+
 def test_a_timeout_names_its_limit() -> None:
     error = read(DISTINCT, Failure("timeout", "late", "connect")).error
     assert isinstance(error, errors.RequestTimeoutError)
