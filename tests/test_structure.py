@@ -249,6 +249,34 @@ def test_all_that_is_wrong_is_in_the_paths_and_the_first_of_it_in_the_message() 
     assert "(and 3 more)" in str(value)
 
 
+def test_all_that_is_wrong_with_a_page_is_told_its_rows_by_the_first_that_is_wrong() -> None:
+    below = "$.data.touchpoints"
+    body = answers.touchpoint()
+    wrongs: dict[str, object] = {
+        f"{below}.id": None,
+        f"{below}.totalVisits": "3",
+        f"{below}.totalVisitsDetails.items[1].userId": 5,
+        f"{below}.totalVisitsDetails.pagination.offset": True,
+    }
+    for path, value in wrongs.items():
+        body = changed(body, path, value)
+    assert set(wrongs) == set(wrong("total_visits", body))
+
+
+@pytest.mark.parametrize("name", ["touchpoint", "unique", "total_visits", "unique_visits"])
+def test_a_good_page_is_read_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[object]()
+    monkeypatch.setattr(structure, "_structure", lambda *asked: seen.append(asked))
+    details = f"$.data.touchpoints.{'unique' if 'unique' in name else 'total'}VisitsDetails"
+    body = ENTRIES[name][2]
+    for path in ("$.data.touchpoints.name", "$.data.touchpoints.value", f"{details}.pagination"):
+        for value in (None, "absent"):
+            assert_whole(name, read(name, changed(body, path, value)))
+    for time in ("2024-01-01T10:00:00", "2024-01-01T10:00:00+02:00"):
+        assert_whole(name, read(name, changed(body, f"{details}.items[0].timestampUTC", time)))
+    assert [] == seen
+
+
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
