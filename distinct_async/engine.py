@@ -295,6 +295,8 @@ class Engine:
         now = state.loop.time()
         if state.closing.is_set():
             error = ClientStateError("the client was closed during this call")
+        elif state.session.closed:
+            error = ClientStateError("the aiohttp.ClientSession beneath the client was closed during this call")
         elif (wait := self._judge(request, reading, gate, call, now)) is not None:
             await self._sleep(state, call, wait)
             return

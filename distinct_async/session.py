@@ -110,6 +110,8 @@ class Session:
             if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
                 hint = "does a lent session, or ~/.netrc, bring a login of its own?"
                 return Failure("refused", f"aiohttp refuses to send this request: {hint}")
+            if isinstance(error, RuntimeError) and self.closed:
+                return Failure("broken", "the session is closed")
             # Cancelled, or raised by a trace hook of the user's. It passes on, but the frames behind it hold the key.
             raise _without_frames(error)  # noqa: B904
         finally:

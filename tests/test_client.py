@@ -178,6 +178,19 @@ async def lent(server: FaultServer, session: aiohttp.ClientSession, **settings: 
             pass
 
 
+async def test_a_lent_session_closed_during_calls_ends_them_with_a_client_state_error() -> None:
+    async with FaultServer() as server:
+        server.steady = lambda exchange: exchange.hold()
+        session = aiohttp.ClientSession()
+        async with client_of(server, session=session, max_concurrency=1, retry=AT_ONCE) as client:
+            asked, queued = (asyncio.create_task(client.metrics.experience("exp-1")) for _ in range(2))
+            await server.sees(1)
+            await session.close()
+            ended = await asyncio.gather(asked, queued, return_exceptions=True)
+    assert [ClientStateError] * 2 == [type(error) for error in ended], ended
+    assert 1 == len(server.requests)
+
+
 async def test_a_lent_session_is_never_closed_and_nothing_is_set_on_it() -> None:
     async with FaultServer() as server, lent(server, aiohttp.ClientSession()) as client:
         await client.metrics.experience("exp-1")
