@@ -114,7 +114,7 @@ class Core:
             raise ClientStateError("the client is closed: make a new one")
         loop, state = asyncio.get_running_loop(), self._state
         if state is not None and not state.loop.is_closed():
-            if state.loop is not loop or state.pid != os.getpid():
+            if _is_elsewhere(state, loop):
                 raise _elsewhere(state)
             if not state.session.closed:
                 return state
@@ -148,9 +148,8 @@ class Core:
     async def close(self) -> None:
         """End what is going on with `ClientStateError`, wait for it, and close the session; twice is fine."""
         state = self._state
-        if state is not None and not state.loop.is_closed():
-            if state.loop is not asyncio.get_running_loop() or state.pid != os.getpid():
-                raise _elsewhere(state)
+        if state is not None and not state.loop.is_closed() and _is_elsewhere(state, asyncio.get_running_loop()):
+            raise _elsewhere(state)
         self.closed, self._state = True, None
         if state is None or state.loop.is_closed():
             if state is not None and state.pid == os.getpid():
@@ -173,6 +172,10 @@ class Core:
         if getattr(self, "_state", None) is not None:
             text = "unclosed DistinctClient: use `async with DistinctClient(...)`, or `await client.close()`"
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+
+
+def _is_elsewhere(state: LoopState, loop: asyncio.AbstractEventLoop) -> bool:
+    return state.loop is not loop or state.pid != os.getpid()
 
 
 def _elsewhere(state: LoopState) -> ClientStateError:

@@ -95,7 +95,7 @@ class _Impressions:
 
 
 def _wire(hint: Any) -> Any:
-    """What msgspec reads where our type is `hint`: for an attrs class a Struct of its fields, under their wire names."""
+    """What msgspec reads where our type is `hint`: for an attrs class a Struct of its fields by their wire names."""
     if attrs.has(hint):
         fields = []
         for attribute in attrs.fields(hint):

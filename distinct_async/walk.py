@@ -305,16 +305,14 @@ class Run(Generic[T_co]):
     async def _fetch_page(self) -> Page[T_co] | None:
         state = self._state
         while not state.ended:
-            if not self._window:
-                self._refill()
-            ask, task = self._window.popleft()
+            ask, task = self._pop()
             try:
                 reply = await (self._fetch(ask) if task is None else task)
             except APIError as error:
                 if state.refused(ask, error.status):
                     break
                 raise
-            if state.prefetch > 1 and task is not None:
+            if task is not None:
                 self._refill()  # before decoding, so that the network works meanwhile
             facts = self._engine.reading(reply, self._source.read)
             anchor = digest(self._source.identity(facts.items[0])) if state.anchor and facts.items else None
@@ -334,6 +332,11 @@ class Run(Generic[T_co]):
             return None
         state.given_pages = 1
         return self._made((), state.offset, None)  # limit=0: the first page is always given, here without a request
+
+    def _pop(self) -> "tuple[Ask, asyncio.Task[Reply] | None]":
+        if not self._window:
+            self._refill()
+        return self._window.popleft()
 
     def _refill(self) -> None:
         for ask in self._state.asks(len(self._window)):

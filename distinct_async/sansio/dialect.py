@@ -95,7 +95,7 @@ def _failed(failure: Failure) -> Reading:
             error = ProtocolError(failure.text)
         case _:  # encoding
             error = DecodeError(failure.text, paths=("$",))
-    # With the deadline's end there is no time left, whatever a coarse clock (uvloop's has milliseconds) still sees of it
+    # With the deadline's end no time is left, whatever a coarse clock (uvloop's has milliseconds) still sees of it
     over = failure.limit == "deadline" or failure.kind in {"tls", "refused", "encoding"}
     return Reading(error=error, again=not over)
 
