@@ -1,8 +1,8 @@
 """From bytes to models: the one cattrs converter, and the only place that knows the shapes of answers.
 
-cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for the visits
-of a page, hands over to msgspec through its public API, for speed: wire Structs, which are converted to our attrs
-classes. A page of visits is read into such Structs whole; where one is refused, cattrs goes over it again and says what
+cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for a page of
+visits, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, whose rows are
+converted to our attrs classes. Where msgspec refuses a page, cattrs goes over it as over every other type and says what
 is wrong. A test holds both roads to the same answers.
 """
 
@@ -84,6 +84,7 @@ _TOUCHPOINT_DATA: Mapping[VisitsType, type[_TotalData] | type[_UniqueData]] = {
     "TOTAL": _TotalData,
     "UNIQUE": _UniqueData,
 }
+_PAGES = frozenset(_TOUCHPOINT_DATA.values())
 
 
 @frozen
@@ -110,11 +111,6 @@ def _wire(hint: Any) -> Any:
     return hint
 
 
-_VISITS = tuple[Visit, ...]
-_WIRE_VISITS = _wire(_VISITS)
-_WIRE_PAGES = {kind: msgspec.json.Decoder(_wire(cls)) for kind, cls in _TOUCHPOINT_DATA.items()}
-
-
 # --- the converter ----------------------------------------------------------------------------------------------------
 
 
@@ -126,9 +122,9 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook(datetime, _time)
     converter.register_structure_hook_factory(_is_optional, _optional_factory)
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
-    converter.register_structure_hook_func(lambda hint: hint == _VISITS, _visits)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
+    converter.register_structure_hook_factory(_PAGES.__contains__, _page_factory)
     return converter
 
 
@@ -170,19 +166,27 @@ def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
     return value
 
 
-def _visits(rows: Any, _: Any) -> tuple[Visit, ...]:
-    """The one hook that hands over to msgspec."""
-    return _from_wire(msgspec.convert(rows, _WIRE_VISITS))
+def _page_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    """The one hook that hands over to msgspec: a page's JSON text, to what has the fields of `cls`."""
+    decode, spell_out = msgspec.json.Decoder(_wire(cls)).decode, _class_factory(cls, converter)
+
+    def structure(text: Any, cls: Any) -> Any:
+        try:
+            page = decode(text)
+            if (details := page.touchpoints.details) and details.items:
+                details.items = _from_wire(details.items)
+        except (msgspec.DecodeError, OverflowError, RecursionError):
+            return spell_out(_PLAIN.decode(text), cls)
+        return page
+
+    return structure
 
 
 def _from_wire(rows: Any) -> tuple[Visit, ...]:
     if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
-        for index, row in enumerate(rows):
-            try:
-                row.timestamp_utc = _utc(row.timestamp_utc)
-            except OverflowError:
-                raise ValueError(f"{_OFF_CALENDAR} - at `$[{index}].timestampUTC`") from None
-    return msgspec.convert(rows, _VISITS, from_attributes=True)
+        for row in rows:
+            row.timestamp_utc = _utc(row.timestamp_utc)
+    return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
 
 
 def _is_optional(hint: Any) -> bool:
@@ -197,7 +201,7 @@ def _optional_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[A
 
 
 def _is_rows(hint: Any) -> bool:
-    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,) and hint != _VISITS
+    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,)
 
 
 def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
@@ -288,16 +292,11 @@ def impressions(reply: Reply) -> PageFacts:
 
 def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[_Total | _Unique, tuple[Visit, ...]]:
     """The touchpoint as it was told, by cattrs or as a wire Struct of the same fields, and its visits."""
-    try:
-        told = _WIRE_PAGES[visits_type].decode(reply.payload).touchpoints
-        rows = _from_wire(told.details.items) if told.details and told.details.items else ()
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        told = _structure(reply, _TOUCHPOINT_DATA[visits_type]).touchpoints
-        rows = (told.details.items if told.details else None) or ()
+    told = _structure(reply, _TOUCHPOINT_DATA[visits_type]).touchpoints
     if told.count != 0 and (told.details is None or told.details.items is None):
         place, due = ("", "object") if told.details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    return told, rows
+    return told, (told.details.items if told.details else None) or ()
 
 
 def _place(visits_type: VisitsType) -> str:
@@ -308,7 +307,8 @@ def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
     root = "$.data" if reply.request.vendor == "distinct" else "$"
     try:
-        structured: T = _CONVERTER.get_structure_hook(cls)(_PLAIN.decode(reply.payload), cls)
+        json = reply.payload if cls in _PAGES else _PLAIN.decode(reply.payload)
+        structured: T = _CONVERTER.get_structure_hook(cls)(json, cls)
     except RecursionError:
         wrongs = [(root, "nested too deeply")]
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError) as error:

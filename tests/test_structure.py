@@ -265,8 +265,7 @@ def test_all_that_is_wrong_with_a_page_is_told_its_rows_by_the_first_that_is_wro
 
 @pytest.mark.parametrize("name", ["touchpoint", "unique", "total_visits", "unique_visits"])
 def test_a_good_page_is_read_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = list[object]()
-    monkeypatch.setattr(structure, "_structure", lambda *asked: seen.append(asked))
+    monkeypatch.setattr(structure, "_PLAIN", None)  # the way to the second
     details = f"$.data.touchpoints.{'unique' if 'unique' in name else 'total'}VisitsDetails"
     body = ENTRIES[name][2]
     for path in ("$.data.touchpoints.name", "$.data.touchpoints.value", f"{details}.pagination"):
@@ -274,7 +273,6 @@ def test_a_good_page_is_read_in_one_pass(name: str, monkeypatch: pytest.MonkeyPa
             assert_whole(name, read(name, changed(body, path, value)))
     for time in ("2024-01-01T10:00:00", "2024-01-01T10:00:00+02:00"):
         assert_whole(name, read(name, changed(body, f"{details}.items[0].timestampUTC", time)))
-    assert [] == seen
 
 
 @pytest.mark.parametrize(
@@ -488,9 +486,8 @@ def by_cattrs(rows: list[Any]) -> list[models.Visit | None]:
 def test_both_roads_to_a_visit_lead_to_the_same(rows: list[Any]) -> None:
     plain, fast = by_cattrs(rows), by_msgspec(rows)
     if isinstance(fast, DecodeError):
-        (path,) = fast.paths
-        numbers = [int(number) for number in re.findall(r"items\[(\d+)\]", path)]
-        assert [None] == [plain[number] for number in numbers], path
+        refused = {int(number) for path in fast.paths for number in re.findall(r"items\[(\d+)\]", path)}
+        assert {number for number, row in enumerate(plain) if row is None} == refused
     else:
         assert plain == fast
         assert [UTC] * len(fast) == [row.timestamp_utc.tzinfo for row in fast]

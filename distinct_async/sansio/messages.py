@@ -6,10 +6,9 @@ from typing import Literal
 from urllib.parse import quote
 
 import msgspec
-from attrs import field
+from attrs import field, frozen
 
 from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
-from distinct_async.sansio import value
 
 Vendor = Literal["distinct", "vantio"]
 
@@ -28,7 +27,7 @@ _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control charact
 _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
 
 
-@value
+@frozen
 class Request:
     """One GET, ready to be sent: path and query are quoted already."""
 
@@ -39,7 +38,7 @@ class Request:
     private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
 
 
-@value
+@frozen
 class Response:
     """An HTTP response, read to its end. Repeated headers are joined by a comma."""
 
@@ -48,7 +47,7 @@ class Response:
     body: bytes = field(repr=False)
 
 
-@value
+@frozen
 class Failure:
     """No response. `text` is safe to show: nothing the server sent is in it."""
 
@@ -57,7 +56,7 @@ class Failure:
     limit: TimeLimit | None = None
 
 
-@value
+@frozen
 class Reading:
     """What one attempt's outcome means, as `dialect.read` has it: a payload, or an error."""
 
@@ -68,7 +67,7 @@ class Reading:
     retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
 
 
-@value
+@frozen
 class Reply:
     """The answer to one call, still as JSON text, and what it cost."""
 

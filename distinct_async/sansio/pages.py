@@ -35,7 +35,6 @@ import msgspec
 from attrs import define, field, frozen
 
 from distinct_async.errors import CheckpointError, DriftError, PageLoopError, PaginationError
-from distinct_async.sansio import value
 
 OnDrift = Literal["raise", "warn"]
 
@@ -99,7 +98,7 @@ def digest(row: str) -> str:
     return blake2b(row.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-@value
+@frozen
 class PageFacts:
     """What of a page matters to the walk.
 
@@ -121,7 +120,7 @@ class PageFacts:
     unmistakable: Callable[[], bool] = field(default=lambda: False, eq=False)
 
 
-@value
+@frozen
 class Ask:
     """One page to be asked for, and what was known at that moment."""
 
@@ -131,7 +130,7 @@ class Ask:
     probe: bool = False  # asked at the end, to see whether it is the end (rule 5)
 
 
-@value
+@frozen
 class Fed:
     """What to do with the page just fed.
 
