@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import asdict
 
 from benchmarks import gets, importing, memory, structuring, walks
-from benchmarks.server import pin, running
+from benchmarks.server import running
 from benchmarks.turns import Section
 
 _SUBJECTS = {
@@ -61,7 +61,6 @@ def _lines(section: Section) -> Iterable[str]:
 
 
 async def _main(subjects: Iterable[str], *, full: bool) -> list[Section]:
-    pin(0)
     sections = []
     async with running() as server:
         for name in subjects:
