@@ -45,6 +45,14 @@ def _shown(ratios: Mapping[str, float], mark: str = "") -> dict[str, float]:
     return {**told, **({f"{mark}speed": 1 / ratios["time"]} if "time" in ratios else {})}
 
 
+def _judged(target: str, shown: Mapping[str, float]) -> Iterable[str]:
+    """Each part of the target, ``~speed >= 2.2`` say, with a mark before it where it is missed."""
+    for part in filter(None, target.split(", ")):
+        what, sign, limit = part.split()
+        met = shown[what] <= float(limit) if sign == "<=" else shown[what] >= float(limit)
+        yield part if met else f"!{part}"
+
+
 def _lines(section: Section) -> Iterable[str]:
     """The section, at most 100 columns wide."""
     floor = ", ".join(f"{what} {told:.3g} {'MB' if what == 'peak' else 's'}" for what, told in section.costs.items())
@@ -61,7 +69,7 @@ def _lines(section: Section) -> Iterable[str]:
     for row, shown in zip(section.rows, rows, strict=True):
         cells = [f"{shown[head]:7.{2 if shown[head] < 100 else 0}f}" if head in shown else " " * 7 for head in heads]
         cells += [f"{row.facts['at once']:8}"] if counted else []
-        yield f"  {row.peer:29}{''.join(cells)}  {row.target}".rstrip()
+        yield f"  {row.peer:29}{''.join(cells)}  {', '.join(_judged(row.target, shown))}".rstrip()
     yield ""
 
 

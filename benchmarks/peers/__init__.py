@@ -77,7 +77,8 @@ async def _python(peer: str) -> Path | None:
     ):
         code, told = await _run(*command)
         if code:
-            print(f"peers: skipped {peer}: {(told.strip() or 'it cannot be installed').splitlines()[-1]}\n")
+            why = next((line.strip() for line in told.splitlines() if "ERROR: " in line), "it cannot be installed")
+            print(f"peers: skipped {peer}: {why}\n")
             return None
     stamp.write_text(wanted)
     return python
