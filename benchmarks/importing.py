@@ -46,7 +46,7 @@ async def _child(code: str) -> Cost:
 
 async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:
     """Ours against the floor: importing must not contain it, and a call cannot do without."""
-    rounds, url = 11 if full else 5, server.url(0)
+    rounds, url = 11 if full else 3, server.url(0)
     floor = Peer("import aiohttp", partial(_child, "import aiohttp"))
     ours = Peer("ours, and making a client", partial(_child, _OURS), target="time <= 0.75")
     yield await take_turns("import", floor, [ours], rounds)

@@ -95,6 +95,6 @@ async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:
     """Pages of 50 and 1 000 rows, at 0 and 5 ms (and 50, if `full`), with windows of 1, 8, 16 (and 32)."""
     for each in _CASES + (_SLOW_CASES if full else []):
         case = evolve(each, pages=each.pages * 2) if full else each
-        rounds = {0: 5, 5: 3, 50: 1}[case.latency] * (3 if full else 1)
+        rounds = {0: 5, 5: 2, 50: 1}[case.latency] * (3 if full else 1)
         async with contenders(server, case) as (floor, peers):
             yield await take_turns(str(case), floor, peers, rounds, facts=server.counters)
