@@ -22,7 +22,7 @@ _END = b"\r\n\r\n"
 
 
 def pin(place: int) -> None:
-    """Keep this process on the first (0) or the last (-1) core that it may use."""
+    """Keep this process on the first (0) or the last (-1) core that it may use; its children inherit that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[place]})
 
@@ -122,15 +122,15 @@ class Server:
     """The running server, as the measurements see it."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def url(self, latency: int) -> str:
         """The base URL of both vendors, answering after `latency` milliseconds."""
-        return f"http://127.0.0.1:{self._port}/{latency}"
+        return f"http://127.0.0.1:{self.port}/{latency}"
 
     async def counters(self) -> Mapping[str, int]:
         """Requests since the last call, and how many were in flight at most."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /counters HTTP/1.1" + _END)
         head = await reader.readuntil(_END)
         body = await reader.readexactly(int(head.split()[-1]))
@@ -140,12 +140,14 @@ class Server:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Server]:
-    """The server, in its own process, on a core of its own where there are two."""
+    """The server, in its own process on the last core; from then on, this process is on the first one."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, stdin=pipe, stdout=pipe)
     assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101  # both asked for
     try:
-        yield Server(int(await process.stdout.readline()))
+        server = Server(int(await process.stdout.readline()))
+        pin(0)  # only now: the server would have inherited it
+        yield server
     finally:
         process.stdin.close()
         await process.wait()

@@ -53,7 +53,7 @@ async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:  # n
     """Pages of 50 and of 1 000 rows."""
     ways = {"dicts and fromisoformat": _dicts_with_datetimes, "ours": _ours()}
     try:
-        ways["pydantic"] = import_module("benchmarks.with_pydantic").read
+        ways["pydantic"] = import_module("benchmarks.with_pydantic").touchpoint
     except ImportError as missing:
         print(f"structuring: skipped pydantic: {missing}")
     for size in (50, 1000):

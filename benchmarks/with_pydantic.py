@@ -22,7 +22,9 @@ class _Details(_Model):
     pagination: _Pagination | None = None
 
 
-class _Touchpoint(_Model):
+class Touchpoint(_Model):
+    """A touchpoint with one page of its visits."""
+
     id: str
     name: str | None = None
     value: str | None = None
@@ -31,7 +33,7 @@ class _Touchpoint(_Model):
 
 
 class _Data(_Model):
-    touchpoints: _Touchpoint
+    touchpoints: Touchpoint
 
 
 class _Envelope(_Model):
@@ -39,6 +41,6 @@ class _Envelope(_Model):
     data: _Data
 
 
-def read(body: bytes) -> tuple[_Visit, ...]:
-    """The page's rows."""
-    return _Envelope.model_validate_json(body).data.touchpoints.details.items
+def touchpoint(body: bytes) -> Touchpoint:
+    """The touchpoint with a page of its rows, in ``details.items``."""
+    return _Envelope.model_validate_json(body).data.touchpoints
