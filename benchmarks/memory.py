@@ -14,7 +14,7 @@ from distinct_async import DistinctClient
 _SHORT, _LONG = 200_000, 2_000_000
 
 
-def _peak() -> float:
+def peak() -> float:
     """This process's peak, in megabytes.
 
     Linux hands `ru_maxrss` on to children, even across exec: a small child would tell its parent's peak. VmHWM is
@@ -32,7 +32,7 @@ async def _walk(url: str, rows: int) -> None:
     async with DistinctClient("bench", base_url=url) as client:
         if await items(client, rows, 1000, 8) != rows:
             raise AssertionError("rows are missing")
-    print(_peak())
+    print(peak())
 
 
 async def _child(url: str, rows: int) -> Cost:

@@ -1,7 +1,8 @@
 """Both vendors at the lowest cost, in a process of their own: pages made once, then written as they are.
 
 What the work is stands in the URL, so that the server has no settings: ``/5/v3/...`` answers after 5 ms, a touchpoint
-called ``1000`` has a thousand visits. ``/counters`` tells the requests since it was last asked, and the most at once.
+called ``1000``, or ``1000-7``, has a thousand visits, an experience called ``200x1000`` two hundred of the latter.
+``/counters`` tells the requests since it was last asked, and the most at once.
 """
 
 import asyncio
@@ -43,6 +44,14 @@ def visits_page(total: int, offset: int, size: int) -> bytes:
     return msgspec.json.encode({"statusCode": 200, "message": message, "data": data})
 
 
+def experience(touchpoints: int, total: int) -> bytes:
+    """An experience of so many touchpoints with so many visits each, called ``1000-7``, say."""
+    each = {"name": "Entry Scan", "value": "entry_scan", "totalVisits": total, "uniqueVisits": 0}
+    listed = [{"id": f"{total}-{number}", **each} for number in range(touchpoints)]
+    data = {"totalTouchpoints": touchpoints, "touchpoints": listed}
+    return msgspec.json.encode({"statusCode": 200, "message": "Touchpoint scanner metrics fetched", "data": data})
+
+
 def impression(impression_id: str) -> bytes:
     """One impression, as Vantio sends it."""
     return msgspec.json.encode(
@@ -64,7 +73,10 @@ def _answer(target: str) -> bytes:
     url = urlsplit(target)
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     if "touchpointId" in query:
-        body = visits_page(int(query["touchpointId"]), int(query.get("offset", 0)), int(query["pageSize"]))
+        total = int(query["touchpointId"].partition("-")[0])
+        body = visits_page(total, int(query.get("offset", 0)), int(query["pageSize"]))
+    elif "experienceId" in query:
+        body = experience(*map(int, query["experienceId"].split("x")))
     else:
         body = impression(url.path.rpartition("/")[2])
     return _HEAD % (len(body), body)

@@ -64,21 +64,20 @@ async def _run(*command: str) -> tuple[int, str]:
     return process.returncode or 0, told.decode(errors="replace")
 
 
-async def _python(peer: str) -> Path | None:
-    """The interpreter of the peer's environment, which is made on first use; None where that does not work."""
-    folder, wanted = _ROOT / ".nox" / f"peer-{peer}", "\n".join((sys.version, *PEERS[peer]))
+async def environment(name: str, *packages: str) -> Path | None:
+    """The interpreter of a peer's environment, which is made on first use; None where that does not work."""
+    folder, wanted = _ROOT / ".nox" / f"peer-{name}", "\n".join((sys.version, *packages))
     python, stamp = folder / ("Scripts" if os.name == "nt" else "bin") / "python", folder / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    packages = ("--editable", str(_ROOT), "orjson", *PEERS[peer])
     for command in (
         (sys.executable, "-m", "venv", "--clear", str(folder)),
-        (str(python), "-m", "pip", "install", "--quiet", *packages),
+        (str(python), "-m", "pip", "install", "--quiet", "--editable", f"{_ROOT}[arrow,duckdb]", "orjson", *packages),
     ):
         code, told = await _run(*command)
         if code:
             why = next((line.strip() for line in told.splitlines() if "ERROR: " in line), "it cannot be installed")
-            print(f"peers: skipped {peer}: {why}\n")
+            print(f"peers: skipped {name}: {why}\n")
             return None
     stamp.write_text(wanted)
     return python
@@ -86,8 +85,8 @@ async def _python(peer: str) -> Path | None:
 
 async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:
     """Each peer's walks at 0 ms, beside our window of 8, and at 5 ms, where all have one of 32 too."""
-    for peer in PEERS:
-        if (python := await _python(peer)) is None:
+    for peer, packages in PEERS.items():
+        if (python := await environment(peer, *packages)) is None:
             continue
         command = (str(python), "-m", __name__, peer, str(server.port), *(["full"] if full else []))
         process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdout=asyncio.subprocess.PIPE)
