@@ -1,0 +1,116 @@
+"""How the site is built: ``nox -s docs``. Nothing here needs a network."""
+
+import re
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.util.nodes import make_refnode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sphinx.application import Sphinx
+    from sphinx.domains.python import ObjectEntry
+    from sphinx.environment import BuildEnvironment
+
+project = "distinct-async"
+author = "distinct-async contributors"
+version = release = version_of(project)
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+default_role = "py:obj"  # the single backticks of docstrings: a link where there is something to link to
+nitpicky = True
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 100
+python_display_short_literal_types = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "distinct-async"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["../distinct_async/testing/openapi.json"]
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
+    "dark_css_variables": {"color-brand-primary": "#5cc8c2", "color-brand-content": "#5cc8c2"},
+}
+
+
+def found(
+    app: "Sphinx", env: "BuildEnvironment", node: nodes.Element, contnode: nodes.TextElement
+) -> nodes.Element | None:
+    """Return the link of a name that Sphinx did not find by itself; None, a warning and so an error, for our typos.
+
+    Our own names are found by their last parts, wherever they are documented: `NotFoundError`, `Walk.resume`, and types
+    by the modules they really live in. What others own, and a docstring's own words (`page_size`, `exp-1`), is no link.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    told = str(node["reftarget"]).removesuffix("()")
+    ours = told.startswith("distinct_async.")
+    name = told.rpartition(".")[2] if ours and node["reftype"] != "obj" else told
+    objects = {key: it for key, it in env.domains.python_domain.objects.items() if not it.aliased}
+    fits = _ending_with(name, objects) or _ending_with(name.rpartition(".")[0], objects)  # `APIError.message`
+    if len(fits) == 1 and (name[:1].isupper() or "." in name):
+        target = objects[fits[0]]
+        return make_refnode(app.builder, node["refdoc"], target.docname, target.node_id, contnode, fits[0])
+    parts = told.split(".")
+    if node["reftype"] == "obj":  # a word of a docstring: a parameter, a value, an attribute of what is described
+        return contnode if not (ours or told[:1].isupper()) or not all(map(str.isidentifier, parts)) else None
+    return contnode if not ours or name in SILENT else None
+
+
+def _ending_with(name: str, objects: "Mapping[str, ObjectEntry]") -> list[str]:
+    return [key for key in objects if name and f".{key}".endswith(f".{name}")]
+
+
+# Type variables, and types that are told where they are used.
+SILENT = {
+    "Factory",
+    "Missing",
+    "OnDrift",
+    "Progress",
+    "T",
+    "T_co",
+    "TimeLimit",
+    "Touchpoint",
+    "Vendor",
+    "Wire",
+    "Wired",
+}
+
+
+def shown(  # Sphinx calls it
+    _app: "Sphinx", what: str, _name: str, _thing: object, _options: object, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Return the signature as a reader wants it: none for an exception, which is caught and not made."""
+    if what == "exception":
+        return "", None
+    return (signature.replace("= nan", "= ..."), returns) if signature else None
+
+
+def with_names(_app: "Sphinx", _docname: str, source: list[str]) -> None:
+    """Show the name of a file above its code: "```python service.py" says it here as on GitHub."""
+    source[0] = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
+
+
+FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
+
+
+def setup(app: "Sphinx") -> dict[str, Any]:
+    """Hook these functions in."""
+    app.connect("missing-reference", found)
+    app.connect("autodoc-process-signature", shown)
+    app.connect("source-read", with_names)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
