@@ -41,6 +41,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["../distinct_async/testing/openapi.json"]
 html_copy_source = False
+html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
     "dark_css_variables": {"color-brand-primary": "#5cc8c2", "color-brand-content": "#5cc8c2"},
@@ -95,9 +96,9 @@ def shown(  # Sphinx calls it
     _app: "Sphinx", what: str, _name: str, _thing: object, _options: object, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
     """Return the signature as a reader wants it: none for an exception, which is caught and not made."""
-    if what == "exception":
-        return "", None
-    return (signature.replace("= nan", "= ..."), returns) if signature else None
+    if signature is None:
+        return None
+    return ("", None) if what == "exception" else (signature.replace("= nan", "= ..."), returns)
 
 
 def with_names(_app: "Sphinx", _docname: str, source: list[str]) -> None:
