@@ -101,17 +101,19 @@ def shown(  # Sphinx calls it
     return ("", None) if what == "exception" else (signature.replace("= nan", "= ..."), returns)
 
 
-def with_names(_app: "Sphinx", _docname: str, source: list[str]) -> None:
-    """Show the name of a file above its code: "```python service.py" says it here as on GitHub."""
-    source[0] = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
+def as_here(_app: "Sphinx", _docname: str, source: list[str]) -> None:
+    """Turn what GitHub shows well into what shows better here: file names above code, drawings that know the theme."""
+    named = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
+    source[0] = DRAWING.sub(r":::{container} wide\n```{raw} html\n:file: \1\n```\n:::", named)
 
 
 FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
+DRAWING = re.compile(r"^!\[.*\]\(([\w-]+\.svg)\)$", re.MULTILINE)
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
     """Hook these functions in."""
     app.connect("missing-reference", found)
     app.connect("autodoc-process-signature", shown)
-    app.connect("source-read", with_names)
+    app.connect("source-read", as_here)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
