@@ -117,7 +117,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into ``docs/_build``, without a network: every warning and every dead reference is an error."""
-    session.install("-e", ".[cli,fastapi]", *group("docs"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build", *session.posargs)
 
 

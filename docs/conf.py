@@ -101,6 +101,14 @@ def shown(  # Sphinx calls it
     return ("", None) if what == "exception" else (signature.replace("= nan", "= ..."), returns)
 
 
+def line_by_line(_app: "Sphinx", _what: str, _name: str, _thing: object, _options: object, lines: list[str]) -> None:
+    """Give each field a line of its own; our docstrings put short ones side by side."""
+    lines[:] = FIELD.sub("\n", "\n".join(lines)).split("\n")
+
+
+FIELD = re.compile(r"(?<=[^\s]) (?=:(?:ivar|param|raises) \w+:)")
+
+
 def as_here(_app: "Sphinx", _docname: str, source: list[str]) -> None:
     """Turn what GitHub shows well into what shows better here: file names above code, drawings that know the theme."""
     named = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
@@ -115,5 +123,6 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     """Hook these functions in."""
     app.connect("missing-reference", found)
     app.connect("autodoc-process-signature", shown)
+    app.connect("autodoc-process-docstring", line_by_line)
     app.connect("source-read", as_here)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,8 @@
 
 - ``fastapi_app/``: a web service.
 - ``watch.py``: a service without a web: it follows a touchpoint, for ever.
+- ``nightly.py``: a nightly job into DuckDB.
+- ``analysis.py``: visits into Polars, and a plot.
 - ``report.py`` and ``test_report.py``: code of yours, and a test suite for it.
 
 All take their keys from the environment. Without keys: ``distinct-async serve`` in another terminal, and its url and

@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs"
 # What a document's reader has installed beside the package and its `cli`; all others need nothing.
 NEEDS = {
+    "how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
     "how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
+    "how-to/files.md": ("duckdb", "polars", "pyarrow"),
     "how-to/uvloop.md": ("uvloop",),
     "how-to/workers.md": ("celery",),
 }
