@@ -36,6 +36,7 @@ autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "distinct-async"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -28,7 +28,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = {"", *PYPROJECT["project"]["optional-dependencies"]}
 SERVERS = ("distinct-async serve", "uvicorn ", "python -m aiohttp.web ", "python -m examples.fastapi_app")
 PORT = re.compile(r"(?<=127\.0\.0\.1:)80[08]0\b|(?<=--port )80[08]0\b")  # here it is a free one
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds, for a machine that has much else to do
 
 
 def known_packages() -> set[str]:

@@ -22,6 +22,7 @@ async def test_a_block_of_a_document_runs(block: CodeType, monkeypatch: pytest.M
     await asyncio.to_thread(run, block)  # scripts bring a loop of their own
 
 
+@pytest.mark.timeout(180)  # a process for each line
 @pytest.mark.skipif(sys.platform == "win32", reason="documents speak to a POSIX shell")
 @pytest.mark.usefixtures("distinct_env")
 @pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS if any(commands(each))])
