@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = {"", *PYPROJECT["project"]["optional-dependencies"]}
 SERVERS = ("distinct-async serve", "uvicorn ", "python -m aiohttp.web ", "python -m examples.fastapi_app")
 PORT = re.compile(r"(?<=127\.0\.0\.1:)80[08]0\b|(?<=--port )80[08]0\b")  # here it is a free one
+# Documents speak to a POSIX shell.
+READABLE = sys.platform != "win32" and all(map(shutil.which, ("bash", "curl")))
 PATIENCE = 60  # seconds, for a machine that has much else to do
 
 

@@ -1,14 +1,13 @@
 """Every Python block and shell line of the README and of the site runs, as it stands, against the fake vendors."""
 
 import asyncio
-import sys
 from pathlib import Path
 from types import CodeType
 
 import pytest
 
 from .documents import NEEDS, ROOT, SITE, commands
-from .reader import Reader, blocks_of, run
+from .reader import READABLE, Reader, blocks_of, run
 
 ELSEWHERE = {SITE / name for name in NEEDS}  # tests/extras reads these
 DOCUMENTS = [ROOT / "README.md", *sorted({*SITE.rglob("*.md")} - ELSEWHERE)]
@@ -23,7 +22,7 @@ async def test_a_block_of_a_document_runs(block: CodeType, monkeypatch: pytest.M
 
 
 @pytest.mark.timeout(180)  # a process for each line
-@pytest.mark.skipif(sys.platform == "win32", reason="documents speak to a POSIX shell")
+@pytest.mark.skipif(not READABLE, reason="there is no bash, or no curl")
 @pytest.mark.usefixtures("distinct_env")
 @pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS if any(commands(each))])
 def test_the_shell_lines_of_a_document_do_what_it_says(document: Path, tmp_path: Path) -> None:
