@@ -1,11 +1,18 @@
 """How the site is built: ``nox -s docs``. Nothing here needs a network."""
 
+import io
 import re
+import sys
+from contextlib import redirect_stdout
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
+
+from distinct_async.cli import main as command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,18 +117,48 @@ def line_by_line(_app: "Sphinx", _what: str, _name: str, _thing: object, _option
 FIELD = re.compile(r"(?<=[^\s]) (?=:(?:ivar|param|raises) \w+:)")
 
 
-def as_here(_app: "Sphinx", _docname: str, source: list[str]) -> None:
+def as_here(_app: "Sphinx", docname: str, source: list[str]) -> None:
     """Turn what GitHub shows well into what shows better here: file names above code, drawings that know the theme."""
-    named = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
-    source[0] = DRAWING.sub(r":::{container} wide\n```{raw} html\n:file: \1\n```\n:::", named)
+    text = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
+    text = DRAWING.sub(r":::{container} wide\n```{raw} html\n:file: \1\n```\n:::", text)
+    folder = (HERE / docname).parent
+    source[0] = PLOT.sub(lambda plot: plot[0] if (folder / plot[1]).exists() else "", text)
 
 
+HERE = Path(__file__).parent
 FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
 DRAWING = re.compile(r"^!\[.*\]\(([\w-]+\.svg)\)$", re.MULTILINE)
+PLOT = re.compile(r"^!\[.*\]\((\.\./.+\.svg)\)$", re.MULTILINE)  # drawn by `python -m benchmarks plot`, or not yet
+
+
+class Commands(SphinxDirective):
+    """The help of each command, as the command itself tells it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each."""
+        names = re.findall(r"^│ (\w[\w-]*) ", help_of(), re.MULTILINE)
+        return [self._section(name) for name in names]
+
+    def _section(self, name: str) -> nodes.Node:
+        title = nodes.title("", "", nodes.literal("", name))
+        told = nodes.literal_block("", help_of(name), language="text")
+        return nodes.section("", title, told, ids=[name], names=[name])
+
+
+def help_of(*words: str) -> str:
+    """What ``distinct-async ... --help`` prints, 80 columns wide."""
+    argv, sys.argv = sys.argv, ["distinct-async", *words, "--help"]
+    try:
+        with redirect_stdout(io.StringIO()) as told:
+            command()
+    finally:
+        sys.argv = argv
+    return told.getvalue()
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
-    """Hook these functions in."""
+    """Hook all this in."""
+    app.add_directive("commands", Commands)
     app.connect("missing-reference", found)
     app.connect("autodoc-process-signature", shown)
     app.connect("autodoc-process-docstring", line_by_line)
