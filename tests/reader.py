@@ -77,11 +77,13 @@ class Reader(AbstractContextManager["Reader"]):
 
     def read(self) -> None:
         """Type every line, and see what the document says one would see."""
-        for line, words, expected in commands(self.document):
-            where = f"{self.document.name} line {line}: {words}"
+        for line, words, shown in commands(self.document):
+            where, expected = f"{self.document.name} line {line}: {words}", self._here(shown or "...")
+            if words.startswith(SERVERS):
+                self._serves(words, expected)
+                continue
             told = "".join(self._types(step, where) for step in words.split(" && "))
-            if expected:
-                assert same(self._here(expected), told), f"{where}\n{told}"
+            assert same(expected, told), f"{where}\n{told}"
 
     def _here(self, text: str) -> str:
         return PORT.sub(str(self._port), text)
@@ -102,7 +104,7 @@ class Reader(AbstractContextManager["Reader"]):
                 given = dict(each.split("=", 1) for each in shlex.split(self._here(words))[1:])
                 self._environment |= {name: text for name, text in given.items() if not text.endswith("...")}
                 return ""
-        return self._serves(words) if words.startswith(SERVERS) else self._runs(words, where)
+        return self._runs(words, where)
 
     def _runs(self, words: str, where: str) -> str:
         done = subprocess.run(
@@ -118,8 +120,8 @@ class Reader(AbstractContextManager["Reader"]):
         assert done.returncode == 0 or "echo $?" in words, f"{where}\n{done.stdout}"
         return done.stdout
 
-    def _serves(self, words: str) -> str:
-        """Start a server in another terminal, in place of the one before; what it says at first is what one sees."""
+    def _serves(self, words: str, expected: str) -> None:
+        """Start a server in another terminal, in place of the one before, and wait until it listens and says so."""
         self._servers.close()
         log = self.folder / f"server-{self._port}.log"
         with log.open("wb") as out:
@@ -127,12 +129,11 @@ class Reader(AbstractContextManager["Reader"]):
             process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=out, stderr=out)
         self._servers.callback(process.wait, PATIENCE)
         self._servers.callback(process.terminate)
-        ends = time.monotonic() + PATIENCE
-        while not listens(self._port) or (words.startswith("distinct-async") and not log.stat().st_size):
+        ends, told = time.monotonic() + PATIENCE, ""
+        while not (listens(self._port) and same(expected, told := log.read_text(encoding="utf-8"))):
             assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < ends, f"{words} does not listen"
+            assert time.monotonic() < ends, f"{words} does not listen, or says: {told}"
             time.sleep(0.05)
-        return log.read_text(encoding="utf-8")
 
 
 def check(requirements: list[str], where: str) -> None:
