@@ -1,5 +1,6 @@
-"""A service that follows a touchpoint: every new visit once, across restarts, until SIGTERM.
+"""A service that follows a touchpoint: every new visit, across restarts and outages, until SIGTERM.
 
+Killed in the middle of a page, it gives that page again.
 ``python -m examples.watch tp-1 tp-1.checkpoint`` prints a line for each visit.
 """
 
