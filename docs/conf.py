@@ -147,12 +147,13 @@ class Commands(SphinxDirective):
 
 def help_of(*words: str) -> str:
     """What ``distinct-async ... --help`` prints, 80 columns wide."""
-    argv, sys.argv = sys.argv, ["distinct-async", *words, "--help"]
+    argv, hook = sys.argv, sys.excepthook
+    sys.argv = ["distinct-async", *words, "--help"]
     try:
         with redirect_stdout(io.StringIO()) as told:
             command()
     finally:
-        sys.argv = argv
+        sys.argv, sys.excepthook = argv, hook
     return told.getvalue()
 
 
