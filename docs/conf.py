@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
@@ -27,7 +28,7 @@ version = release = version_of(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
@@ -160,6 +161,8 @@ def help_of(*words: str) -> str:
 def setup(app: "Sphinx") -> dict[str, Any]:
     """Hook all this in."""
     app.add_directive("commands", Commands)
+    for field in PyObject.doc_field_types:
+        field.label = "Attributes" if field.name == "variable" else field.label  # what ``:ivar x:`` tells
     app.connect("missing-reference", found)
     app.connect("autodoc-process-signature", shown)
     app.connect("autodoc-process-docstring", line_by_line)
