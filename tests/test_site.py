@@ -13,6 +13,7 @@ from .documents import ROOT, SITE
 
 PACKAGE = Path(distinct_async.__file__).parent
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((SITE / "reference").glob("*.md")))
+INNER = {"distinct_async.sansio"}  # exports something, and is ours to change
 # A name is told relative to the last `currentmodule` or `automodule`, or whole.
 DIRECTIVE = re.compile(r"^\.\. (\w+):: ([\w.]+)", re.MULTILINE)
 
@@ -36,7 +37,7 @@ def public() -> dict[str, list[str]]:
         module = ".".join(part for part in parts if part != "__init__")
         for line in ast.parse(path.read_text(encoding="utf-8")).body:
             match line:
-                case ast.Assign(targets=[ast.Name("__all__")], value=names):
+                case ast.Assign(targets=[ast.Name("__all__")], value=names) if module not in INNER:
                     found[module] = list(ast.literal_eval(names))
     return found
 
