@@ -13,6 +13,7 @@ NEEDS = {
     "how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
     "how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
     "how-to/files.md": ("duckdb", "polars", "pyarrow"),
+    "how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
     "how-to/uvloop.md": ("uvloop",),
     "how-to/workers.md": ("celery",),
 }
