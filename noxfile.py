@@ -115,6 +115,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into ``docs/_build``, without a network: every warning and every dead reference is an error."""
+    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("docs"))
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Print the benchmarks: ratios, from one interleaved run; words after ``--`` go to them."""
     session.install("-e", ".", *group("bench"), *(group("plot") if "plot" in session.posargs else ()))

@@ -107,8 +107,11 @@ class DistinctClient:
     ) -> "DistinctClient":
         """A light view of this client with other limits: the same session, gate, budget and cache.
 
-        Closing a view closes the client, and the reverse.
+        What is left out stays as it is. Closing a view closes the client, and the reverse.
 
+        :param timeout: `Timeouts` of one attempt, in seconds; a plain number sets the attempt's.
+        :param deadline: seconds for one call (in a walk: one page); None for no such limit.
+        :param retry: how often and how patiently a call is tried again.
         :raises ConfigurationError: as the constructor does.
         """
         limits = self._engine.limits

@@ -120,6 +120,9 @@ def jsonl_response(walk: Walk[Any], request: Request) -> Response:
     When the caller goes away, the run and its requests end, even while a slow page is awaited. An error of the first
     page is raised before anything is sent, so `add_error_handlers` gives it a status of its own; one of a later page
     cuts the connection: an answer that ends properly is the whole walk.
+
+    :param walk: what to stream: ``client.metrics.total_visits(...)``, say.
+    :param request: the route's own, which tells when its caller is gone.
     """
     return _JSONLines(walk, request.receive)
 

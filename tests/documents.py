@@ -7,7 +7,18 @@ from pathlib import Path
 from types import CodeType
 
 ROOT = Path(__file__).parents[1]
+SITE = ROOT / "docs"
+# What a document's reader has installed beside the package and its `cli`; all others need nothing.
+NEEDS = {
+    "how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
+    "how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
+    "how-to/files.md": ("duckdb", "polars", "pyarrow"),
+    "how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
+    "how-to/uvloop.md": ("uvloop",),
+    "how-to/workers.md": ("celery",),
+}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```(bash|console|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^```\w+ (\w+\.\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -27,3 +38,16 @@ def lay_out(document: Path, folder: Path) -> list[str]:
     for name, content in files:
         (folder / name).write_text(content, encoding="utf-8")
     return [name for name, _ in files]
+
+
+def commands(document: Path) -> Iterator[tuple[int, str, str | None]]:
+    """Yield line, words and output of each shell line; None where the document shows no output."""
+    text = document.read_text(encoding="utf-8")
+    for fence in SHELL.finditer(text):
+        line = text.count("\n", 0, fence.start(2)) + 1
+        joined = fence[2].replace("\\\n", " ")
+        lines = joined.splitlines() if fence[1] != "console" else joined.removeprefix("$ ").split("\n$ ")
+        for each in lines:
+            words, shows, output = each.partition("\n")
+            if words and not words.startswith("#"):
+                yield line, words.partition("  #")[0].strip(), output if shows else None

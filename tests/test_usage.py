@@ -1,36 +1,30 @@
-"""Every Python block of the README and of the how-tos runs, as it stands, against the fake vendors."""
+"""Every Python block and shell line of the README and of the site runs, as it stands, against the fake vendors."""
 
 import asyncio
-import inspect
 from pathlib import Path
 from types import CodeType
 
 import pytest
 
-from distinct_async.testing import FakeServer
+from .documents import NEEDS, ROOT, SITE, commands
+from .reader import READABLE, Reader, blocks_of, run
 
-from .documents import ROOT, blocks
-
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCKS = [
-    pytest.param(code, id=f"{document.name} line {line}") for document in DOCUMENTS for line, code in blocks(document)
-]
+ELSEWHERE = {SITE / name for name in NEEDS}  # tests/extras reads these
+DOCUMENTS = [ROOT / "README.md", *sorted({*SITE.rglob("*.md")} - ELSEWHERE)]
 
 
-def run(block: CodeType) -> None:
-    result = eval(block, {"__name__": "__main__"})  # noqa: S307 - the documents are ours
-    if inspect.iscoroutine(result):
-        asyncio.run(result)
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-async def test_a_block_of_a_document_runs(
-    block: CodeType, fake: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("distinct_env")
+@pytest.mark.parametrize("block", blocks_of(DOCUMENTS))
+async def test_a_block_of_a_document_runs(block: CodeType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DISTINCT_API_KEY", fake.api_key)
-    monkeypatch.setenv("VANTIO_API_KEY", fake.vantio_api_key)
-    monkeypatch.setenv("DISTINCT_BASE_URL", fake.url)
-    monkeypatch.setenv("VANTIO_BASE_URL", fake.url)
 
     await asyncio.to_thread(run, block)  # scripts bring a loop of their own
+
+
+@pytest.mark.timeout(180)  # a process for each line
+@pytest.mark.skipif(not READABLE, reason="there is no bash, or no curl")
+@pytest.mark.usefixtures("distinct_env")
+@pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS if any(commands(each))])
+def test_the_shell_lines_of_a_document_do_what_it_says(document: Path, tmp_path: Path) -> None:
+    with Reader(document, tmp_path) as reader:
+        reader.read()

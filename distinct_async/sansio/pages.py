@@ -81,7 +81,7 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Checkpoint":
-        """The checkpoint that `to_json` wrote; :exc:`CheckpointError` for anything else."""
+        """The checkpoint of a text that `to_json` wrote; :exc:`CheckpointError` for anything else."""
         try:
             told = msgspec.json.decode(text, type=_CheckpointText)
         except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError) as wrong:

@@ -66,14 +66,14 @@ class World:
     def from_json(cls, data: bytes | str) -> Self:
         """A world of what a JSON object lists, in the order of the lists.
 
-        ```json
-        {
-          "experiences": ["exp-1"],
-          "touchpoints": [{"id": "tp-1", "name": "Entry Scan", "value": "entry_scan", "experience_id": "exp-1"}],
-          "scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}],
-          "impressions": [{"id": "imp_123abc", "poster_id": "poster_123abc", "metadata": {"device_type": "mobile"}}]
-        }
-        ```
+        .. code-block:: json
+
+            {
+              "experiences": ["exp-1"],
+              "touchpoints": [{"id": "tp-1", "name": "Entry Scan", "value": "entry_scan", "experience_id": "exp-1"}],
+              "scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}],
+              "impressions": [{"id": "imp_123abc", "poster_id": "poster_123abc", "metadata": {"device_type": "mobile"}}]
+            }
 
         Any list may be left out, and in a row whatever has a default in `add_touchpoint`, `add_scan` or
         `add_impression`. `ValueError`, with the place, for anything else.
@@ -183,7 +183,7 @@ class World:
             touchpoint_id: where; an unknown one is made, in `exp-1`, without name and value.
             user_id: who; an unknown one is made.
             at: when. A text goes out word for word, and is one that `datetime.fromisoformat` reads; without a zone
-                it is UTC. A datetime goes out in UTC with a `Z`.
+                it is UTC. A datetime goes out in UTC with a ``Z``.
         """
         return self._put(touchpoint_id, None, user_id, at)
 

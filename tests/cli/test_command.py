@@ -29,7 +29,8 @@ def test_help_names_the_demo(
 def test_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
     program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
     loaded = {*piped(changed(program), "--help").stdout.split()}
-    assert {"cyclopts"} == {"cyclopts", "aiohttp", "distinct_async.testing", "distinct_async.cli.demo"} & loaded
+    late = {"aiohttp", "distinct_async.testing", "distinct_async.cli.demo", "distinct_async.etl", "pyarrow", "duckdb"}
+    assert {"cyclopts"} == {"cyclopts", *late} & loaded
 
 
 @pytest.mark.parametrize("words", [("demo", "--bad"), ("demo", "bad"), ("bad",), ("--bad",)])
@@ -52,6 +53,13 @@ def test_without_the_extra_one_line_says_what_to_install(module: str, word: str)
     assert (2, "", line) == (done.returncode, done.stdout, done.stderr)
 
 
+def test_a_job_without_its_extra_says_what_to_install() -> None:
+    program = "import sys; sys.modules |= {'pyarrow': None, 'duckdb': None}"
+    done = piped(changed(program), "sync", "exp-1", "x.duckdb", DISTINCT_API_KEY="key")
+    assert (2, "") == (done.returncode, done.stdout)
+    assert 'distinct-async: this job needs an extra: python -m pip install "distinct-async[' in done.stderr
+
+
 def test_another_missing_module_is_not_taken_for_the_extra() -> None:
     done = piped(changed("import sys; sys.modules['aiohttp'] = None"), "demo")
     assert 1 == done.returncode
@@ -59,13 +67,22 @@ def test_another_missing_module_is_not_taken_for_the_extra() -> None:
     assert "pip install" not in done.stderr
 
 
-def test_an_error_of_the_library_is_one_line_and_exits_1(
+def test_an_error_of_the_library_is_one_line_with_a_hint(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(World, "sample", lambda **_: World())
-    assert 1 == called(monkeypatch, "demo")
+    assert 3 == called(monkeypatch, "demo")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("distinct-async: 404 ")
+    assert line.endswith("; check the id")
+
+
+def test_a_bug_is_one_line_too_and_debug_shows_where() -> None:
+    program = "from distinct_async.testing import World\nWorld.sample = None"
+    told, shown = piped(changed(program), "demo"), piped(changed(program), "serve", "--debug")
+    line = "this is a bug: TypeError; 'NoneType' object is not callable; --debug shows where; please report it"
+    assert (1, f"distinct-async: {line}\n") == (told.returncode, told.stderr)
+    assert (1, "Traceback") == (shown.returncode, shown.stderr[:9])
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:

@@ -1,8 +1,13 @@
 """Tests of what the extras bring; each is collected where its extra is installed: `nox -s tests-extras`."""
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
-NEEDS = {
+from tests import documents
+
+NEEDS: dict[str, Iterable[str]] = {
+    "test_documents.py": {package for packages in documents.NEEDS.values() for package in packages},
+    "test_command_jobs.py": ("duckdb", "pyarrow", "pytz"),
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
     "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),

@@ -159,6 +159,7 @@ async def test_the_readmes_snippet_in_an_empty_file_is_a_working_service(readme:
 
 def test_the_readmes_test_snippet_passes(readme: Path) -> None:
     words = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_service.py"]
+    words += ["-o", "asyncio_default_fixture_loop_scope=function"]  # some releases of pytest-asyncio warn without it
     done = subprocess.run(words, cwd=readme, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, check=False)
 
     assert 0 == done.returncode, done.stdout.decode()

@@ -1,0 +1,67 @@
+"""What the site must hold, read from its sources: every public name, every variable, every page within reach."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import distinct_async
+from distinct_async import config
+
+from .documents import ROOT, SITE
+
+PACKAGE = Path(distinct_async.__file__).parent
+REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((SITE / "reference").glob("*.md")))
+INNER = {"distinct_async.sansio"}  # exports something, and is ours to change
+# A name is told relative to the last `currentmodule` or `automodule`, or whole.
+DIRECTIVE = re.compile(r"^\.\. (\w+):: ([\w.]+)", re.MULTILINE)
+
+
+def told() -> set[str]:
+    names, module = set(), ""
+    for directive, name in DIRECTIVE.findall(REFERENCE):
+        if directive in {"automodule", "currentmodule"}:
+            module = name
+            names.add(name)
+        else:
+            names |= {name, f"{module}.{name}"}
+    return names
+
+
+def public() -> dict[str, list[str]]:
+    """What each public module exports, without importing what needs an extra."""
+    found = {}
+    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__init__.py")]:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        module = ".".join(part for part in parts if part != "__init__")
+        for line in ast.parse(path.read_text(encoding="utf-8")).body:
+            match line:
+                case ast.Assign(targets=[ast.Name("__all__")], value=names) if module not in INNER:
+                    found[module] = list(ast.literal_eval(names))
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(public()))
+def test_every_public_name_is_in_the_reference(module: str) -> None:
+    assert [] == [name for name in public()[module] if f"{module}.{name}" not in told()]
+
+
+def test_these_are_the_public_modules() -> None:
+    names = ("aiohttp_web", "errors", "fastapi", "models", "testing")
+    assert {"distinct_async", *(f"distinct_async.{name}" for name in names)} <= {*public()}
+
+
+def test_every_variable_is_on_its_page() -> None:
+    page = (SITE / "reference" / "environment.md").read_text(encoding="utf-8")
+
+    variables = [*config._KEY_VARIABLES.values(), *config._URL_VARIABLES.values(), *config.BASE_URLS.values()]
+    assert [] == [name for name in variables if f"`{name}`" not in page]
+
+
+def test_every_link_of_the_readme_to_a_file_leads_somewhere() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    assert links
+    assert [] == [link for link in links if not (ROOT / link).exists()]
