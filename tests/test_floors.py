@@ -104,11 +104,24 @@ FLOORS = {
         ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
-    ".cli.app": ".cli.demo .cli.serve .errors cyclopts rich",
+    ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",
+    ".cli.aside": ".cli.options rich",
+    ".cli.commands": ". .cli.doctor .cli.options .cli.reading cyclopts",
+    ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
     ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",
+    ".cli.doctor": (
+        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages asyncio attrs"
+    ),
+    ".cli.exits": ".errors cyclopts",
+    ".cli.files": ". .errors cyclopts os",
+    ".cli.keys": ". .cli.aside .cli.options cyclopts os",
     ".cli.layout": "rich",
+    ".cli.options": "attrs cyclopts",
+    ".cli.reading": (". .cli.aside .cli.delivery .cli.exits .cli.files .cli.keys .cli.options .cli.stopping .errors"),
+    ".cli.rows": ".cli.options msgspec rich",
     ".cli.serve": ".testing asyncio cyclopts signal",
-    ".cli": ".cli.app",
+    ".cli.stopping": ".cli.exits asyncio signal",
+    ".cli": ".cli.app .cli.exits os",
 }
 
 SENSITIVE = {

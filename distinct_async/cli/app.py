@@ -13,11 +13,21 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
+from distinct_async.cli import commands, exits
+from distinct_async.cli.options import Flag
 from distinct_async.errors import DistinctError
 
 _NAME = "distinct-async"
 _WIDTH = 80  # columns, where the terminal has as many
-_OURS, _USAGE = 1, 2
+
+_COMMANDS = (
+    commands.touchpoints,
+    commands.user,
+    commands.visits,
+    commands.impression,
+    commands.impressions,
+    commands.doctor,
+)
 
 
 class _Console(Console):
@@ -33,13 +43,12 @@ def run(words: Sequence[str]) -> int:
     console.width = min(console.width, _WIDTH)
     try:
         code = _app(console)(words, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        _say(f"{_NAME}: {error}", f"Try: {_NAME} --help")
-        return _USAGE
-    except DistinctError as error:
-        _say(f"{_NAME}: {error}")
-        return _OURS
-    return code or 0
+    except (CycloptsError, DistinctError, exits.PartialError, exits.MissingError) as error:
+        _say(f"{_NAME}: {exits.line(error)}")
+        if isinstance(error, CycloptsError):
+            _say(f"Try: {_NAME} --help")
+        return exits.code(error)
+    return code or exits.FINE
 
 
 def _app(console: Console) -> App:
@@ -49,14 +58,22 @@ def _app(console: Console) -> App:
         help_format="plaintext",
         version=lambda: version(_NAME),
         console=console,
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
     )
+    for command in _COMMANDS:
+        app.command(command)
 
     @app.command
-    def demo() -> int:
-        """Show the library at work: real requests, sample data, no key."""
+    def demo(*, debug: Flag = False) -> int:  # noqa: ARG001  # see `main`
+        """Show the library at work: real requests, sample data, no key.
+
+        Args:
+            debug: A traceback where we have a bug.
+        """
         from distinct_async.cli.demo import show  # noqa: PLC0415  # with it come aiohttp and the fake vendors
 
-        return 0 if show(console) else _OURS
+        return exits.FINE if show(console) else exits.OURS
 
     @app.command
     def serve(
@@ -65,9 +82,10 @@ def _app(console: Console) -> App:
         touchpoints: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
         scans: Annotated[int, Parameter(validator=Number(gte=0))] = 100_000,
         seed: int = 7,
-        fault: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+        fault: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
         latency: str = "0ms",
         data: Path | None = None,
+        debug: Flag = False,  # noqa: ARG001  # see `main`
     ) -> None:
         """Run the fake vendors, for programs in any language, until SIGTERM or Ctrl-C.
 
@@ -83,6 +101,7 @@ def _app(console: Console) -> App:
             latency: Before each answer: 50ms, 1.5s.
             data: A JSON file with the scans to serve instead of the sample: {"scans": [{"touchpoint_id": "tp-1",
                 "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}]}; docs/how-to/testing.md tells all of it.
+            debug: A traceback where we have a bug.
         """
         from distinct_async.cli import serve as fakes  # noqa: PLC0415  # as above
 

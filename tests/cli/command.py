@@ -22,7 +22,21 @@ _DECIDING = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CO
 
 def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["distinct-async", *words])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which the command sets
     return main()
+
+
+class Command:
+    """The command, called in this process; `out` and `err` are those of the last call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *words: object) -> int:
+        code = called(self._monkeypatch, *map(str, words))
+        self.out, self.err = self._capsys.readouterr()
+        return code
 
 
 def installed() -> list[str]:

@@ -59,13 +59,22 @@ def test_another_missing_module_is_not_taken_for_the_extra() -> None:
     assert "pip install" not in done.stderr
 
 
-def test_an_error_of_the_library_is_one_line_and_exits_1(
+def test_an_error_of_the_library_is_one_line_with_a_hint(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(World, "sample", lambda **_: World())
-    assert 1 == called(monkeypatch, "demo")
+    assert 3 == called(monkeypatch, "demo")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("distinct-async: 404 ")
+    assert line.endswith("; check the id")
+
+
+def test_a_bug_is_one_line_too_and_debug_shows_where() -> None:
+    program = "from distinct_async.testing import World\nWorld.sample = None"
+    told, shown = piped(changed(program), "demo"), piped(changed(program), "serve", "--debug")
+    line = "this is a bug: TypeError; 'NoneType' object is not callable; --debug shows where; please report it"
+    assert (1, f"distinct-async: {line}\n") == (told.returncode, told.stderr)
+    assert (1, "Traceback") == (shown.returncode, shown.stderr[:9])
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:

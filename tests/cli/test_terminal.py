@@ -1,12 +1,18 @@
 """The command on a terminal: what it draws, how wide, and how Ctrl-C leaves it."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 import pytest
 
+from distinct_async import Checkpoint
+from distinct_async.testing import FakeServer, World
 from tests.cli.command import SMALL, changed, environment, installed
 
 pty = pytest.importorskip("pty", reason="terminals as POSIX has them")
@@ -17,14 +23,20 @@ COLOUR = re.compile(r"\x1b\[(?:[\d;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;[\d;
 
 
 def on_terminal(
-    command: list[str], columns: int, *, interrupt_at: str | None = None, **variables: str
+    command: list[str],
+    columns: int,
+    *,
+    words: Sequence[str] = ("demo",),
+    interrupt_at: str | None = None,
+    stdout: IO[bytes] | None = None,
+    **variables: str,
 ) -> tuple[int, str]:
     """Return the exit code and all that was drawn; with Ctrl-C as soon as a text appears."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     drawn = b""
     with subprocess.Popen(
-        [*command, "demo"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(**variables)
+        [*command, *words], stdin=theirs, stdout=stdout or theirs, stderr=theirs, env=environment(**variables)
     ) as process:
         os.close(theirs)
         while chunk := read(ours):
@@ -80,3 +92,57 @@ def test_ctrl_c_ends_it_quietly_and_gives_the_cursor_back() -> None:
     assert "Traceback" not in drawn
     assert "Unique visitors" not in drawn
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_rows_are_a_table_no_wider_than_the_terminal_and_nothing_is_cut(distinct_world: World) -> None:
+    distinct_world.add_touchpoint("tp-9", "The door behind the second bar, left of the stage", "Q" * 50)
+    code, drawn = on_terminal(installed(), 80, words=("touchpoints", "exp-1"))
+    assert 0 == code
+    assert 80 >= max(map(len, lines(drawn)))
+    assert (50, False) == (drawn.count("Q"), "…" in drawn)
+    assert f"{len(distinct_world.scans('tp-1'))} " in drawn
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_a_table_of_visits_leaves_a_note_and_no_bar(distinct_world: World) -> None:
+    code, drawn = on_terminal(installed(), 80, words=("visits", "tp-1"), NO_COLOR="1")
+    more = len(distinct_world.scans("tp-1")) - 20
+    assert (0, None) == (code, COLOUR.search(drawn))
+    assert f"and {more:,} more: --limit shows more, --format jsonl or -o FILE takes all" in lines(drawn)
+    assert 20 == len(re.findall(r"^user-\d+ +\S+Z *$", "\n".join(lines(drawn)), re.MULTILINE))
+
+
+def test_progress_is_on_stderr_and_ctrl_c_tells_where_to_go_on(
+    distinct_env: FakeServer, distinct_world: World, tmp_path: Path
+) -> None:
+    target, checkpoint = tmp_path / "rows", tmp_path / "checkpoint"
+    words = ("visits", "tp-1", "--page-size", "5", "--checkpoint", str(checkpoint))
+    distinct_env.latency = 0.05
+    distinct_env.fail(status=503, nth=3)
+    with target.open("wb") as stdout:
+        code, drawn = on_terminal(installed(), 80, words=words, stdout=stdout, interrupt_at="1 retries")
+    shown = lines(drawn)
+    assert 130 == code
+    assert 80 >= max(len(line) for line in shown if "distinct-async: " not in line)
+    assert any(re.search(r"━ +\d+ visits +\d+/s +\d\d:\d\d +1 retries", line) for line in shown), shown
+    rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    position = Checkpoint.from_json(checkpoint.read_text(encoding="utf-8")).position
+    assert 0 < len(rows) == position < len(distinct_world.scans("tp-1"))
+    assert f"{position} visits were written; the same command goes on after row {position}" in drawn
+
+    distinct_env.latency = 0
+    with target.open("ab") as stdout:
+        code, drawn = on_terminal(installed(), 80, words=(*words, "--quiet"), stdout=stdout)
+    assert (0, "") == (code, drawn)
+    expected = [scan.user_id for scan in distinct_world.scans("tp-1")]
+    assert expected == [json.loads(line)["user_id"] for line in target.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_debug_shows_our_log_and_no_key(distinct_server: FakeServer) -> None:
+    with open(os.devnull, "wb") as stdout:  # noqa: PTH123  # no path
+        code, drawn = on_terminal(installed(), 80, words=("visits", "tp-3", "--debug"), stdout=stdout)
+    assert 0 == code
+    assert "debug: metrics.total_visits: answered" in lines(drawn)
+    assert distinct_server.api_key not in drawn

@@ -1,0 +1,258 @@
+"""What the commands write, in every format, to stdout and into files; the vendors' own rows are the measure."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distinct_async import Checkpoint
+from distinct_async.testing import FakeServer, Scan, World
+from tests.cli.command import Command
+
+pytestmark = pytest.mark.usefixtures("distinct_env")
+
+
+@pytest.fixture
+def distinct_world() -> World:
+    return World.sample(touchpoints=2, scans=300, users=40, seed=7)
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def rows_of(text: str, suffix: str | None) -> Any:
+    if suffix == "json":
+        return json.loads(text)
+    return list(csv.DictReader(text.splitlines())) if suffix == "csv" else lines(text)
+
+
+def row(scan: Scan) -> dict[str, str]:
+    return {"user_id": scan.user_id, "timestamp_utc": f"{scan.at:%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def test_touchpoints_are_json_lines_in_a_pipe(command: Command, distinct_world: World) -> None:
+    assert 0 == command("touchpoints", "exp-1")
+    assert ["id", "name", "value", "total_visits", "unique_visits"] == list(lines(command.out)[0])
+    expected = [
+        (one, len(distinct_world.scans(one)), len(distinct_world.unique_scans(one))) for one in ("tp-1", "tp-2")
+    ]
+    assert expected == [(each["id"], each["total_visits"], each["unique_visits"]) for each in lines(command.out)]
+    assert "" == command.err
+
+    assert 0 == command("touchpoints", "exp-1", "--offset", 1, "--limit", 1, "--format", "json")
+    assert ["tp-2"] == [each["id"] for each in json.loads(command.out)]
+
+
+def test_a_user_has_the_times_as_a_list_in_json_and_json_in_csv(command: Command, distinct_world: World) -> None:
+    users = [scan.user_id for scan in distinct_world.scans("tp-1")]
+    user_id = max(users, key=users.count)
+    expected = [row(scan)["timestamp_utc"] for scan in distinct_world.scans("tp-1") if scan.user_id == user_id]
+    assert 0 == command("user", user_id, "--experience", "exp-1")
+    assert expected == lines(command.out)[0]["timestamps_utc"]
+    assert 0 == command("user", user_id, "--experience", "exp-1", "--format", "csv")
+    assert expected == json.loads(next(csv.DictReader(command.out.splitlines()))["timestamps_utc"])
+    assert 0 == command("user", user_id, "--experience", "exp-1", "--format", "table")
+    assert expected[0] in command.out
+    assert len(expected) > 5
+    assert f"and {len(expected) - 5} more" in command.out
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_visits_are_the_worlds_in_every_format(
+    *, unique: bool, command: Command, distinct_world: World, distinct_server: FakeServer
+) -> None:
+    scans = distinct_world.unique_scans("tp-1") if unique else distinct_world.scans("tp-1")
+    expected = [row(scan) for scan in scans]
+    asked = ["visits", "tp-1", "--page-size", 30, *(["--unique"] if unique else [])]
+    assert 0 == command(*asked)
+    assert expected == lines(command.out)
+    assert len(expected) // 30 <= len(distinct_server.requests)
+    assert 0 == command(*asked, "--format", "json")
+    assert expected == json.loads(command.out)
+    assert 0 == command(*asked, "--format", "csv")
+    assert expected == list(csv.DictReader(command.out.splitlines()))
+    assert 0 == command(*asked, "--format", "csv", "--offset", 3, "--limit", 2)
+    assert expected[3:5] == list(csv.DictReader(command.out.splitlines()))
+
+
+def test_a_table_of_visits_is_a_head_and_says_how_many_more(
+    command: Command, distinct_world: World, distinct_server: FakeServer
+) -> None:
+    rows = [[*row(scan).values()] for scan in distinct_world.scans("tp-1")]
+    assert 0 == command("visits", "tp-1", "--format", "table")
+    assert [["user_id", "timestamp_utc"], *rows[:20]] == [line.split() for line in command.out.splitlines()]
+    assert f"and {len(rows) - 20} more: --limit shows more, --format jsonl or -o FILE takes all\n" == command.err
+    assert 1 == len(distinct_server.requests)
+
+    assert 0 == command("visits", "tp-1", "--format", "table", "--limit", 1000)
+    assert (len(rows) + 1, "") == (len(command.out.splitlines()), command.err)
+    assert 0 == command("visits", "tp-1", "--format", "table", "--quiet")
+    assert "" == command.err
+
+
+def test_impressions_are_asked_for_by_id_and_the_unknown_ones_told_at_the_end(
+    command: Command, distinct_world: World
+) -> None:
+    assert 3 == command("impression", "imp_000002", "no-such", "imp_000001", "nor-this")
+    assert [distinct_world.impression(one) for one in ("imp_000002", "imp_000001")] == lines(command.out)
+    assert "distinct-async: no such impression: no-such, nor-this (2 of 4)\n" == command.err
+    assert 0 == command("impression", "imp_000001", "--format", "table")
+    assert "user_agent" not in command.out  # a table has no room for it
+    assert "imp_000001" in command.out
+
+
+def test_impressions_are_walked_by_poster(command: Command, distinct_world: World) -> None:
+    ids = distinct_world.find_impressions(poster_id="poster_tp-2")
+    assert 0 == command("impressions", "--poster", "poster_tp-2", "--page-size", 20)
+    assert list(ids) == [each["id"] for each in lines(command.out)]
+    assert 0 == command("impressions", "--program", "no-such", "--format", "json")
+    assert "[]\n" == command.out
+    assert 0 == command("impressions", "--format", "table", "--limit", 2)
+    assert "there may be more: " in command.err
+
+
+def test_a_file_takes_its_name_when_it_is_whole_and_its_suffix_says_the_format(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    target = tmp_path / "visits.csv"
+    target.write_text("what was there before", encoding="utf-8")
+    distinct_server.fail(status=501, query={"offset": "60"})
+    assert 6 == command("visits", "tp-1", "--page-size", 30, "-o", target)
+    assert "what was there before" == target.read_text(encoding="utf-8")
+    distinct_server.faults.clear()
+    assert 0 == command("visits", "tp-1", "--page-size", 30, "-o", target)
+    assert [target] == [*tmp_path.iterdir()]
+    expected = [row(scan) for scan in distinct_world.scans("tp-1")]
+    assert expected == list(csv.DictReader(target.read_text(encoding="utf-8").splitlines()))
+    assert ("", "") == (command.out, command.err)
+    assert 0 == command("touchpoints", "exp-1", "-o", "/dev/null")
+
+
+@pytest.mark.parametrize("words", [("touchpoints", "exp-1"), ("visits", "tp-1"), ("impression", "imp_000001")])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_lost(
+    words: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
+    assert 2 == command(*words, "-o", tmp_path / "no-folder" / "x.json")
+    assert "x.json: No such file or directory\nTry: " in command.err
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", None])
+def test_an_error_keeps_a_part_and_the_same_command_goes_on(
+    suffix: str | None, command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    target, checkpoint = tmp_path / f"visits.{suffix}", tmp_path / "checkpoint"
+    words = ["visits", "tp-1", "--page-size", 30, "--checkpoint", checkpoint, *(["-o", target] if suffix else [])]
+    expected = [row(scan) for scan in distinct_world.scans("tp-1")]
+    written = ""
+    for position in (60, 119):  # a resumed walk reads its last row once more
+        distinct_server.faults.clear()
+        distinct_server.fail(status=501, query={"offset": str(position)})
+        assert 8 == command(*words)
+        written += command.out
+        assert position == Checkpoint.from_json(checkpoint.read_text()).position
+        assert f"; the same command goes on after row {position}\n" in command.err
+        assert 1 == command.err.count("501")
+        assert not target.exists()
+        assert (2 if suffix else 1) == len([*tmp_path.iterdir()])
+    distinct_server.faults.clear()
+    assert 0 == command(*words)
+    written += command.out
+    text = target.read_text(encoding="utf-8") if suffix else written
+    assert expected == rows_of(text, suffix)
+    assert {checkpoint, *([target] if suffix else [])} == {*tmp_path.iterdir()}
+
+
+def test_a_finished_checkpoint_gives_only_what_was_appended_since(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    words = ("visits", "tp-1", "--checkpoint", tmp_path / "checkpoint")
+    assert 0 == command(*words, "--limit", 5)
+    assert 5 == len(lines(command.out))
+    assert 0 == command(*words)
+    assert len(distinct_world.scans("tp-1")) - 5 == len(lines(command.out))
+    assert 0 == command(*words)
+    assert ("", True) == (command.out, command.err.startswith("going on after row "))
+    distinct_world.grow(3, "tp-1")
+    assert 0 == command(*words, "--quiet", "-o", tmp_path / "new.jsonl")
+    assert [row(scan) for scan in distinct_world.scans("tp-1")[-3:]] == lines((tmp_path / "new.jsonl").read_text())
+    assert "" == command.err
+
+    assert 2 == command(*words, "-o", tmp_path / "new.jsonl")  # which has rows that would be gone
+    assert "name another file" in command.err
+    assert 3 == len(lines((tmp_path / "new.jsonl").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("junk", "not a checkpoint"), (None, "total_visits(touchpoint_id='tp-1')")]
+)
+def test_a_checkpoint_of_something_else_is_refused_before_anything_is_asked(
+    content: str | None, told: str, command: Command, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    if content is None:
+        assert 0 == command("visits", "tp-1", "--checkpoint", checkpoint, "--limit", 1)
+    else:
+        checkpoint.write_text(content, encoding="utf-8")
+    distinct_server.requests.clear()
+    before = checkpoint.read_bytes()
+    assert 2 == command("visits", "tp-2", "--checkpoint", checkpoint)
+    assert told in command.err
+    assert ([], before) == (distinct_server.requests, checkpoint.read_bytes())
+    assert 2 == command("visits", "tp-1", "--checkpoint", tmp_path / "no-folder" / "checkpoint")
+    assert "--checkpoint" in command.err
+
+
+def test_a_refused_key_is_4_even_in_the_middle_and_the_checkpoint_is_kept(
+    command: Command, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    distinct_server.fail(status=401, query={"offset": "60"})
+    assert 4 == command("visits", "tp-1", "--page-size", 30, "--checkpoint", checkpoint)
+    assert 60 == Checkpoint.from_json(checkpoint.read_text()).position
+    distinct_server.faults.clear()
+    distinct_server.fail(status=501)
+    assert 6 == command("visits", "tp-1", "--checkpoint", checkpoint)  # nothing new: not partial
+    assert 60 == Checkpoint.from_json(checkpoint.read_text()).position
+
+
+def test_without_a_checkpoint_file_an_error_tells_the_checkpoint(
+    command: Command, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
+) -> None:
+    distinct_server.fail(status=501, query={"offset": "60"})
+    assert 6 == command("visits", "tp-1", "--page-size", 30)
+    (line,) = command.err.splitlines()
+    saved, first = tmp_path / "checkpoint", lines(command.out)
+    saved.write_text(line.partition("for --checkpoint: ")[2], encoding="utf-8")
+    distinct_server.faults.clear()
+    assert 0 == command("visits", "tp-1", "--checkpoint", saved)
+    assert [row(scan) for scan in distinct_world.scans("tp-1")] == first + lines(command.out)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("visits", "tp-1", "--limit", -1), "--limit"),
+        (("visits", "tp-1", "--page-size", 0), "--page-size"),
+        (("visits", "tp-1", "--prefetch", 0), "--prefetch"),
+        (("touchpoints", "exp-1", "--offset", -1), "--offset"),
+        (("visits", "tp-1", "--format", "xml"), "--format"),
+        (("visits", ""), "touchpoint_id"),
+        (("user", "user-1"), "--experience"),
+        (("impression",), "IMPRESSION_ID"),
+    ],
+)
+def test_what_cannot_be_meant_is_2_and_asks_nothing(
+    words: tuple[object, ...], told: str, command: Command, distinct_server: FakeServer
+) -> None:
+    assert 2 == command(*words)
+    assert told.lower().replace("_", "-") in command.err.lower().replace("_", "-")
+    assert ("", []) == (command.out, distinct_server.requests)
+
+
+def test_names_from_outside_cannot_move_the_cursor(command: Command, distinct_world: World) -> None:
+    distinct_world.add_touchpoint("tp-9", "\x1b[2J[red]Door[/]", experience_id="exp-1")
+    assert 0 == command("touchpoints", "exp-1", "--format", "table")
+    assert "�[2J[red]Door[/]" in command.out

@@ -1,0 +1,66 @@
+"""The command as a process that reads the vendors: pipes that close, signals, memory."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distinct_async import Checkpoint
+from distinct_async.testing import FakeServer, World
+from tests.cli.command import environment, installed, piped
+
+pytestmark = [
+    pytest.mark.usefixtures("distinct_env"),
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes as POSIX has them"),
+]
+
+ASKED = ("visits", "tp-1", "--page-size", "100")
+
+
+@pytest.fixture
+def distinct_world() -> World:
+    return World.sample(touchpoints=1, scans=20_000, users=900, seed=7)
+
+
+def started(*words: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*installed(), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+
+
+def test_a_reader_who_leaves_is_no_error_and_moves_no_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    with started(*ASKED, "--checkpoint", str(checkpoint)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert b"" == process.stderr.read()
+    assert (141, ["user_id", "timestamp_utc"]) == (process.returncode, list(first))
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_was_written_and_the_next_run_has_the_rest(
+    number: signal.Signals, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
+) -> None:
+    target, checkpoint = tmp_path / "visits.jsonl", tmp_path / "checkpoint"
+    words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
+    distinct_server.latency = 0.02
+    with started(*words) as process:
+        while not any(int(request.query.get("offset", 0)) >= 1_000 for request in distinct_server.requests):
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    position = Checkpoint.from_json(checkpoint.read_text()).position
+    told = f"to visits.jsonl.{position}.jsonl.part; the same command goes on after row {position:,}\n"
+    assert (128 + number, b"") == (process.returncode, out)
+    assert err.decode().endswith(told)
+    assert not target.exists()
+    assert 0 < position < 20_000
+
+    distinct_server.latency = 0.0
+    assert 0 == piped(installed(), *words).returncode
+    rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [each["user_id"] for each in rows]
