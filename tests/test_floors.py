@@ -105,7 +105,7 @@ FLOORS = {
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",
-    ".cli.aside": ".cli.options rich",
+    ".cli.aside": ".cli.layout .cli.options rich",
     ".cli.commands": ". .cli.doctor .cli.options .cli.reading cyclopts",
     ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
     ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",

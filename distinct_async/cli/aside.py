@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from distinct_async.cli.layout import COLOUR
 from distinct_async.cli.options import Common
 
 Moved = Callable[[int, int | None, int], None]
@@ -22,8 +23,15 @@ _LOG = logging.getLogger("distinct_async")
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        whole = task.completed / task.elapsed if task.finished and task.elapsed else None
+        speed = whole or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+class _Left(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        left = super().render(task)
+        return left.append(" left") if left.plain else left
 
 
 class _Shown(logging.Handler):
@@ -79,10 +87,10 @@ class Aside:
             yield lambda _rows, _total, _retries: None
             return
         progress = Progress(
-            BarColumn(None, table_column=Column(ratio=1)),
+            BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1)),
             TextColumn("{task.completed:,} " + unit),
             _Rate(),
-            TimeRemainingColumn(compact=True),
+            _Left(compact=True),
             TextColumn("{task.fields[retries]} retries"),
             console=self.console,
             expand=True,

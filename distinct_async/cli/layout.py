@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 _INDENT = 2
-_COLOUR = "cyan"
+COLOUR = "cyan"
 
 
 def heading(console: Console, title: str, call: str = "") -> None:
@@ -39,7 +39,7 @@ def table(*names: str, numbers: Sequence[str] = ()) -> Table:
 
 def progress(console: Console) -> Progress:
     """Live bars for tasks with the fields `pages` and `retries`; in a pipe, a line for each of them at the end."""
-    bar = BarColumn(None, complete_style=_COLOUR, finished_style=_COLOUR, table_column=Column(ratio=1))
+    bar = BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1))
     return Progress(
         TextColumn(" " * (_INDENT - 1)),  # and the space between columns
         TextColumn("{task.description}"),
@@ -59,7 +59,7 @@ def hours(console: Console, counts: Sequence[int]) -> Table:
     for _ in range(2):
         drawn.add_column(style="dim")
         drawn.add_column(justify="right", width=7)
-        drawn.add_column(style=_COLOUR, width=longest)
+        drawn.add_column(style=COLOUR, width=longest)
     rows = [(f"{hour:02}", f"{count:,}", block * ceil(count / most * longest)) for hour, count in enumerate(counts)]
     for morning, afternoon in zip(rows[:12], rows[12:], strict=True):
         drawn.add_row(*morning, *afternoon)

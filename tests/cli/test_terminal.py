@@ -125,7 +125,7 @@ def test_progress_is_on_stderr_and_ctrl_c_tells_where_to_go_on(
     shown = lines(drawn)
     assert 130 == code
     assert 80 >= max(len(line) for line in shown if "distinct-async: " not in line)
-    assert any(re.search(r"━ +\d+ visits +\d+/s +\d\d:\d\d +1 retries", line) for line in shown), shown
+    assert any(re.search(r"━ +\d+ visits +\d+/s +\d\d:\d\d left +1 retries", line) for line in shown), shown
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     position = Checkpoint.from_json(checkpoint.read_text(encoding="utf-8")).position
     assert 0 < len(rows) == position < len(distinct_world.scans("tp-1"))
