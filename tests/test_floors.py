@@ -106,7 +106,7 @@ FLOORS = {
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",
     ".cli.aside": ".cli.layout .cli.options rich",
-    ".cli.commands": ". .cli.doctor .cli.options .cli.reading cyclopts",
+    ".cli.commands": ". .cli.doctor .cli.jobs .cli.options .cli.reading .etl .models cyclopts",
     ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
     ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",
     ".cli.doctor": (
@@ -114,6 +114,7 @@ FLOORS = {
     ),
     ".cli.exits": ".errors cyclopts",
     ".cli.files": ". .errors cyclopts os",
+    ".cli.jobs": (". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .cli.stopping .errors attrs | .etl"),
     ".cli.keys": ". .cli.aside .cli.options cyclopts os",
     ".cli.layout": "rich",
     ".cli.options": "attrs cyclopts",

@@ -26,6 +26,8 @@ _COMMANDS = (
     commands.visits,
     commands.impression,
     commands.impressions,
+    commands.export,
+    commands.sync,
     commands.doctor,
 )
 

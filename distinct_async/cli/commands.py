@@ -1,13 +1,15 @@
 """The commands that ask the vendors: their words, and which call of the library each of them is."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from distinct_async import DistinctClient, Walk
 from distinct_async.cli.doctor import examine
+from distinct_async.cli.jobs import done
 from distinct_async.cli.options import (
     COMMON,
     OUTPUT,
@@ -23,7 +25,13 @@ from distinct_async.cli.options import (
     Walked,
 )
 from distinct_async.cli.reading import IMPRESSION, TOUCHPOINT, USER, VISIT, found, listed, walked
+from distinct_async.models import VisitsType
 
+if TYPE_CHECKING:
+    from distinct_async.etl import Progress, Result
+
+PageSize = Annotated[int | None, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
+FileFormat = Literal["parquet", "csv", "jsonl"]
 Prefetch = Annotated[int, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
 
 
@@ -125,6 +133,89 @@ def impressions(
         )
 
     walked(ask, IMPRESSION, rows, output, common)
+
+
+def export(
+    experience_id: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    visits_type: VisitsType = "TOTAL",
+    format: FileFormat | None = None,  # noqa: A002  # the option's name
+    prefetch: Prefetch = 4,
+    page_size: PageSize = None,
+    common: Common = COMMON,
+) -> int:
+    """Write all visits of an experience to one file, with a manifest that proves what is in it.
+
+    Run again after a crash or an error, it does not ask for what is there. A summary goes to stdout.
+
+    Args:
+        experience_id: exp-1, say.
+        output: The file, which is there when it is whole; <FILE>.manifest.json stands beside it.
+        visits_type: Every visit, or the first of each user.
+        format: By default what the file's name says.
+        prefetch: Pages asked ahead, for each touchpoint.
+        page_size: Rows per request; the server's default is 50.
+    """
+
+    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
+        from distinct_async import etl  # noqa: PLC0415  # its extras are loaded by the jobs
+
+        return await etl.export(
+            client,
+            experience_id,
+            output,
+            visits_type=visits_type,
+            format=format,
+            page_size=page_size,
+            prefetch=prefetch,
+            on_progress=move,
+        )
+
+    return done(job, output, OUTPUT, common)
+
+
+def sync(
+    experience_id: str,
+    database: Path,
+    /,
+    *,
+    visits_type: VisitsType | None = None,
+    rebuild: Flag = False,
+    prefetch: Prefetch = 4,
+    page_size: PageSize = None,
+    output: Output = OUTPUT,
+    common: Common = COMMON,
+) -> int:
+    """Bring a DuckDB database up to date with an experience: each visit exactly once, only the new ones asked for.
+
+    Run it again after whatever happened. A summary goes to stdout.
+
+    Args:
+        experience_id: exp-1, say.
+        database: The file; made where there is none.
+        visits_type: Only every visit, or only the first of each user; by default both.
+        rebuild: Where the history of a list has changed, replace what is stored of it, instead of an error.
+        prefetch: Pages asked ahead, for each touchpoint.
+        page_size: Rows per request; the server's default is 50.
+    """
+
+    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
+        from distinct_async import etl  # noqa: PLC0415  # as above
+
+        return await etl.sync(
+            client,
+            experience_id,
+            database,
+            visits_type=visits_type,
+            on_drift="rebuild" if rebuild else "raise",
+            page_size=page_size,
+            prefetch=prefetch,
+            on_progress=move,
+        )
+
+    return done(job, database, output, common)
 
 
 def doctor(*, experience: str | None = None, output: Output = OUTPUT, common: Common = COMMON) -> int:

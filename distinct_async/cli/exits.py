@@ -16,6 +16,7 @@ from distinct_async.errors import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    StorageError,
     TransportError,
 )
 
@@ -51,8 +52,10 @@ def code(error: BaseException) -> int:
             return INTERRUPTED
         case BrokenPipeError():
             return BROKEN_PIPE
-        case CycloptsError() | ConfigurationError() | InvalidRequestError() | CheckpointError() | BadRequestError():
+        case CycloptsError() | ConfigurationError() | InvalidRequestError() | BadRequestError():
             return USAGE
+        case CheckpointError() | StorageError():
+            return USAGE  # the file that was named is not one to be used
         case NotFoundError() | MissingError():
             return NOT_FOUND
         case AuthenticationError() | PermissionDeniedError():

@@ -29,7 +29,8 @@ def test_help_names_the_demo(
 def test_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
     program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
     loaded = {*piped(changed(program), "--help").stdout.split()}
-    assert {"cyclopts"} == {"cyclopts", "aiohttp", "distinct_async.testing", "distinct_async.cli.demo"} & loaded
+    late = {"aiohttp", "distinct_async.testing", "distinct_async.cli.demo", "distinct_async.etl", "pyarrow", "duckdb"}
+    assert {"cyclopts"} == {"cyclopts", *late} & loaded
 
 
 @pytest.mark.parametrize("words", [("demo", "--bad"), ("demo", "bad"), ("bad",), ("--bad",)])
@@ -50,6 +51,13 @@ def test_without_the_extra_one_line_says_what_to_install(module: str, word: str)
     done = piped(changed(f"import sys; sys.modules[{module!r}] = None"), word)
     line = 'distinct-async: the command needs an extra: python -m pip install "distinct-async[cli]"\n'
     assert (2, "", line) == (done.returncode, done.stdout, done.stderr)
+
+
+def test_a_job_without_its_extra_says_what_to_install() -> None:
+    program = "import sys; sys.modules |= {'pyarrow': None, 'duckdb': None}"
+    done = piped(changed(program), "sync", "exp-1", "x.duckdb", DISTINCT_API_KEY="key")
+    assert (2, "") == (done.returncode, done.stdout)
+    assert 'distinct-async: this job needs an extra: python -m pip install "distinct-async[' in done.stderr
 
 
 def test_another_missing_module_is_not_taken_for_the_extra() -> None:

@@ -30,6 +30,7 @@ CODES = {
     errors.PageLoopError: 1,
     errors.DriftError: 1,
     errors.CheckpointError: 2,
+    errors.StorageError: 2,
     CycloptsError: 2,
     MissingError: 3,
     PartialError: 8,

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 NEEDS = {
+    "test_command_jobs.py": ("duckdb", "pyarrow", "pytz"),
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
     "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),

@@ -1,0 +1,148 @@
+"""The commands ``export`` and ``sync``: files, summaries, exit codes, and Ctrl-C in the middle."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from pyarrow import parquet
+
+from distinct_async.testing import FakeServer, World
+from tests.cli.command import Command, environment, installed
+
+pytestmark = pytest.mark.usefixtures("distinct_env")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def users(world: World) -> list[str]:
+    return [scan.user_id for one in world.touchpoints for scan in world.scans(one)]
+
+
+def stored(database: Path) -> list[str]:
+    with duckdb.connect(database) as connection:
+        rows = connection.execute("select user_id from visits order by touchpoint_id, position").fetchall()
+    return [user_id for (user_id,) in rows]
+
+
+def summary(command: Command) -> Any:
+    return json.loads(command.out)
+
+
+def test_export_writes_the_format_of_the_name_or_the_one_asked_for(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    target = tmp_path / "visits.parquet"
+    assert 0 == command("export", "exp-1", "-o", target, "--page-size", 200)
+    assert users(distinct_world) == parquet.read_table(target).column("user_id").to_pylist()
+    told = summary(command)
+    assert (str(target), 1_000, 1_000, True, 0) == (
+        *(told[name] for name in ("file", "rows", "expected", "complete", "failures")),
+    )
+    assert "" == command.err
+
+    plain = tmp_path / "visits"
+    assert 0 == command("export", "exp-1", "-o", plain, "--format", "csv", "--visits-type", "UNIQUE")
+    with plain.open(encoding="utf-8", newline="") as lines:
+        unique = [scan.user_id for one in distinct_world.touchpoints for scan in distinct_world.unique_scans(one)]
+        assert unique == [row["user_id"] for row in csv.DictReader(lines)]
+    assert 2 == command("export", "exp-1", "-o", tmp_path / "visits.xml")
+    assert "parquet" in command.err
+
+
+def test_sync_stores_each_visit_once_and_asks_only_for_what_is_new(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    assert 0 == command("sync", "exp-1", database, "--page-size", 500)
+    assert users(distinct_world) == stored(database)
+    distinct_world.grow(3, "tp-2")
+    distinct_server.requests.clear()
+    assert 0 == command("sync", "exp-1", database, "--visits-type", "TOTAL")
+    assert 3 == summary(command)["rows"]
+    assert 2 == len(distinct_server.requests)
+    assert users(distinct_world) == stored(database)
+
+
+@pytest.mark.xfail(strict=False, reason="etl's rebuild stages rows under swapped columns: to go with its fix")
+def test_a_history_that_changed_is_an_error_or_replaced(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    assert 0 == command("sync", "exp-1", database)
+    distinct_world.remove("tp-2", 0)
+    assert 1 == command("sync", "exp-1", database, "--visits-type", "TOTAL")
+    assert 0 == command("sync", "exp-1", database, "--visits-type", "TOTAL", "--rebuild", "--format", "table")
+    assert users(distinct_world) == stored(database)
+    assert "yes" in command.out
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, 8), (401, 4)])
+def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
+    status: int, code: int, command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    for touchpoint_id in ("tp-1", "tp-2"):
+        distinct_server.fail(status=status, query={"touchpointId": touchpoint_id, "offset": "100"})
+    words = ("sync", "exp-1", database, "--page-size", 50, "--visits-type", "TOTAL")
+    assert code == command(*words)
+    told = summary(command)
+    assert 0 < told["rows"] == len(stored(database)) < told["expected"] == 1_000
+    assert not told["complete"]
+    assert command.err.endswith("; what is written stands, and the same command goes on from there\n")
+    if code == 8:
+        assert 2 == told["failures"] == command.err.count("501") == command.err.count("\n")
+    distinct_server.faults.clear()
+    assert 0 == command(*words)
+    assert users(distinct_world) == stored(database)
+
+
+def test_a_job_that_wrote_nothing_has_its_errors_own_code(
+    command: Command, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    distinct_server.fail(status=501)
+    assert 6 == command("sync", "exp-1", tmp_path / "warehouse.duckdb")
+    assert "" == command.out
+    assert 2 == command("sync", "exp-1", tmp_path / "no-folder" / "warehouse.duckdb")
+
+
+def test_a_list_shorter_than_was_declared_is_not_complete(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    total = len(distinct_world.scans("tp-1"))
+    true, declared = b'"totalVisits":%d' % total, b'"totalVisits":%d' % (total + 1)
+    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda honest: honest.replace(true, declared))
+    assert 8 == command("export", "exp-1", "-o", tmp_path / "visits.jsonl", "--page-size", 500)
+    assert not summary(command)["complete"]
+    assert "not complete: the experience declares 1,001 visits" in command.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
+    number: signal.Signals, distinct_server: FakeServer, distinct_world: World, command: Command, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    words = ("sync", "exp-1", str(database), "--page-size", "10")
+    distinct_server.latency = 0.03
+    with subprocess.Popen(
+        [*installed(), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
+    ) as process:
+        while len(distinct_server.requests) < 20:
+            assert None is process.poll()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    told = "distinct-async: interrupted; what is written stands, and the same command goes on from there\n"
+    assert (128 + number, "", told) == (process.returncode, out, err)
+    assert 0 < len(stored(database)) < 1_000
+    distinct_server.latency = 0
+    assert 0 == command(*words)
+    assert users(distinct_world) == stored(database)
