@@ -51,7 +51,7 @@ class Aside:
     def __init__(self, common: Common) -> None:
         self._quiet = common.quiet
         # As for stdout, not FORCE_COLOR decides
-        self.console = Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
+        self.console: Console = Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
         self._handler = _Shown(self.console)
         self._level = logging.DEBUG if common.debug else logging.ERROR if common.quiet else logging.WARNING
 

@@ -43,13 +43,13 @@ class Delivery:
         self, shape: Shape, output: Output, checkpoint: Path | None = None, saved: Checkpoint | None = None
     ) -> None:
         self._shape, self._path, self._checkpoint = shape, output.output, checkpoint
-        self.format = output.chosen(terminal=sys.stdout.isatty())
+        self.format: Format = output.chosen(terminal=sys.stdout.isatty())
         if saved is not None and self._path is not None and self._path.is_file():
             told_so = f"is there already, and what follows row {saved.position:,} would replace it: name another file"
             raise CycloptsError(f"--output {self._path}: {told_so}")
         self._part = None if saved is None else self._part_at(saved.position)
         continued = self._part is not None and self._part.exists()
-        self.target = Target(self._path, self._part if continued else None)
+        self.target: Target = Target(self._path, self._part if continued else None)
         self._writer = writer(
             self.format,
             shape.columns(self.format),
@@ -57,7 +57,7 @@ class Delivery:
             terminal=self._path is None and sys.stdout.isatty(),
             continued=continued,
         )
-        self.rows = 0
+        self.rows: int = 0
         self.reached: Checkpoint | None = None
 
     def __enter__(self) -> Self:

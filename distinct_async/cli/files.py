@@ -36,7 +36,7 @@ class Target:
         self._path = None if path is None else path.resolve()
         self._beside: Path | None = None
         self._whole = 0  # bytes up to the last mark
-        self.option = "stdout" if path is None else f"--output {path}"
+        self.option: str = "stdout" if path is None else f"--output {path}"
         if self._path is None:
             sys.stdout.flush()
             self.file: BinaryIO = sys.stdout.buffer
