@@ -108,7 +108,7 @@ FLOORS = {
     ".cli.aside": ".cli.layout .cli.options rich",
     ".cli.commands": ". .cli.doctor .cli.jobs .cli.options .cli.reading .etl .models cyclopts",
     ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
-    ".cli.demo": ". .cli.layout .models .testing asyncio attrs rich",
+    ".cli.demo": ". .cli.layout .errors .etl .models .testing asyncio attrs rich",
     ".cli.doctor": (
         ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages asyncio attrs"
     ),

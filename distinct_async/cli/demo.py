@@ -3,20 +3,24 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from attrs import frozen
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from distinct_async import DistinctClient, Report
+from distinct_async import DistinctClient, Report, etl
 from distinct_async.cli.layout import clock, heading, hours, progress, put, table
+from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
 from distinct_async.testing import FakeServer, Scan, World
 
 _EXPERIENCE = "exp-1"
 _PAGE_SIZE = 500  # the vendor's own 50 would make 2,000 requests of the walks
 _ALL = "All visits"
+_NEW = 100
 
 _YOUR_TURN = """\
 export DISTINCT_API_KEY=...     # metrics, from Distinct
@@ -68,6 +72,7 @@ def show(console: Console) -> bool:
     )
     busiest = _busiest(touchpoints)
     firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
+    asyncio.run(_warehouse(console, world))
     _hours(console, everything.rows)
     holds = _check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
     heading(console, "The same with your own keys")
@@ -156,6 +161,23 @@ async def _impression(console: Console, client: DistinctClient) -> None:
     drawn.add_row("Program", impression.program_id)
     drawn.add_row("Student", impression.student_id)
     drawn.add_row("Device", str(impression.metadata["device_type"]))
+    put(console, drawn)
+
+
+async def _warehouse(console: Console, world: World) -> None:
+    heading(console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")')
+    drawn = table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
+    with TemporaryDirectory() as folder:
+        async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
+            for name in ("The first time", f"{_NEW} scans later"):
+                try:
+                    result = await etl.sync(client, _EXPERIENCE, Path(folder) / "demo.duckdb", page_size=_PAGE_SIZE)
+                except ConfigurationError as error:
+                    put(console, f"Not shown: {error}".replace(": python", ":\npython"))  # a line to copy
+                    return
+                drawn.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
+                world.grow(_NEW, world.touchpoints[0])
+                fake.requests.clear()
     put(console, drawn)
 
 

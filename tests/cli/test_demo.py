@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -95,6 +96,20 @@ def test_the_impression_is_the_worlds(demo: subprocess.CompletedProcess[str], wo
     shown = dict(row.split(maxsplit=1) for row in rows)
     assert 'client.impressions.get("imp_000001")' == call
     assert [expected["poster_id"], expected["program_id"]] == [shown["Poster"], shown["Program"]]
+
+
+def test_a_database_is_synced_twice_and_the_second_time_asks_only_for_what_is_new(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    call, *rows = section(demo.stdout, "A database that stays up to date")
+    assert 'etl.sync(client, "exp-1", "warehouse.duckdb")' == call
+    if not all(map(find_spec, ("duckdb", "pyarrow", "pytz"))):
+        assert "Not shown: this job needs an extra:" == rows[0]
+        assert rows[1].startswith('python -m pip install "distinct-async[')
+        return
+    _, first, later = map(numbers, rows)
+    assert sum(len(each) + len({scan.user_id for scan in each}) for each in scans.values()) == first[0]
+    assert [100, True, 3] == [later[0], 100 <= later[1] <= 200, later[2]]
 
 
 def test_the_hours_are_the_worlds_and_the_busiest_has_the_longest_bar(
