@@ -113,6 +113,6 @@ class Delivery:
 
     def _part_at(self, position: int) -> Path | None:
         """Where the rows up to that position are, so that a part never goes with another checkpoint."""
-        if self._path is None:
+        if self._path is None or (self._path.exists() and not self._path.is_file()):  # /dev/null has no parts
             return None
         return self._path.with_name(f"{self._path.name}.{position}.{self.format}.part")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,6 @@ def test_a_file_takes_its_name_when_it_is_whole_and_its_suffix_says_the_format(
     expected = [row(scan) for scan in distinct_world.scans("tp-1")]
     assert expected == list(csv.DictReader(target.read_text(encoding="utf-8").splitlines()))
     assert ("", "") == (command.out, command.err)
-    assert 0 == command("touchpoints", "exp-1", "-o", "/dev/null")
 
 
 @pytest.mark.parametrize("words", [("touchpoints", "exp-1"), ("visits", "tp-1"), ("impression", "imp_000001")])
@@ -163,6 +163,17 @@ def test_an_error_keeps_a_part_and_the_same_command_goes_on(
     text = target.read_text(encoding="utf-8") if suffix else written
     assert expected == rows_of(text, suffix)
     assert {checkpoint, *([target] if suffix else [])} == {*tmp_path.iterdir()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="devices as POSIX has them")
+def test_a_device_is_written_as_it_is_and_has_no_parts(
+    command: Command, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    assert 0 == command("touchpoints", "exp-1", "-o", "/dev/null")
+    distinct_server.fail(status=501, query={"offset": "60"})
+    assert 8 == command("visits", "tp-1", "--page-size", 30, "-o", "/dev/null", "--checkpoint", tmp_path / "checkpoint")
+    assert "60 visits were written; the same command goes on" in command.err
+    assert not Path("/dev/null").is_file()
 
 
 def test_a_finished_checkpoint_gives_only_what_was_appended_since(
