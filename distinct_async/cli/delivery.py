@@ -94,7 +94,7 @@ class Delivery:
             with told(self.target.option):
                 self._writer.end()
             self.target.mark()
-        if self.reached is None or not self.rows or (self._path is not None and self._checkpoint is None):
+        if self.reached is None or (self._path is not None and self._checkpoint is None):
             return None
         done = f"{self.rows:,} {self._shape.unit} were written"
         if self._checkpoint is None:
