@@ -122,7 +122,7 @@ FLOORS = {
     ".cli.rows": ".cli.options msgspec rich",
     ".cli.serve": ".testing asyncio cyclopts signal",
     ".cli.stopping": ".cli.exits asyncio signal",
-    ".cli": ".cli.app .cli.exits os",
+    ".cli": ".cli.app .cli.exits",
 }
 
 SENSITIVE = {

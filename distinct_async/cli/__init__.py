@@ -4,7 +4,6 @@ The words it knows are in `app` and `commands`, what each does in a module of it
 `rows`, and how it ends in `exits`.
 """
 
-import os
 import sys
 from types import TracebackType
 
@@ -29,8 +28,6 @@ def main() -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # What is left in the buffer would fail once more when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
 
 

@@ -72,7 +72,6 @@ def test_sync_stores_each_visit_once_and_asks_only_for_what_is_new(
     assert users(distinct_world) == stored(database)
 
 
-@pytest.mark.xfail(strict=False, reason="etl's rebuild stages rows under swapped columns: to go with its fix")
 def test_a_history_that_changed_is_an_error_or_replaced(
     command: Command, distinct_world: World, tmp_path: Path
 ) -> None:
