@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -165,15 +166,23 @@ def test_an_error_keeps_a_part_and_the_same_command_goes_on(
     assert {checkpoint, *([target] if suffix else [])} == {*tmp_path.iterdir()}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="devices as POSIX has them")
-def test_a_device_is_written_as_it_is_and_has_no_parts(
-    command: Command, distinct_server: FakeServer, tmp_path: Path
+# Not with /dev/null: what this test is there to find would, run by root, replace the machine's own
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes as POSIX has them")
+def test_what_is_no_file_is_written_as_it_is_and_has_no_parts(
+    command: Command, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
 ) -> None:
-    assert 0 == command("touchpoints", "exp-1", "-o", "/dev/null")
-    distinct_server.fail(status=501, query={"offset": "60"})
-    assert 8 == command("visits", "tp-1", "--page-size", 30, "-o", "/dev/null", "--checkpoint", tmp_path / "checkpoint")
-    assert "60 visits were written; the same command goes on" in command.err
-    assert not Path("/dev/null").is_file()
+    pipe, checkpoint = tmp_path / "pipe", tmp_path / "checkpoint"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)  # both, so that nobody waits for the other side
+    try:
+        distinct_server.fail(status=501, query={"offset": "60"})
+        assert 8 == command("visits", "tp-1", "--page-size", 30, "-o", pipe, "--checkpoint", checkpoint)
+        assert "60 visits were written; the same command goes on" in command.err
+        assert [row(scan) for scan in distinct_world.scans("tp-1")[:60]] == lines(os.read(reader, 65_536).decode())
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert {pipe, checkpoint} == {*tmp_path.iterdir()}
 
 
 def test_a_finished_checkpoint_gives_only_what_was_appended_since(
