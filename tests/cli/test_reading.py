@@ -222,7 +222,7 @@ def test_a_checkpoint_of_something_else_is_refused_before_anything_is_asked(
     assert told in command.err
     assert ([], before) == (distinct_server.requests, checkpoint.read_bytes())
     assert 2 == command("visits", "tp-1", "--checkpoint", tmp_path / "no-folder" / "checkpoint")
-    assert "--checkpoint" in command.err
+    assert ("--checkpoint" in command.err, []) == (True, distinct_server.requests)
 
 
 def test_a_refused_key_is_4_even_in_the_middle_and_the_checkpoint_is_kept(

@@ -1,0 +1,40 @@
+"""What stands in a file, and when."""
+
+from pathlib import Path
+
+import pytest
+from cyclopts import CycloptsError
+
+from distinct_async.cli.files import Target, told
+from distinct_async.errors import RequestTimeoutError
+
+
+def test_a_part_ends_at_the_last_mark_and_what_was_marked_has_arrived(tmp_path: Path) -> None:
+    target, part = Target(tmp_path / "rows"), tmp_path / "part"
+    target.file.write(b"a page\n")
+    target.mark()
+    (beside,) = tmp_path.iterdir()
+    assert b"a page\n" == beside.read_bytes()
+    target.file.write(b"half of the ne")
+    target.keep(part)
+    assert (b"a page\n", [part]) == (part.read_bytes(), [*tmp_path.iterdir()])
+
+    target = Target(tmp_path / "rows", part)
+    target.file.write(b"the next\n")
+    target.finish()
+    assert b"a page\nthe next\n" == (tmp_path / "rows").read_bytes()
+    assert b"a page\n" == part.read_bytes()  # still there for its checkpoint
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(28, "No space left on device"), CycloptsError),
+        (BrokenPipeError(), BrokenPipeError),
+        (RequestTimeoutError("x"), RequestTimeoutError),  # which is an OSError too
+    ],
+)
+def test_only_a_failing_file_is_told_by_its_option(error: OSError, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as caught, told("--output x"):
+        raise error
+    assert expected is not CycloptsError or "--output x: No space left on device" == str(caught.value)
