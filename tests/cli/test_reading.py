@@ -4,12 +4,15 @@ import csv
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distinct_async import Checkpoint
+from distinct_async.cli.aside import Aside, Moved
 from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import Command
 
@@ -164,6 +167,25 @@ def test_an_error_keeps_a_part_and_the_same_command_goes_on(
     text = target.read_text(encoding="utf-8") if suffix else written
     assert expected == rows_of(text, suffix)
     assert {checkpoint, *([target] if suffix else [])} == {*tmp_path.iterdir()}
+
+
+def test_progress_counts_towards_what_this_run_will_give(
+    command: Command, distinct_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int | None, int]] = []
+
+    @contextmanager
+    def progress(*_: object, **__: object) -> Iterator[Moved]:
+        yield lambda *told: seen.append(told)
+
+    monkeypatch.setattr(Aside, "progress", progress)
+    total = len(distinct_world.scans("tp-1")) - 10
+    assert 0 == command("visits", "tp-1", "--page-size", 30, "--offset", 10)
+    assert [(30, total, 0), (total, total, 0)] == [seen[0], seen[-1]]
+    assert 0 == command("visits", "tp-1", "--page-size", 30, "--limit", 40)
+    assert (40, 40, 0) == seen[-1]
+    assert 0 == command("impressions", "--limit", 7)
+    assert (7, None, 0) == seen[-1]
 
 
 # Not with /dev/null: what this test is there to find would, run by root, replace the machine's own
