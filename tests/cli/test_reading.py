@@ -183,9 +183,8 @@ def test_progress_counts_towards_what_this_run_will_give(
     assert 0 == command("visits", "tp-1", "--page-size", 30, "--offset", 10)
     assert [(30, total, 0), (total, total, 0)] == [seen[0], seen[-1]]
     assert 0 == command("visits", "tp-1", "--page-size", 30, "--limit", 40)
-    assert (40, 40, 0) == seen[-1]
     assert 0 == command("impressions", "--limit", 7)
-    assert (7, None, 0) == seen[-1]
+    assert [(40, 40, 0), (7, None, 0)] == seen[-2:]
 
 
 # Not with /dev/null: what this test is there to find would, run by root, replace the machine's own
