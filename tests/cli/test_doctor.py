@@ -77,6 +77,12 @@ def test_a_vendor_that_is_not_there_is_6_and_the_other_is_looked_at(
     assert "VANTIO_BASE_URL" in findings["vantio"]["advice"]
 
 
+def test_a_vendor_that_fails_is_asked_once(command: Command, distinct_env: FakeServer) -> None:
+    distinct_env.fail(status=503)
+    assert 6 == command("doctor")
+    assert 2 == len(distinct_env.requests)
+
+
 def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("DISTINCT_BASE_URL=ftp://x", encoding="utf-8")

@@ -58,6 +58,9 @@ def test_the_file_stands_before_the_environment_and_brings_addresses_too(
     monkeypatch.setenv("DISTINCT_BASE_URL", "http://127.0.0.1:1")
     text = f"DISTINCT_API_KEY={distinct_server.api_key}\nDISTINCT_BASE_URL={distinct_server.url}"
     assert 0 == command(*ASKED, "--key-file", key_file(tmp_path, text))
+    monkeypatch.setenv("VANTIO_BASE_URL", "http://127.0.0.1:1")
+    text = f"VANTIO_API_KEY={distinct_server.vantio_api_key}\nVANTIO_BASE_URL={distinct_server.url}"
+    assert 0 == command("impressions", "--limit", 1, "--key-file", key_file(tmp_path, text))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes as POSIX has them")

@@ -293,6 +293,26 @@ def test_what_cannot_be_meant_is_2_and_asks_nothing(
     assert ("", []) == (command.out, distinct_server.requests)
 
 
+def test_what_is_asked_for_reaches_the_server(command: Command, distinct_server: FakeServer) -> None:
+    assert 0 == command("touchpoints", "exp-1", "--page-size", 7)
+    assert 0 == command("visits", "tp-1", "--experience", "exp-1", "--page-size", 9, "--prefetch", 1)
+    first, second, *_ = [request.query for request in distinct_server.requests]
+    assert ("7", "9", "exp-1") == (first["pageSize"], second["pageSize"], second["experienceId"])
+    assert 1 == distinct_server.max_in_flight
+    distinct_server.latency = 0.01
+    assert 0 == command("visits", "tp-1", "--page-size", 9, "--prefetch", 3)
+    assert 3 == distinct_server.max_in_flight
+
+
+def test_a_table_in_a_pipe_has_a_line_for_each_row_and_numbers_at_the_right(
+    command: Command, distinct_world: World
+) -> None:
+    distinct_world.add_touchpoint("tp-9", "A name " * 30, experience_id="exp-1")
+    assert 0 == command("touchpoints", "exp-1", "--format", "table")
+    assert [4, True] == [len(command.out.splitlines()), "\x1b" not in command.out]
+    assert command.out.splitlines()[-1].endswith("  0")
+
+
 def test_names_from_outside_cannot_move_the_cursor(command: Command, distinct_world: World) -> None:
     distinct_world.add_touchpoint("tp-9", "\x1b[2J[red]Door[/]", experience_id="exp-1")
     assert 0 == command("touchpoints", "exp-1", "--format", "table")
