@@ -46,6 +46,7 @@ from distinct_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    StorageError,
 )
 from distinct_async.lifetime import Factory, opened
 from distinct_async.models.wire import wire_names
@@ -234,6 +235,6 @@ def _status(error: DistinctError) -> HTTPStatus:
             return HTTPStatus.SERVICE_UNAVAILABLE
         case RequestTimeoutError():
             return HTTPStatus.GATEWAY_TIMEOUT
-        case ConfigurationError() | ClientStateError() | AuthenticationError() | PermissionDeniedError():
+        case ConfigurationError() | ClientStateError() | StorageError() | AuthenticationError() | PermissionDeniedError():
             return HTTPStatus.INTERNAL_SERVER_ERROR
     return HTTPStatus.BAD_GATEWAY

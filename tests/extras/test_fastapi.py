@@ -604,6 +604,7 @@ RAISED: list[tuple[int, errors.DistinctError]] = [
     (500, errors.AuthenticationError("bad api key", status=401)),
     (500, errors.PermissionDeniedError("this key may not", status=403)),
     (500, errors.ClientStateError("the client is closed")),
+    (500, errors.StorageError("no space left on the disk")),
     (502, errors.DistinctError("x")),
     (502, errors.TransportError("x")),
     (502, errors.ConnectError("x")),
