@@ -235,6 +235,8 @@ def _status(error: DistinctError) -> HTTPStatus:
             return HTTPStatus.SERVICE_UNAVAILABLE
         case RequestTimeoutError():
             return HTTPStatus.GATEWAY_TIMEOUT
-        case ConfigurationError() | ClientStateError() | StorageError() | AuthenticationError() | PermissionDeniedError():
+        case ConfigurationError() | ClientStateError() | StorageError():
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+        case AuthenticationError() | PermissionDeniedError():
             return HTTPStatus.INTERNAL_SERVER_ERROR
     return HTTPStatus.BAD_GATEWAY

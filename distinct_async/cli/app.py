@@ -86,6 +86,7 @@ def _app(console: Console) -> App:
         seed: int = 7,
         fault: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
         latency: str = "0ms",
+        grow: Annotated[float, Parameter(validator=Number(gte=0, lte=1000))] = 0,
         data: Path | None = None,
         debug: Flag = False,  # noqa: ARG001  # see `main`
     ) -> None:
@@ -101,6 +102,7 @@ def _app(console: Console) -> App:
             fault: A status, or close, reset, hang, garbage, cut or drip; behind a colon how probable it is:
                 503:0.1 refuses one request in ten. May be given again.
             latency: Before each answer: 50ms, 1.5s.
+            grow: New scans a second, at the ends of the lists, while it runs.
             data: A JSON file with the scans to serve instead of the sample: {"scans": [{"touchpoint_id": "tp-1",
                 "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}]}; docs/how-to/testing.md tells all of it.
             debug: A traceback where we have a bug.
@@ -109,7 +111,7 @@ def _app(console: Console) -> App:
 
         faults = [fakes.rule(text, seed + number) for number, text in enumerate(fault)]
         world = fakes.sample(touchpoints, scans, seed) if data is None else fakes.read(data)
-        fakes.serve(world, port, faults, fakes.seconds(latency))
+        fakes.serve(world, port, faults, fakes.seconds(latency), grow)
 
     return app
 

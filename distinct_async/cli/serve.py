@@ -18,12 +18,12 @@ _STATUS: Final = re.compile(r"[2-5]\d\d", re.ASCII)
 _SCANS_PER_USER: Final = 11
 
 
-def serve(world: World, port: int, faults: Sequence[Fault], latency: float) -> None:
+def serve(world: World, port: int, faults: Sequence[Fault], latency: float, grow: float) -> None:
     """Return when SIGTERM or Ctrl-C came; CycloptsError if the port cannot be had."""
-    asyncio.run(_serve(FakeServer(world, port=port, faults=[*faults], latency=latency)))
+    asyncio.run(_serve(FakeServer(world, port=port, faults=[*faults], latency=latency), grow))
 
 
-async def _serve(fake: FakeServer) -> None:
+async def _serve(fake: FakeServer, grow: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # so it is on Windows, where Ctrl-C cancels
@@ -35,7 +35,12 @@ async def _serve(fake: FakeServer) -> None:
             raise CycloptsError(f"--port {fake.port}: {error}") from None
         told = {"url": fake.url, "api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
         print(json.dumps(told), flush=True)  # noqa: T201  # for programs: plain, and at once in a pipe too
-        await stop.wait()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1 / grow if grow else None):
+                    await stop.wait()
+            if not stop.is_set():
+                fake.world.grow(1)
 
 
 def sample(touchpoints: int, scans: int, seed: int) -> World:

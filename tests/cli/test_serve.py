@@ -57,6 +57,17 @@ async def test_one_line_tells_where_the_ordered_sample_is() -> None:
     ]
 
 
+async def test_a_world_that_grows_has_new_scans_at_the_ends_of_its_lists() -> None:
+    with serving("--touchpoints", "1", "--scans", "10", "--grow", "100") as (_, told):
+        async with client_of(told) as client:
+            before = await client.metrics.total_visits("tp-1").collect()
+            while (await client.metrics.experience("exp-1")).touchpoints[0].total_visits < len(before) + 5:
+                pass
+            after = await client.metrics.total_visits("tp-1").collect()
+
+    assert before == after[: len(before)]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_without_a_word_even_in_the_middle_of_an_answer(number: signal.Signals) -> None:
