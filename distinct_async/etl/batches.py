@@ -48,7 +48,7 @@ def batches(
     :raises DistinctError: in its place; where one list fails the others are finished first, and the error's `result`
         says what was done.
     """
-    check("raise", page_size, prefetch)
+    check(experience_id, visits_type, "raise", page_size, prefetch)
     with extra():
         from distinct_async.etl.arrow import record_batch
     client = patient(client)
@@ -61,16 +61,17 @@ def batches(
             prefetch=prefetch,
             on_progress=on_progress,
         )
-        stopped: DistinctError | None = None
+        stopped, rows = None, 0
         try:
             async with aclosing(job.chunks()) as taken:
                 async for chunks in taken:
                     for chunk in chunks:
                         if chunk.visits:
+                            rows += len(chunk.visits)
                             yield record_batch(chunk)
         except DistinctError as error:
             stopped = error
-        ending(job, stopped, Result(rows=job.rows, **job.figures()))
+        ending(job, stopped, Result(rows=rows, **job.figures()))
 
     return generate()
 

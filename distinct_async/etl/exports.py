@@ -65,7 +65,7 @@ async def export(
     :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
         error's `result` says what was done; the parts stand.
     """
-    check(on_drift, page_size, prefetch)
+    check(experience_id, visits_type, on_drift, page_size, prefetch)
     target = Path(fspath(path))
     form = format or _SUFFIXES.get(target.suffix.lower())
     if form not in _SUFFIXES.values():

@@ -25,10 +25,10 @@ from distinct_async.errors import (
     PermissionDeniedError,
     StorageError,
 )
-from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.plans import Plan, Work, kinds_of
 from distinct_async.etl.results import Failure, Progress, Result
 from distinct_async.models import Visit, VisitsType
-from distinct_async.sansio.messages import whole_number
+from distinct_async.sansio.messages import identifier, whole_number
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.sansio.retry import RetryPolicy
 from distinct_async.walk import Page, Report, Run, Walk
@@ -325,8 +325,10 @@ def patient(client: DistinctClient) -> DistinctClient:
     return client if told else client.with_options(retry=RETRY)
 
 
-def check(on_drift: str, page_size: int | None, prefetch: int) -> None:
+def check(experience_id: str, visits_type: str | None, on_drift: str, page_size: int | None, prefetch: int) -> None:
     """:exc:`InvalidRequestError` for options that cannot be meant, before anything is opened or sent."""
+    identifier(experience_id, "experience_id")
+    kinds_of(visits_type)
     if on_drift not in get_args(OnHistory):
         raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {on_drift!r}")
     whole_number(prefetch, "prefetch", 1)
