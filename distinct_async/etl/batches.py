@@ -128,9 +128,10 @@ class Stream:
                 if walk is None:
                     self._walks.append(walk := self._walk())
                 batch = asyncio.run_coroutine_threadsafe(self._pull(walk), loop).result()
-                if batch is None:
+                if batch is not None:
+                    yield batch
+                elif self._loop is not None:  # else it was closed, which must not look like the end
                     return
-                yield batch
         except concurrent.futures.CancelledError:
             pass
         except DistinctError as error:
@@ -143,7 +144,7 @@ class Stream:
         if task is not None:
             self._pulls.add(task)
             task.add_done_callback(self._pulls.discard)
-        return await anext(walk, None)
+        return await anext(walk, None) if self._loop is not None else None
 
 
 def stream(
@@ -164,5 +165,6 @@ def stream(
 
     Columns, options and errors are those of `batches`; errors are raised where the ``async with`` is left.
     """
+    check(experience_id, visits_type, "raise", page_size, prefetch)
     walk = partial(batches, client, experience_id, visits_type=visits_type, page_size=page_size, prefetch=prefetch)
     return Stream(partial(walk, on_progress=on_progress))

@@ -3,13 +3,13 @@
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, errors, etl
+from distinct_async.etl import jobs
 from distinct_async.etl.jobs import RETRY, Job, patient
 from distinct_async.models import VisitsType
 from distinct_async.testing import FakeServer, World
@@ -23,7 +23,7 @@ async def collected(
     """Return all batches; `into` has those that came before an error."""
     batches = into if into is not None else []
     async for batch in etl.batches(client, "exp-1", **options):
-        batches.append(batch)  # noqa: PERF401  # they are wanted though an error comes
+        batches.append(batch)  # they are wanted though an error comes
     return batches
 
 
@@ -70,7 +70,7 @@ async def test_rows_of_one_second_and_one_user_are_told_apart_by_their_places(
 async def test_a_batch_is_of_one_list_and_the_batches_of_a_list_are_in_order(
     client: DistinctClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("distinct_async.etl.batches"), "Job", small_job)
+    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
     seen: dict[tuple[str, str], int] = {}
     batches = await collected(client, visits_type=None, page_size=5)
     assert len(batches) > 12
@@ -82,20 +82,18 @@ async def test_a_batch_is_of_one_list_and_the_batches_of_a_list_are_in_order(
         seen[key] = start + len(rows)
 
 
-def small_job(**settings: Any) -> Job:
-    """A job that hands on some 50 rows at a time."""
-    return Job(**{"batch_rows": 50, **settings})
-
-
 async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: FakeServer) -> None:
     fake.latency = 0.02
     await collected(client, page_size=100, prefetch=1)
     assert fake.max_in_flight >= 3
 
 
-async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctClient, fake: FakeServer) -> None:
+async def test_rows_wait_for_a_slow_reader_in_bounded_number(
+    client: DistinctClient, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "BATCH_ROWS", 100)
     world = fake.world = World.sample(touchpoints=1, scans=3000, users=40)
-    job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), page_size=10, prefetch=2, batch_rows=100)
+    job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), page_size=10, prefetch=2)
     rows = 0
     async with aclosing(job.chunks()) as taken:
         async for chunks in taken:
@@ -126,12 +124,14 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
         assert walks(fake) <= 11 + 11 + 4
 
 
-async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
-    fake.fail(query={"touchpointId": "tp-2"}, wire="hang")
-    job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), batch_seconds=0.05)
-    async with aclosing(job.chunks()) as taken:
-        first = await anext(taken)
-    assert first
+async def test_what_is_slow_is_handed_on_in_time(
+    client: DistinctClient, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "BATCH_SECONDS", 0.05)
+    fake.world = World.sample(touchpoints=1, scans=30, users=4)
+    fake.fail(query={"offset": "20"}, wire="hang")
+    async with asyncio.timeout(1), aclosing(etl.batches(client, "exp-1", page_size=10, prefetch=1)) as batches:
+        assert 20 == len(await anext(batches))
 
 
 async def test_a_list_that_fails_lets_the_others_finish_and_ends_in_its_error(
