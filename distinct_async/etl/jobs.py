@@ -179,17 +179,17 @@ class Job:
         for task in tasks:
             task.add_done_callback(lambda _: self._full.set())
         try:
-            while not all(task.done() for task in tasks):
+            ended = False
+            while not ended:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BATCH_SECONDS):
                         await self._full.wait()
+                ended = all(task.done() for task in tasks)  # before the last rows are taken
                 for task in tasks:
                     if task.done():
                         task.result()
                 if chunks := self.take():
                     yield chunks
-            if chunks := self.take():  # what came while the last ones were in hand
-                yield chunks
         finally:
             await drain(tasks)
 
@@ -308,14 +308,25 @@ async def in_thread(thread: Executor, function: Callable[..., T], *args: object)
 
 async def write_all(job: Job, thread: Executor, write: Callable[[Sequence[Chunk]], None]) -> None:
     """Walk all and write all; on the way out, even cancelled, what has come is written."""
+    intact = True
+
+    def store(chunks: Sequence[Chunk]) -> None:
+        nonlocal intact
+        if intact:  # where a write has failed, what came later would stand behind a gap
+            intact = False
+            write(chunks)
+            intact = True
+
     try:
         async with aclosing(job.chunks()) as batches:
             async for chunks in batches:
-                await in_thread(thread, write, chunks)
-    except StorageError:
+                await in_thread(thread, store, chunks)
+    except asyncio.CancelledError:
+        with suppress(StorageError):  # which must not hide the cancellation
+            await in_thread(thread, store, job.take())
         raise
     except BaseException:
-        await in_thread(thread, write, job.take())
+        await in_thread(thread, store, job.take())
         raise
 
 
