@@ -49,7 +49,7 @@ def batches(
         says what was done.
     """
     check(experience_id, visits_type, "raise", page_size, prefetch)
-    with extra():
+    with extra("arrow"):
         from distinct_async.etl.arrow import record_batch
     client = patient(client)
 
@@ -106,13 +106,13 @@ class Stream:
 
     def __arrow_c_schema__(self) -> object:
         """The columns as a PyCapsule."""
-        with extra():
+        with extra("arrow"):
             from distinct_async.etl.arrow import SCHEMA
         return SCHEMA.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The batches as a PyCapsule, by Arrow's C stream interface. Nothing is asked for before the first is read."""
-        with extra():
+        with extra("arrow"):
             import pyarrow as pa
 
             from distinct_async.etl.arrow import SCHEMA

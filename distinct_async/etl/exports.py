@@ -72,7 +72,7 @@ async def export(
         raise InvalidRequestError(
             f"format must be 'parquet', 'csv' or 'jsonl' (or a suffix of {path!s}), got {format!r}"
         )
-    with extra():
+    with extra("arrow"):
         from distinct_async.etl.parts import Parts, Question, manifest_of
     client = patient(client)
     stopped: DistinctError | None = None

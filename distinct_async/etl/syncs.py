@@ -59,7 +59,7 @@ async def sync(
         error's `result` says what was done; what was stored stands.
     """
     check(experience_id, visits_type, on_drift, page_size, prefetch)
-    with extra():
+    with extra("duckdb"):
         from distinct_async.etl.warehouse import Warehouse
     client, path = patient(client), Path(fspath(database))
     stopped: DistinctError | None = None

@@ -365,7 +365,7 @@ async def test_a_database_in_the_hands_of_another_process_is_told_before_anythin
     assert b"held\n" == await other.stdout.readline()
     with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb"):
         await etl.sync(client, "exp-1", database)
-    await other.communicate()
+    await other.communicate(b"")  # the end of its input is the end of it
     assert [] == fake.requests
     assert (await etl.sync(client, "exp-1", database)).complete
 
@@ -486,7 +486,7 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
     for options in wrong:
         with pytest.raises(errors.InvalidRequestError):
             await etl.sync(client, **{"experience_id": "exp-1", "database": database, **options})
-    assert ([], []) == (fake.requests, [*database.parent.iterdir()])  # noqa: ASYNC240  # a quick look
+    assert ([], []) == (fake.requests, [*database.parent.iterdir()])
 
 
 async def test_no_other_warning_is_given_for_lists_of_one_instant(
