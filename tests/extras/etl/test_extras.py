@@ -41,7 +41,7 @@ def consumed(batches: AsyncIterator[object]) -> Awaitable[object]:
 Jobs = dict[str, Callable[[DistinctClient, Path], Awaitable[object]]]
 ARROW: Jobs = {
     "batches": lambda client, _: consumed(etl.batches(client, "exp-1")),
-    "export": lambda client, folder: etl.export(client, "exp-1", folder / "visits.csv"),
+    "export": lambda client, folder: etl.export(client, "exp-1", folder / "visits.jsonl"),
 }
 DUCKDB: Jobs = {
     "sync": lambda client, folder: etl.sync(client, "exp-1", folder / "warehouse.duckdb"),
