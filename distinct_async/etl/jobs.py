@@ -17,11 +17,13 @@ from distinct_async.client import DistinctClient
 from distinct_async.engine import drain
 from distinct_async.errors import (
     AuthenticationError,
+    BadRequestError,
     ClientStateError,
     ConfigurationError,
     DistinctError,
     DriftError,
     InvalidRequestError,
+    NotFoundError,
     PermissionDeniedError,
     StorageError,
 )
@@ -243,6 +245,12 @@ class Job:
                     await self._room.wait()
                     self._take_in(self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild), page)
                 self._end(work, run, rebuild=rebuild)
+            except (BadRequestError, NotFoundError) as error:
+                # Beyond the end of a list that has become shorter a server may refuse: that is not documented
+                if standing is None or work.expected >= standing.position or run.report.pages:
+                    raise
+                told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}: {REBUILD}"
+                raise DriftError(told, checkpoint=error.checkpoint, vendor=error.vendor) from None
             except DriftError as error:
                 if self.on_drift == "raise":
                     ascends = run.report.ascends is not False and (standing is None or standing.ascends is not False)

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pytest
@@ -198,6 +198,19 @@ async def test_a_rebuild_replaces_what_was_there(client: DistinctClient, world: 
     assert [(0,)] == asked(database, "SELECT sum(abs(missing)) FROM reconciliation")
     world.grow(10)
     assert 10 <= (await etl.sync(client, "exp-1", database)).rows <= 20
+    assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
+
+
+@pytest.mark.parametrize("past_end", ["empty", "404", "400"])
+async def test_a_list_that_became_shorter_is_drift_whatever_the_server_says_beyond_its_end(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path, past_end: Literal["empty", "404", "400"]
+) -> None:
+    fake.past_end = past_end
+    await etl.sync(client, "exp-1", database)
+    world.shrink(9, "tp-2")
+    with pytest.raises(errors.DriftError, match=r"touchpoint 'tp-2', TOTAL.*cannot be kept.*on_drift='rebuild'"):
+        await etl.sync(client, "exp-1", database, visits_type="TOTAL")
+    assert (await etl.sync(client, "exp-1", database, on_drift="rebuild")).complete
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
 
 
