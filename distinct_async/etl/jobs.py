@@ -89,6 +89,7 @@ class Chunk:
 
     :ivar start: the position of the first row. :ivar checkpoint: after the last.
     :ivar rebuild: whether they replace, at their `end`, what the target has of this list.
+    :ivar ascends: whether the list ascends in time, as far as this walk has seen it.
     :ivar end: set with the last chunk: the walk's report.
     """
 
@@ -97,11 +98,12 @@ class Chunk:
     rebuild: bool
     checkpoint: Checkpoint
     visits: list[Visit] = field(factory=list)
+    ascends: bool | None = None
     end: Report | None = None
 
     def standing(self, before: Standing | None) -> Standing:
         """What a target that has stored this chunk has of the list."""
-        ascends = self.end.ascends if self.end is not None else None
+        ascends = self.ascends
         if before is not None and not self.rebuild and before.ascends is not None and ascends is not False:
             ascends = before.ascends
         whole = self.end is not None and self.end.complete
@@ -243,7 +245,9 @@ class Job:
             try:
                 async for page in run.pages():
                     await self._room.wait()
-                    self._take_in(self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild), page)
+                    chunk = self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild)
+                    chunk.ascends = run.report.ascends
+                    self._take_in(chunk, page)
                 self._end(work, run, rebuild=rebuild)
             except (BadRequestError, NotFoundError) as error:
                 # Beyond the end of a list that has become shorter a server may refuse: that is not documented
@@ -276,7 +280,8 @@ class Job:
         checkpoint, report = run.checkpoint, run.report
         if checkpoint is None:
             return  # cannot be: a walk that has ended has given a page
-        self._chunk(work, checkpoint.position, checkpoint, rebuild=rebuild).end = report
+        chunk = self._chunk(work, checkpoint.position, checkpoint, rebuild=rebuild)
+        chunk.end, chunk.ascends = report, report.ascends
         self.reports[work.key], self._positions[work.key] = report, checkpoint.position
 
     def _visits(self, work: Work) -> Walk[Visit]:

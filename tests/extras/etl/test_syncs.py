@@ -278,6 +278,19 @@ async def test_a_descending_list_is_stored_with_a_warning_and_cannot_grow(
     assert turned == rows_stored(database)
 
 
+async def test_a_descending_list_that_was_broken_off_is_told_as_such_too(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    fake.order = "descending"
+    fault = fake.fail(query={"touchpointId": "tp-1", "offset": "80"}, status=400)
+    with pytest.warns(DriftWarning), pytest.raises(errors.BadRequestError):
+        await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
+    fake.faults.remove(fault)
+    world.grow(5, "tp-1")
+    with pytest.raises(errors.DriftError, match="does not ascend in time"):
+        await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
+
+
 async def test_a_list_that_fails_lets_the_others_finish(
     client: DistinctClient, fake: FakeServer, world: World, database: Path
 ) -> None:
