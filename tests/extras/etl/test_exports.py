@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import random
-import shutil
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from distinct_async.testing import FakeServer, World
 
 from .rows import BOTH, rows_from, rows_of
 
+SOON = 10.0  # seconds: longer than the test
 FORMATS = ("parquet", "csv", "jsonl")
 
 
@@ -386,10 +387,9 @@ async def test_a_cancellation_is_not_hidden_by_a_full_disk_and_what_came_later_i
         calls += 1
         if calls == 2:
             loop.call_soon_threadsafe(task.cancel)
-            for _ in range(500):  # more rows come meanwhile
-                if len(pages(fake)) >= 12:
-                    break
-                shutil.which("nothing")
+            ends = time.monotonic() + SOON
+            while len(pages(fake)) < 12 and time.monotonic() < ends:  # more rows come meanwhile
+                time.sleep(0.01)
             raise errors.StorageError("full")
         write(self, chunks)
 
@@ -400,6 +400,23 @@ async def test_a_cancellation_is_not_hidden_by_a_full_disk_and_what_came_later_i
     assert 2 == calls
     await etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=10)
     assert rows_of(fake.world) == rows_from(tmp_path / "visits.csv")
+
+
+async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_any_more(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise errors.StorageError("full")
+
+    fake.fail(query={"touchpointId": "tp-1", "offset": "70"}, wire="hang")
+    monkeypatch.setattr(parts.Parts, "write", fails)
+    monkeypatch.setattr(jobs, "BATCH_SECONDS", SOON)
+    task = asyncio.create_task(etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=10, prefetch=1))
+    while ("tp-1", "TOTAL", 70) not in pages(fake):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_where_joining_fails_the_old_file_and_the_parts_stand(
