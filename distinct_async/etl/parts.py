@@ -97,9 +97,6 @@ class Parts:
         with self._ours():
             self._folder.mkdir(parents=True, exist_ok=True)
             self._recall()
-            for path in self._folder.glob("*.parquet"):
-                if path.stem.isdecimal() and int(path.stem) >= self._count:
-                    path.unlink()  # it was not closed
 
     @property
     def standing(self) -> dict[Key, Standing]:

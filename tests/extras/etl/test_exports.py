@@ -228,10 +228,14 @@ async def test_a_torn_line_of_the_journal_and_a_part_without_one_never_were(
     *lines, last = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) >= 2
     journal.write_bytes(b"".join(lines) + last[: len(last) // 2])  # its part is there, and does not count
-    (folder / "000099.parquet").write_bytes(b"PAR1 half a par")
+    (folder / f"{len(lines):06}.parquet").write_bytes(b"PAR1 half a par")
 
-    await etl.export(client, "exp-1", path, page_size=10)
+    fault = fake.fail(query={"touchpointId": "tp-1"}, nth=4, status=400)
+    with pytest.raises(errors.BadRequestError):
+        await etl.export(client, "exp-1", path, page_size=10)
     assert 0 < min(page[2] for page in pages(fake)) < 79
+    fake.faults.remove(fault)
+    await etl.export(client, "exp-1", path, page_size=10)
     assert rows_of(fake.world) == rows_from(path)
 
 

@@ -32,4 +32,6 @@ def test_what_is_known_of_the_order_of_a_list_is_kept_until_it_is_rebuilt(
     after: bool | None,  # noqa: FBT001
 ) -> None:
     chunk = Chunk(WORK, 0, rebuild, CHECKPOINT, ascends=seen)
-    assert Standing(CHECKPOINT, 9, False, after) == chunk.standing(Standing(CHECKPOINT, 5, True, before))
+    assert Standing(CHECKPOINT, 9, complete=False, ascends=after) == chunk.standing(
+        Standing(CHECKPOINT, 5, complete=True, ascends=before)
+    )
