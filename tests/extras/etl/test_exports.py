@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -412,7 +413,8 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
     def fails(*_: object) -> None:
         raise errors.StorageError("full")
 
-    fake.fail(query={"touchpointId": "tp-1", "offset": "70"}, wire="hang")
+    fake.world = World.sample(touchpoints=1, scans=100, users=9)
+    fake.fail(query={"offset": "70"}, wire="hang")
     monkeypatch.setattr(parts.Parts, "write", fails)
     monkeypatch.setattr(jobs, "BATCH_SECONDS", SOON)
     task = asyncio.create_task(etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=10, prefetch=1))
@@ -421,6 +423,25 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("method", ["__init__", "write", "join", "close"])
+async def test_the_loop_turns_while_the_disk_works(
+    client: DistinctClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    loop, work, turns = asyncio.get_running_loop(), getattr(parts.Parts, method), 0
+
+    def waits(*args: Any) -> Any:
+        nonlocal turns
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        assert turned.wait(SOON), "it waits for the disk"
+        turns += 1
+        return work(*args)
+
+    monkeypatch.setattr(parts.Parts, method, waits)
+    assert (await etl.export(client, "exp-1", tmp_path / "visits.csv")).complete
+    assert turns >= 1
 
 
 async def test_where_joining_fails_the_old_file_and_the_parts_stand(
