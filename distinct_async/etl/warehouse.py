@@ -100,7 +100,7 @@ class Warehouse:
         self._run = 0
         self._experience_id = ""
         self._standing: dict[Key, Standing] = {}
-        self.rows = 0  # inserted
+        self.rows: int = 0  # inserted
         with self._ours():
             self._db = duckdb.connect(str(path))
         with self._transaction():

@@ -46,6 +46,12 @@ async def test_pyarrow_polars_and_duckdb_read_it_and_each_reading_walks_anew(
         assert rows_of(world) == sorted(await asyncio.to_thread(read, visits))
 
 
+async def test_two_readers_at_once_read_all_rows_each(client: DistinctClient, world: World) -> None:
+    async with asyncio.timeout(SOON), etl.stream(client, "exp-1", page_size=20) as visits:
+        read = await asyncio.gather(*(asyncio.to_thread(by_pyarrow, visits) for _ in range(2)))
+    assert [rows_of(world)] * 2 == [sorted(rows) for rows in read]
+
+
 async def test_its_schema_is_told_without_a_request(client: DistinctClient, fake: FakeServer) -> None:
     async with etl.stream(client, "exp-1") as visits:
         names = ["touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc"]
