@@ -136,6 +136,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def kill(session: nox.Session) -> None:
+    """Kill an export and a sync 20 times each, or as often as the number after ``--`` says; not on CI."""
+    session.install("-e", ".[arrow,duckdb]", *group("extras"))
+    kills = session.posargs[0] if session.posargs else "20"
+    session.run("pytest", *WITHOUT_DEBUG, "-n", "2", "tests/extras/etl/test_kill.py", env={"KILLS": kills})
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Break ``sansio`` in every small way and see the tests notice; not on CI, it takes its time."""
     session.install("-e", ".[cli]", *group("mutation"))

@@ -48,8 +48,8 @@ def batches(
     :raises DistinctError: in its place; where one list fails the others are finished first, and the error's `result`
         says what was done.
     """
-    check("raise", page_size, prefetch)
-    with extra():
+    check(experience_id, visits_type, "raise", page_size, prefetch)
+    with extra("arrow"):
         from distinct_async.etl.arrow import record_batch
     client = patient(client)
 
@@ -61,16 +61,17 @@ def batches(
             prefetch=prefetch,
             on_progress=on_progress,
         )
-        stopped: DistinctError | None = None
+        stopped, rows = None, 0
         try:
             async with aclosing(job.chunks()) as taken:
                 async for chunks in taken:
                     for chunk in chunks:
                         if chunk.visits:
+                            rows += len(chunk.visits)
                             yield record_batch(chunk)
         except DistinctError as error:
             stopped = error
-        ending(job, stopped, Result(rows=job.rows, **job.figures()))
+        ending(job, stopped, Result(rows=rows, **job.figures()))
 
     return generate()
 
@@ -105,13 +106,13 @@ class Stream:
 
     def __arrow_c_schema__(self) -> object:
         """The columns as a PyCapsule."""
-        with extra():
+        with extra("arrow"):
             from distinct_async.etl.arrow import SCHEMA
         return SCHEMA.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The batches as a PyCapsule, by Arrow's C stream interface. Nothing is asked for before the first is read."""
-        with extra():
+        with extra("arrow"):
             import pyarrow as pa
 
             from distinct_async.etl.arrow import SCHEMA
@@ -127,9 +128,10 @@ class Stream:
                 if walk is None:
                     self._walks.append(walk := self._walk())
                 batch = asyncio.run_coroutine_threadsafe(self._pull(walk), loop).result()
-                if batch is None:
+                if batch is not None:
+                    yield batch
+                elif self._loop is not None:  # else it was closed, which must not look like the end
                     return
-                yield batch
         except concurrent.futures.CancelledError:
             pass
         except DistinctError as error:
@@ -142,7 +144,7 @@ class Stream:
         if task is not None:
             self._pulls.add(task)
             task.add_done_callback(self._pulls.discard)
-        return await anext(walk, None)
+        return await anext(walk, None) if self._loop is not None else None
 
 
 def stream(
@@ -163,5 +165,6 @@ def stream(
 
     Columns, options and errors are those of `batches`; errors are raised where the ``async with`` is left.
     """
+    check(experience_id, visits_type, "raise", page_size, prefetch)
     walk = partial(batches, client, experience_id, visits_type=visits_type, page_size=page_size, prefetch=prefetch)
     return Stream(partial(walk, on_progress=on_progress))

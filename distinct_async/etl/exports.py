@@ -65,14 +65,14 @@ async def export(
     :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
         error's `result` says what was done; the parts stand.
     """
-    check(on_drift, page_size, prefetch)
+    check(experience_id, visits_type, on_drift, page_size, prefetch)
     target = Path(fspath(path))
     form = format or _SUFFIXES.get(target.suffix.lower())
     if form not in _SUFFIXES.values():
         raise InvalidRequestError(
             f"format must be 'parquet', 'csv' or 'jsonl' (or a suffix of {path!s}), got {format!r}"
         )
-    with extra():
+    with extra("arrow"):
         from distinct_async.etl.parts import Parts, Question, manifest_of
     client = patient(client)
     stopped: DistinctError | None = None

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from distinct_async.errors import ConfigurationError
 
-_EXTRAS = {"pyarrow": "arrow", "duckdb": "duckdb", "pytz": "duckdb"}
+_PACKAGES = {"pyarrow", "duckdb", "pytz"}
 
 
 @contextmanager
-def extra() -> Iterator[None]:
-    """:exc:`ConfigurationError`, with what to install, where an import in this block misses an extra."""
+def extra(name: Literal["arrow", "duckdb"]) -> Iterator[None]:
+    """:exc:`ConfigurationError`, with what to install, where an import in this block misses a package of the extra."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (name := _EXTRAS.get((error.name or "").partition(".")[0])) is None:
+        if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
         told = f'this job needs an extra: python -m pip install "distinct-async[{name}]"'
     else:

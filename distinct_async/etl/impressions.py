@@ -68,7 +68,7 @@ async def sync_impressions(
     """
     if isinstance(ids, str | bytes) or (ids is not None and (program_id is not None or poster_id is not None)):
         raise InvalidRequestError("ids is an iterable or a Path, and stands without program_id and poster_id")
-    with extra():
+    with extra("duckdb"):
         from distinct_async.etl.warehouse import Warehouse
     client, path, began, missing = patient(client), Path(fspath(database)), time.monotonic(), 0
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)

@@ -17,18 +17,20 @@ from distinct_async.client import DistinctClient
 from distinct_async.engine import drain
 from distinct_async.errors import (
     AuthenticationError,
+    BadRequestError,
     ClientStateError,
     ConfigurationError,
     DistinctError,
     DriftError,
     InvalidRequestError,
+    NotFoundError,
     PermissionDeniedError,
     StorageError,
 )
-from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.plans import Plan, Work, kinds_of
 from distinct_async.etl.results import Failure, Progress, Result
 from distinct_async.models import Visit, VisitsType
-from distinct_async.sansio.messages import whole_number
+from distinct_async.sansio.messages import identifier, whole_number
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.sansio.retry import RetryPolicy
 from distinct_async.walk import Page, Report, Run, Walk
@@ -87,6 +89,7 @@ class Chunk:
 
     :ivar start: the position of the first row. :ivar checkpoint: after the last.
     :ivar rebuild: whether they replace, at their `end`, what the target has of this list.
+    :ivar ascends: whether the list ascends in time, as far as this walk has seen it.
     :ivar end: set with the last chunk: the walk's report.
     """
 
@@ -95,11 +98,12 @@ class Chunk:
     rebuild: bool
     checkpoint: Checkpoint
     visits: list[Visit] = field(factory=list)
+    ascends: bool | None = None
     end: Report | None = None
 
     def standing(self, before: Standing | None) -> Standing:
         """What a target that has stored this chunk has of the list."""
-        ascends = self.end.ascends if self.end is not None else None
+        ascends = self.ascends
         if before is not None and not self.rebuild and before.ascends is not None and ascends is not False:
             ascends = before.ascends
         whole = self.end is not None and self.end.complete
@@ -179,17 +183,17 @@ class Job:
         for task in tasks:
             task.add_done_callback(lambda _: self._full.set())
         try:
-            while not all(task.done() for task in tasks):
+            ended = False
+            while not ended:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BATCH_SECONDS):
                         await self._full.wait()
+                ended = all(task.done() for task in tasks)  # before the last rows are taken
                 for task in tasks:
                     if task.done():
                         task.result()
                 if chunks := self.take():
                     yield chunks
-            if chunks := self.take():  # what came while the last ones were in hand
-                yield chunks
         finally:
             await drain(tasks)
 
@@ -241,8 +245,16 @@ class Job:
             try:
                 async for page in run.pages():
                     await self._room.wait()
-                    self._take_in(self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild), page)
+                    chunk = self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild)
+                    chunk.ascends = run.report.ascends
+                    self._take_in(chunk, page)
                 self._end(work, run, rebuild=rebuild)
+            except (BadRequestError, NotFoundError) as error:
+                # Beyond the end of a list that has become shorter a server may refuse: that is not documented
+                if standing is None or work.expected >= standing.position or run.report.pages:
+                    raise
+                told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}: {REBUILD}"
+                raise DriftError(told, checkpoint=error.checkpoint, vendor=error.vendor) from None
             except DriftError as error:
                 if self.on_drift == "raise":
                     ascends = run.report.ascends is not False and (standing is None or standing.ascends is not False)
@@ -268,7 +280,8 @@ class Job:
         checkpoint, report = run.checkpoint, run.report
         if checkpoint is None:
             return  # cannot be: a walk that has ended has given a page
-        self._chunk(work, checkpoint.position, checkpoint, rebuild=rebuild).end = report
+        chunk = self._chunk(work, checkpoint.position, checkpoint, rebuild=rebuild)
+        chunk.end, chunk.ascends = report, report.ascends
         self.reports[work.key], self._positions[work.key] = report, checkpoint.position
 
     def _visits(self, work: Work) -> Walk[Visit]:
@@ -308,14 +321,25 @@ async def in_thread(thread: Executor, function: Callable[..., T], *args: object)
 
 async def write_all(job: Job, thread: Executor, write: Callable[[Sequence[Chunk]], None]) -> None:
     """Walk all and write all; on the way out, even cancelled, what has come is written."""
+    intact = True
+
+    def store(chunks: Sequence[Chunk]) -> None:
+        nonlocal intact
+        if intact:  # where a write has failed, what came later would stand behind a gap
+            intact = False
+            write(chunks)
+            intact = True
+
     try:
         async with aclosing(job.chunks()) as batches:
             async for chunks in batches:
-                await in_thread(thread, write, chunks)
-    except StorageError:
+                await in_thread(thread, store, chunks)
+    except asyncio.CancelledError:
+        with suppress(StorageError):  # which must not hide the cancellation
+            await in_thread(thread, store, job.take())
         raise
     except BaseException:
-        await in_thread(thread, write, job.take())
+        await in_thread(thread, store, job.take())
         raise
 
 
@@ -325,8 +349,10 @@ def patient(client: DistinctClient) -> DistinctClient:
     return client if told else client.with_options(retry=RETRY)
 
 
-def check(on_drift: str, page_size: int | None, prefetch: int) -> None:
+def check(experience_id: str, visits_type: str | None, on_drift: str, page_size: int | None, prefetch: int) -> None:
     """:exc:`InvalidRequestError` for options that cannot be meant, before anything is opened or sent."""
+    identifier(experience_id, "experience_id")
+    kinds_of(visits_type)
     if on_drift not in get_args(OnHistory):
         raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {on_drift!r}")
     whole_number(prefetch, "prefetch", 1)

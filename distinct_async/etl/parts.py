@@ -8,7 +8,7 @@ method blocks; all are called in one and the same thread.
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -89,29 +89,25 @@ class Parts:
     def __init__(self, target: Path, question: Question) -> None:
         self._target, self._question = target, question
         self._folder = target.with_name(f"{target.name}.parts")
+        self._journal = self._folder / "journal.jsonl"
         self._standing: dict[Key, Standing] = {}
         self._groups: dict[Key, list[tuple[str, int]]] = {}  # part and row group of each slice, in order
         self._written: dict[Key, int] = {}
         self._count = 0
         with self._ours():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._journal = self._open(self._folder / "journal.jsonl")
-            for path in self._folder.glob("*.parquet"):
-                if path.stem.isdecimal() and int(path.stem) >= self._count:
-                    path.unlink()  # it was not closed
+            self._recall()
 
     @property
     def standing(self) -> dict[Key, Standing]:
         """What the closed parts have."""
         return dict(self._standing)
 
-    def _open(self, path: Path) -> BinaryIO:
-        journal = path.open("ab+")
-        journal.seek(0)
-        lines = journal.read().splitlines(keepends=True)
+    def _recall(self) -> None:
+        told = self._journal.read_bytes() if self._journal.exists() else b""
+        lines = told.splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
-            torn = lines.pop()
-            journal.truncate(journal.tell() - len(torn))
+            os.truncate(self._journal, len(told) - len(lines.pop()))  # torn
         try:
             asked = msgspec.json.decode(lines[0], type=Question) if lines else self._question
             for line in lines[1:]:
@@ -122,16 +118,16 @@ class Parts:
         if asked != self._question:
             raise self._foreign(f"is an unfinished export of another question ({asked})")
         if not lines:
-            self._append(journal, self._question)
-        return journal
+            self._append(self._question)
 
     def _foreign(self, why: str) -> InvalidRequestError:
         return InvalidRequestError(f"{self._folder} {why}: finish that one, or delete the folder")
 
-    def _append(self, journal: BinaryIO, line: msgspec.Struct) -> None:
-        journal.write(msgspec.json.encode(line) + b"\n")
-        journal.flush()
-        os.fsync(journal.fileno())
+    def _append(self, line: msgspec.Struct) -> None:
+        with self._journal.open("ab") as journal:
+            journal.write(msgspec.json.encode(line) + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
 
     def _note(self, part: _Part) -> None:
         group = 0
@@ -159,7 +155,7 @@ class Parts:
                     part.slices.append(self._slice(chunk))
                 writer.close()
                 os.fsync(file.fileno())
-            self._append(self._journal, part)
+            self._append(part)
         self._count += 1
         self._note(part)
 
@@ -192,12 +188,14 @@ class Parts:
                 path.unlink(missing_ok=True)  # an older one would not be of this file
             with _replacing(path) as file:
                 file.write(msgspec.json.format(msgspec.json.encode(manifest)))
-            self.close()
             shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Leave the parts as they are."""
-        self._journal.close()
+        """Leave the parts as they are; where there is none, leave nothing."""
+        if not self._count:
+            with suppress(OSError):
+                self._journal.unlink()
+                self._folder.rmdir()
 
     def _tables(self, plan: Plan) -> Iterator[pa.Table]:
         read = lru_cache(maxsize=_OPEN)(lambda name: pq.ParquetFile(self._folder / name))

@@ -73,11 +73,16 @@ async def plan(client: DistinctClient, experience_id: str, *, visits_type: Visit
 
     Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
     """
-    kinds: tuple[VisitsType, ...] = get_args(VisitsType)
-    if visits_type is not None:
-        if visits_type not in kinds:
-            raise InvalidRequestError(f"visits_type must be 'TOTAL', 'UNIQUE' or None, got {visits_type!r}")
-        kinds = (visits_type,)
+    kinds = kinds_of(visits_type)
     metrics = await client.metrics.experience(experience_id)
-    works = tuple(Work(touchpoint, kind) for touchpoint in metrics.touchpoints for kind in kinds)
+    touchpoints = {each.id: each for each in metrics.touchpoints}.values()  # a list walked twice would be there twice
+    works = tuple(Work(touchpoint, kind) for touchpoint in touchpoints for kind in kinds)
     return Plan(experience_id, works, metrics.total_touchpoints)
+
+
+def kinds_of(visits_type: str | None) -> tuple[VisitsType, ...]:
+    """The types that are meant; :exc:`InvalidRequestError` for one that there is not."""
+    kinds: tuple[VisitsType, ...] = get_args(VisitsType)
+    if visits_type is not None and visits_type not in kinds:
+        raise InvalidRequestError(f"visits_type must be 'TOTAL', 'UNIQUE' or None, got {visits_type!r}")
+    return tuple(kind for kind in kinds if visits_type in {None, kind})

@@ -58,8 +58,8 @@ async def sync(
     :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
         error's `result` says what was done; what was stored stands.
     """
-    check(on_drift, page_size, prefetch)
-    with extra():
+    check(experience_id, visits_type, on_drift, page_size, prefetch)
+    with extra("duckdb"):
         from distinct_async.etl.warehouse import Warehouse
     client, path = patient(client), Path(fspath(database))
     stopped: DistinctError | None = None

@@ -176,8 +176,15 @@ class Warehouse:
 
     def _keep(self, chunks: Mapping[Key, Chunk]) -> None:
         now, rows = datetime.now(UTC), []
+        known = "SELECT touchpoint_id, visits_type, position FROM checkpoints WHERE experience_id = ?"
+        positions = {(row[0], row[1]): row[2] for row in self._db.execute(known, [self._experience_id]).fetchall()}
         for key, chunk in chunks.items():
-            told = self._standing[key] = chunk.standing(self._standing.get(key))
+            before = self._standing.get(key)
+            if positions[key] != (
+                before.position if before is not None else 0
+            ):  # DuckDB shuts out other processes only
+                raise StorageError(f"{self._path}: another sync of this experience is going on, in this process")
+            told = self._standing[key] = chunk.standing(before)
             text = chunk.checkpoint.to_json()
             rows.append(
                 (self._experience_id, *key, told.position, told.declared, told.complete, told.ascends, text, now)
@@ -201,7 +208,9 @@ class Warehouse:
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids whose impressions are not here, each once."""
         with self._ours():
-            known = self._db.execute("SELECT id FROM impressions WHERE list_contains(?, id)", [list(ids)]).fetchall()
+            known = self._db.execute(
+                "SELECT id FROM impressions WHERE id IN (SELECT unnest(?))", [list(ids)]
+            ).fetchall()
         return list(dict.fromkeys(ids).keys() - {found for (found,) in known})
 
     def put(self, found: Sequence[Impression], missing: Sequence[str] = ()) -> None:

@@ -8,6 +8,7 @@ from tests import documents
 NEEDS: dict[str, Iterable[str]] = {
     "test_documents.py": {package for packages in documents.NEEDS.values() for package in packages},
     "test_command_jobs.py": ("duckdb", "pyarrow", "pytz"),
+    "etl": ("duckdb", "polars", "pyarrow", "pytz"),
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
     "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),

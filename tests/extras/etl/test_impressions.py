@@ -1,0 +1,168 @@
+"""`etl.sync_impressions`: by ids or by the vendor's list, each once, and what does not exist on record."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distinct_async import DistinctClient, errors, etl
+from distinct_async.testing import FakeServer, World
+
+from .rows import asked
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "warehouse.duckdb"
+
+
+def stored(database: Path) -> dict[str, dict[str, Any]]:
+    """The impressions of a database, as the vendor writes them."""
+    columns = "id, poster_id, program_id, student_id, epoch_us(scanned_at), user_agent, ip_address, metadata"
+    rows = asked(database, f"SELECT {columns} FROM impressions ORDER BY ALL")  # noqa: S608
+    names = ("id", "poster_id", "program_id", "student_id", "scanned_at", "user_agent", "ip_address", "metadata")
+    return {row[0]: {**dict(zip(names, row, strict=True)), "metadata": json.loads(row[7])} for row in rows}
+
+
+def expected(world: World, *ids: str) -> dict[str, dict[str, Any]]:
+    scans = {scan.impression_id: scan for each in world.touchpoints for scan in world.scans(each)}
+    return {
+        each: {**world.impression(each), "scanned_at": int(scans[each].at.timestamp()) * 1_000_000}
+        for each in sorted(ids)
+    }
+
+
+def gets(fake: FakeServer) -> list[str]:
+    """The ids that were asked for since the last look."""
+    asked_for = [request.path.rpartition("/")[2] for request in fake.requests]
+    fake.requests.clear()
+    return sorted(asked_for)
+
+
+async def test_each_id_is_asked_for_once_and_what_is_there_never_again(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    ids = list(world.impressions[:30])
+    result = await etl.sync_impressions(client, database, ids=[*ids[:20], *ids[:5]])
+    assert sorted(ids[:20]) == gets(fake)
+    assert expected(world, *ids[:20]) == stored(database)
+    assert (20, 0, database) == (result.rows, result.missing, result.database)
+
+    result = await etl.sync_impressions(client, database, ids=ids)
+    assert sorted(ids[20:]) == gets(fake)
+    assert expected(world, *ids) == stored(database)
+    assert (10, 0) == (result.rows, result.missing)
+    assert result.elapsed > 0
+
+
+async def test_ids_come_from_a_list_a_generator_or_a_file(
+    client: DistinctClient, world: World, database: Path, tmp_path: Path
+) -> None:
+    ids = world.impressions
+
+    async def each() -> AsyncIterator[str]:
+        for impression_id in ids[10:20]:
+            yield impression_id
+
+    (tmp_path / "ids.txt").write_bytes(f"\ufeff{ids[20]}\r\n\r\n  {ids[21]}\n{ids[22]}".encode())
+    given: list[Any] = [ids[:5], iter(ids[5:10]), each(), tmp_path / "ids.txt"]
+    for one in given:
+        await etl.sync_impressions(client, database, ids=one)
+    assert expected(world, *ids[:23]) == stored(database)
+
+
+async def test_what_does_not_exist_is_in_the_table_missing_and_asked_for_again(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    result = await etl.sync_impressions(client, database, ids=["nope", world.impressions[0], "later", "nope"])
+    assert (1, 2) == (result.rows, result.missing)
+    assert [("later",), ("nope",)] == asked(database, "SELECT id FROM missing ORDER BY ALL")
+    gets(fake)
+
+    world.add_impression("later")
+    result = await etl.sync_impressions(client, database, ids=["nope", world.impressions[0], "later"])
+    assert ["later", "nope"] == gets(fake)
+    assert (1, 1) == (result.rows, result.missing)
+    assert [("nope",)] == asked(database, "SELECT id FROM missing")
+    assert {"later", world.impressions[0]} == {*stored(database)}
+
+
+async def test_an_error_leaves_what_came_before_it(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distinct_async.etl.impressions._BATCH", 10)
+    ids = world.impressions[:30]
+    fault = fake.fail(path=f"*/{ids[25]}", status=401)
+    with pytest.raises(errors.AuthenticationError):
+        await etl.sync_impressions(client, database, ids=ids)
+    assert expected(world, *ids[:20]) == stored(database)
+    fake.faults.remove(fault)
+    gets(fake)
+    result = await etl.sync_impressions(client, database, ids=ids)
+    assert {*ids[20:]} >= {*gets(fake)}  # some of them are in the client's cache
+    assert 10 == result.rows
+    assert expected(world, *ids) == stored(database)
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"poster_id": "poster_tp-2"}, {"program_id": "prog_exp-2"}], ids=["all", "poster", "program"]
+)
+async def test_a_list_is_stored_and_brought_up_to_date(
+    client: DistinctClient, world: World, database: Path, filters: dict[str, str]
+) -> None:
+    world.add_touchpoint("tp-9", experience_id="exp-2")
+    world.grow(30, "tp-9")
+    for _ in range(2):
+        ids = world.find_impressions(**filters)
+        result = await etl.sync_impressions(client, database, page_size=20, **filters)
+        assert len(ids) == result.rows
+        assert expected(world, *ids) == stored(database)
+        world.grow(60)
+
+
+async def test_an_impression_that_is_listed_twice_is_stored_once(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    first, second = world.impressions[:2]
+    fake.fail(times=1, body=lambda body: body.replace(f'"{second}"'.encode(), f'"{first}"'.encode()))
+    await etl.sync_impressions(client, database)
+    assert {*world.impressions} - {second} == {*stored(database)}
+
+
+async def test_cancelled_it_stores_what_came(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    fake.fail(query={"offset": "60"}, wire="hang")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await etl.sync_impressions(client, database, page_size=20)
+    assert expected(world, *world.impressions[:60]) == stored(database)
+
+
+async def test_a_file_that_cannot_be_read_is_told(client: DistinctClient, database: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids.bin").write_bytes(b"\xff\xfe\xff")
+    for name in ("ids.bin", "nowhere.txt"):
+        with pytest.raises(errors.StorageError, match=name):
+            await etl.sync_impressions(client, database, ids=tmp_path / name)
+
+
+async def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
+    client: DistinctClient, fake: FakeServer, database: Path
+) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"ids": "imp_000001"},
+        {"ids": ["a"], "program_id": "prog_1"},
+        {"ids": ["a"], "poster_id": "poster_1"},
+        {"page_size": 0},
+        {"program_id": ""},
+    ]
+    for options in wrong:
+        with pytest.raises(errors.InvalidRequestError):
+            await etl.sync_impressions(client, database, **options)
+    assert ([], []) == (fake.requests, [*database.parent.iterdir()])
+    with pytest.raises(errors.InvalidRequestError):
+        await etl.sync_impressions(client, database, ids=[""])
+    assert [] == fake.requests

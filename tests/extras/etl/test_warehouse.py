@@ -1,0 +1,53 @@
+"""What of the database does not show in a sync."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from distinct_async import Checkpoint, errors
+from distinct_async.etl.jobs import Chunk
+from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.warehouse import Warehouse
+from distinct_async.models import TouchpointSummary, Visit
+from distinct_async.sansio.pages import Question
+
+from .rows import asked
+
+WORK = Work(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
+PLAN = Plan("exp-1", (WORK,), 1)
+VISIT = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
+
+
+def chunk(start: int) -> Chunk:
+    """One row."""
+    checkpoint = Checkpoint(Question("metrics.total_visits", {"touchpoint_id": "tp-1"}), start + 1, "digest")
+    return Chunk(WORK, start, rebuild=False, checkpoint=checkpoint, visits=[VISIT])
+
+
+def test_of_two_syncs_in_one_process_the_one_that_is_behind_is_refused(tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    first, second = Warehouse(database), Warehouse(database)
+    assert {} == first.begin(PLAN) == second.begin(PLAN)
+    first.write([chunk(0)])
+    with pytest.raises(errors.StorageError, match="another sync of this experience"):
+        second.write([chunk(0)])
+    first.write([chunk(1)])
+    first.close()
+    second.close()
+    assert [(0,), (1,)] == asked(database, "SELECT position FROM visits ORDER BY ALL")
+    assert 2 == first.rows
+
+
+def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    warehouse = Warehouse(database)
+    warehouse.begin(PLAN)
+    warehouse.write([chunk(0)])
+    monkeypatch.setattr("distinct_async.etl.warehouse._CHECKPOINTS", {})
+    with pytest.raises(ValueError, match="zip"):  # a mistake of ours: not hidden, and undone
+        warehouse.write([chunk(1)])
+    warehouse.close()
+    assert [(1, 1)] == asked(database, "SELECT position, (SELECT count(*) FROM visits) FROM checkpoints")
