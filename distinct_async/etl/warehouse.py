@@ -23,6 +23,7 @@ from distinct_async.etl.results import Result
 from distinct_async.models import Impression, VisitsType
 from distinct_async.sansio.pages import Checkpoint
 
+_SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
 
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
@@ -100,6 +101,7 @@ class Warehouse:
         self._run = 0
         self._experience_id = ""
         self._standing: dict[Key, Standing] = {}
+        self._settings: tuple[object, ...] | None = None  # the owner's
         self.rows: int = 0  # inserted
         with self._ours():
             self._db = duckdb.connect(str(path))
@@ -111,7 +113,8 @@ class Warehouse:
         self._experience_id, now = plan.experience_id, datetime.now(UTC)
         with self._ours():
             # DuckDB would keep as much of the file as fits into most of the machine's memory, for queries to come
-            self._db.execute(f"SET memory_limit = '{_MEMORY + len(plan.works) // 1000} MiB'; SET threads = 1")
+            self._settings = self._db.execute(f"SELECT {_SETTINGS}").fetchone()
+            self._set(f"{_MEMORY + len(plan.works) // 1000} MiB", 1)
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints
@@ -201,6 +204,8 @@ class Warehouse:
     def close(self) -> None:
         """Close the database."""
         with self._ours():
+            if self._settings is not None:
+                self._set(*self._settings)  # a connection of the caller's to the same file shares them
             self._db.close()
 
     # Impressions.
@@ -230,6 +235,9 @@ class Warehouse:
         self._db.register("given", rows)
         self._db.execute(f"INSERT {into} SELECT {columns} FROM given", list(values))
         self._db.unregister("given")
+
+    def _set(self, memory: object, threads: object) -> None:
+        self._db.execute(f"SET memory_limit = '{memory}'; SET threads = {threads}")
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> int:
         row = self._db.execute(statement, list(values)).fetchone()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from distinct_async import Checkpoint, errors
@@ -51,3 +52,15 @@ def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(
         warehouse.write([chunk(1)])
     warehouse.close()
     assert [(1, 1)] == asked(database, "SELECT position, (SELECT count(*) FROM visits) FROM checkpoints")
+
+
+def test_what_its_owner_has_set_is_set_again(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
+        notebook.execute("SET memory_limit = '1 GiB'; SET threads = 2")
+        settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
+        warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+        warehouse.begin(PLAN)
+        within = notebook.execute(settings).fetchone()
+        warehouse.close()
+        assert ("1.0 GiB", 2) == notebook.execute(settings).fetchone()
+    assert ("32.0 MiB", 1) == within
