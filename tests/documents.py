@@ -8,14 +8,16 @@ from types import CodeType
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs"
-# What a document's reader has installed beside the package and its `cli`; all others need nothing.
+# What a document's reader has installed beside the package and its `cli`; all others, and the README's Python, need
+# nothing.
 NEEDS = {
-    "how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
-    "how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
-    "how-to/files.md": ("duckdb", "polars", "pyarrow"),
-    "how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
-    "how-to/uvloop.md": ("uvloop",),
-    "how-to/workers.md": ("celery",),
+    "README.md": ("duckdb", "pyarrow", "pytz"),
+    "docs/how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
+    "docs/how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
+    "docs/how-to/files.md": ("duckdb", "polars", "pyarrow"),
+    "docs/how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
+    "docs/how-to/uvloop.md": ("uvloop",),
+    "docs/how-to/workers.md": ("celery",),
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(bash|console|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,12 +9,12 @@ import pytest
 from .documents import NEEDS, ROOT, SITE, commands
 from .reader import READABLE, Reader, blocks_of, run
 
-ELSEWHERE = {SITE / name for name in NEEDS}  # tests/extras reads these
-DOCUMENTS = [ROOT / "README.md", *sorted({*SITE.rglob("*.md")} - ELSEWHERE)]
+ELSEWHERE = {ROOT / name for name in NEEDS}  # tests/extras reads these
+DOCUMENTS = sorted({*SITE.rglob("*.md")} - ELSEWHERE)
 
 
 @pytest.mark.usefixtures("distinct_env")
-@pytest.mark.parametrize("block", blocks_of(DOCUMENTS))
+@pytest.mark.parametrize("block", blocks_of([ROOT / "README.md", *DOCUMENTS]))
 async def test_a_block_of_a_document_runs(block: CodeType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -6,10 +6,10 @@ from types import CodeType
 
 import pytest
 
-from tests.documents import NEEDS, SITE
+from tests.documents import NEEDS, ROOT
 from tests.reader import READABLE, Reader, blocks_of, run
 
-DOCUMENTS = [SITE / name for name in NEEDS]
+DOCUMENTS = [ROOT / name for name in NEEDS]
 
 
 @pytest.mark.usefixtures("distinct_env")
