@@ -80,25 +80,27 @@ FLOORS = {
     ),
     ".etl.arrow": ".etl.jobs pyarrow",
     ".etl.batches": (
-        ".client .engine .errors .etl.arrow .etl.extras .etl.jobs .etl.plans .etl.results .models asyncio concurrent "
-        "pyarrow"
+        ".client .engine .errors .etl.arrow .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .models asyncio "
+        "concurrent pyarrow"
     ),
     ".etl.exports": (
-        ".client .errors .etl.extras .etl.jobs .etl.parts .etl.plans .etl.results .models attrs concurrent os"
+        ".client .errors .etl.extras .etl.jobs .etl.parts .etl.plans .etl.results .etl.running .models attrs "
+        "concurrent os"
     ),
     ".etl.extras": ".errors",
     ".etl.impressions": (
-        ".client .errors .etl.extras .etl.jobs .etl.warehouse .sansio.messages attrs concurrent os time"
+        ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs concurrent os time"
     ),
-    ".etl.jobs": (
-        ".client .engine .errors .etl.plans .etl.results .models .sansio.messages .sansio.pages .sansio.retry .walk "
-        "asyncio attrs concurrent time"
-    ),
+    ".etl.jobs": (".client .engine .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
     ".etl.parts": ".errors .etl.arrow .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow",
     ".etl.plans": ".client .errors .models attrs",
     ".etl.results": ".errors .etl.plans attrs",
+    ".etl.running": (
+        ".client .errors .etl.jobs .etl.plans .etl.results .sansio.messages .sansio.retry asyncio attrs concurrent"
+    ),
     ".etl.syncs": (
-        ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.warehouse .models attrs concurrent os"
+        ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs "
+        "concurrent os"
     ),
     ".etl.warehouse": (
         ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz"

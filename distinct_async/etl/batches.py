@@ -12,9 +12,10 @@ from distinct_async.client import DistinctClient
 from distinct_async.engine import drain
 from distinct_async.errors import ClientStateError, DistinctError
 from distinct_async.etl.extras import extra
-from distinct_async.etl.jobs import Job, check, ending, patient
+from distinct_async.etl.jobs import Job
 from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Progress, Result
+from distinct_async.etl.running import check, ending, patient
 from distinct_async.models import VisitsType
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from attrs import frozen
 from distinct_async.client import DistinctClient
 from distinct_async.errors import DistinctError, InvalidRequestError
 from distinct_async.etl.extras import extra
-from distinct_async.etl.jobs import Job, OnHistory, check, ending, in_thread, patient, write_all
+from distinct_async.etl.jobs import Job, OnHistory
 from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Progress, Result
+from distinct_async.etl.running import check, ending, in_thread, patient, write_all
 from distinct_async.models import VisitsType
 
 Format = Literal["parquet", "csv", "jsonl"]

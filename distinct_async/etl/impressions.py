@@ -13,7 +13,7 @@ from attrs import frozen
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError, StorageError
 from distinct_async.etl.extras import extra
-from distinct_async.etl.jobs import in_thread, patient
+from distinct_async.etl.running import in_thread, patient
 from distinct_async.sansio.messages import identifier
 
 if TYPE_CHECKING:

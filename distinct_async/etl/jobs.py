@@ -6,12 +6,11 @@ its last row, and stores both together. `Standing` is what it tells the next job
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import aclosing, suppress
-from typing import Literal, TypedDict, TypeVar, get_args
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Literal, TypedDict
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, field, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.engine import drain
@@ -22,22 +21,16 @@ from distinct_async.errors import (
     ConfigurationError,
     DistinctError,
     DriftError,
-    InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
     StorageError,
 )
-from distinct_async.etl.plans import Plan, Work, kinds_of
-from distinct_async.etl.results import Failure, Progress, Result
+from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.results import Failure, Progress
 from distinct_async.models import Visit, VisitsType
-from distinct_async.sansio.messages import identifier, whole_number
 from distinct_async.sansio.pages import Checkpoint
-from distinct_async.sansio.retry import RetryPolicy
 from distinct_async.walk import Page, Report, Run, Walk
 
-T = TypeVar("T")
-
-RETRY = RetryPolicy(attempts=8, cap=30.0)  # a nightly job has time
 BATCH_ROWS = 10_000
 BATCH_SECONDS = 2.0
 CONCURRENCY = 8
@@ -302,67 +295,3 @@ class Job:
         chunk = self._chunks[key]
         chunk.checkpoint = checkpoint
         return chunk
-
-
-async def in_thread(thread: Executor, function: Callable[..., T], *args: object) -> T:
-    """`function(*args)` in a thread. Where we are cancelled meanwhile it is waited for: it cannot be."""
-    future = asyncio.get_running_loop().run_in_executor(thread, function, *args)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait({future})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        future.exception()  # looked at
-        raise cancelled
-    return future.result()
-
-
-async def write_all(job: Job, thread: Executor, write: Callable[[Sequence[Chunk]], None]) -> None:
-    """Walk all and write all; on the way out, even cancelled, what has come is written."""
-    intact = True
-
-    def store(chunks: Sequence[Chunk]) -> None:
-        nonlocal intact
-        if intact:  # where a write has failed, what came later would stand behind a gap
-            intact = False
-            write(chunks)
-            intact = True
-
-    try:
-        async with aclosing(job.chunks()) as batches:
-            async for chunks in batches:
-                await in_thread(thread, store, chunks)
-    except asyncio.CancelledError:
-        with suppress(StorageError):  # which must not hide the cancellation
-            await in_thread(thread, store, job.take())
-        raise
-    except BaseException:
-        await in_thread(thread, store, job.take())
-        raise
-
-
-def patient(client: DistinctClient) -> DistinctClient:
-    """A view of the client that tries longer, unless its owner has said otherwise."""
-    told = client._engine.limits.retry != RetryPolicy()
-    return client if told else client.with_options(retry=RETRY)
-
-
-def check(experience_id: str, visits_type: str | None, on_drift: str, page_size: int | None, prefetch: int) -> None:
-    """:exc:`InvalidRequestError` for options that cannot be meant, before anything is opened or sent."""
-    identifier(experience_id, "experience_id")
-    kinds_of(visits_type)
-    if on_drift not in get_args(OnHistory):
-        raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {on_drift!r}")
-    whole_number(prefetch, "prefetch", 1)
-    if page_size is not None:
-        whole_number(page_size, "page_size", 1)
-
-
-def ending(job: Job, stopped: DistinctError | None, result: Result) -> None:
-    """Raise the error that a job ends in, with its result: the one that stopped it, or the first failure."""
-    error = stopped or (job.failures[0].error if job.failures else None)
-    if error is not None:
-        error.result = evolve(result, complete=False)
-        raise error

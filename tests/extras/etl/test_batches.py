@@ -10,7 +10,8 @@ import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, errors, etl
 from distinct_async.etl import jobs
-from distinct_async.etl.jobs import RETRY, Job, patient
+from distinct_async.etl.jobs import Job
+from distinct_async.etl.running import RETRY, patient
 from distinct_async.models import VisitsType
 from distinct_async.testing import FakeServer, World
 
