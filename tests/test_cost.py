@@ -175,11 +175,14 @@ def counted() -> Iterator[list[str]]:
             calls.append(frame.f_code.co_qualname)
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what other tests left would be finalised, and counted, in here
     sys.setprofile(note)
     try:
         yield calls
     finally:
         sys.setprofile(before)
+        gc.enable()
 
 
 async def by_pages(client: DistinctClient, pages: int, size: int, prefetch: int) -> int:
@@ -220,8 +223,9 @@ async def test_a_row_costs_no_call_in_a_page_and_one_where_it_is_given_by_itself
     small, large = [await by_pages(client, 4, size, 4) for size in (SIZE, 20 * SIZE)]
     few, many = [await by_rows(client, 4, size, 4) for size in (SIZE, 20 * SIZE)]
 
-    assert small == large
-    assert 4 * 19 * SIZE == many - few
+    # In four pages: whether a page is there before it is waited for is a call more or less
+    assert large - small <= 4
+    assert 4 * 19 * SIZE == pytest.approx(many - few, abs=4)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
