@@ -22,6 +22,7 @@ from yarl import URL
 
 from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
+from distinct_async.limits import TimeLimits
 from distinct_async.sansio.messages import Failure, Request, Response, Vendor
 
 _PIECE = 2**16  # bytes read, and inflated, at once
@@ -46,7 +47,7 @@ class Session:
     def __init__(self, settings: Settings, user_agent: str) -> None:
         self._settings = settings
         self._user_agent = user_agent
-        self._limits: set[asyncio.Timeout] = set()
+        self._limits = TimeLimits()
         self._bases: dict[Vendor, URL] = {}
         self._headers: dict[Vendor, Mapping[str, str]] = {}
         self._owned = not isinstance(settings.session, aiohttp.ClientSession)
@@ -78,9 +79,7 @@ class Session:
 
     def interrupt(self) -> None:
         """End what is being sent at once, as if its time were up."""
-        for limit in list(self._limits):
-            if not limit.expired():
-                limit.reschedule(0)
+        self._limits.end_all()
 
     async def close(self) -> None:
         """Close what is ours; twice is fine."""
@@ -95,8 +94,7 @@ class Session:
 
     async def send(self, request: Request, seconds: float, connect: float) -> Response | Failure:
         """One attempt: everything from the connection to the body's last byte within `seconds`."""
-        limit = asyncio.timeout(seconds)
-        self._limits.add(limit)
+        limit = self._limits.begin(seconds)
         try:
             async with limit:
                 return await self._exchange(request, _timeouts(connect))
@@ -115,7 +113,7 @@ class Session:
             # Cancelled, or raised by a trace hook of the user's. It passes on, but the frames behind it hold the key.
             raise _without_frames(error)  # noqa: B904
         finally:
-            self._limits.discard(limit)
+            self._limits.end(limit)
 
     async def _exchange(self, request: Request, timeouts: aiohttp.ClientTimeout) -> Response | Failure:
         # Whatever a lent session carries is overridden here; the headers are never in a local of ours.
