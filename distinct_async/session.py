@@ -46,7 +46,11 @@ class Session:
 
     def __init__(self, settings: Settings, user_agent: str) -> None:
         self._settings = settings
-        self._user_agent = user_agent
+        self._plain_headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": user_agent,
+        }
         self._limits = TimeLimits()
         self._bases: dict[Vendor, URL] = {}
         self._headers: dict[Vendor, Mapping[str, str]] = {}
@@ -64,8 +68,10 @@ class Session:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._plain_headers,
                 trace_configs=list(settings.trace_configs),
             )
+            self._plain_headers = {}  # set once, rather than with each request
 
     @property
     def closed(self) -> bool:
@@ -151,14 +157,7 @@ class Session:
         if vendor not in self._headers:
             value = self._settings.key(vendor).value
             name, text = ("x-distinct-api-key", value) if vendor == "distinct" else ("Authorization", f"Bearer {value}")
-            self._headers[vendor] = CIMultiDict(
-                {
-                    name: text,
-                    "Accept": "application/json",
-                    "Accept-Encoding": "gzip, deflate",
-                    "User-Agent": self._user_agent,
-                }
-            )
+            self._headers[vendor] = CIMultiDict({name: text, **self._plain_headers})
         return self._headers[vendor]
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:

@@ -1,20 +1,17 @@
-"""From bytes to models: the one cattrs converter, and the only place that knows the shapes of answers.
+"""From bytes to models: the one cattrs converter, strict, its hooks made once.
 
-cattrs structures every type, strictly: nothing is coerced, a list is a list. Exactly one of its hooks, for a page of
-visits, hands over to msgspec through its public API, for speed: the JSON is read into wire Structs, whose rows are
-converted to our attrs classes. Where msgspec refuses a page, cattrs goes over it as over every other type and says what
-is wrong. A test holds both roads to the same answers.
+Nothing is coerced, a list is a list. One of the hooks hands over to msgspec, for the rows of a page that `shapes` has
+read in one go. A test holds both roads, msgspec's and cattrs' alone, to the same answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
 import msgspec
-from attrs import field, frozen
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
@@ -32,86 +29,22 @@ from distinct_async.models import (
 from distinct_async.sansio.dialect import excerpt
 from distinct_async.sansio.messages import Reply
 from distinct_async.sansio.pages import PageFacts
+from distinct_async.shapes import (
+    TOUCHPOINT_DATA,
+    Impressions,
+    Total,
+    Unique,
+    read_impression,
+    read_impressions,
+    utc,
+    wire_name,
+)
 
 T = TypeVar("T")
 
+_VISITS = tuple[Visit, ...]
 _SHOWN = 3  # wrong places in a message; all are in DecodeError.paths
 _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
-
-
-# --- the shapes between the wire and the models -----------------------------------------------------------------------
-
-
-def _wire_name(attribute: "attrs.Attribute[Any]") -> str:
-    return str(attribute.metadata.get("wire", attribute.name))
-
-
-@frozen
-class _Details:
-    items: tuple[Visit, ...] | None
-    pagination: Pagination | None
-
-
-@frozen
-class _Total:
-    id: str
-    name: str | None
-    value: str | None
-    count: int | None = field(metadata={"wire": "totalVisits"})
-    details: _Details | None = field(metadata={"wire": "totalVisitsDetails"})
-
-
-@frozen
-class _Unique:
-    id: str
-    name: str | None
-    value: str | None
-    count: int | None = field(metadata={"wire": "uniqueVisits"})
-    details: _Details | None = field(metadata={"wire": "uniqueVisitsDetails"})
-
-
-@frozen
-class _TotalData:
-    touchpoints: _Total
-
-
-@frozen
-class _UniqueData:
-    touchpoints: _Unique
-
-
-_TOUCHPOINT_DATA: Mapping[VisitsType, type[_TotalData] | type[_UniqueData]] = {
-    "TOTAL": _TotalData,
-    "UNIQUE": _UniqueData,
-}
-_PAGES = frozenset(_TOUCHPOINT_DATA.values())
-
-
-@frozen
-class _Impressions:
-    impressions: tuple[Impression, ...]
-
-
-# --- the same shapes for msgspec, which cannot rename the fields of attrs classes -------------------------------------
-
-
-def _wire(hint: Any) -> Any:
-    """What msgspec reads where our type is `hint`: for an attrs class a Struct of its fields by their wire names."""
-    if attrs.has(hint):
-        fields = []
-        for attribute in attrs.fields(hint):
-            default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # absent and null are alike
-            name = msgspec.field(name=_wire_name(attribute), default=default)
-            fields.append((attribute.name, _wire(attribute.type), name))
-        return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False)
-    if get_origin(hint) is tuple:
-        return list[_wire(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
-    if type(None) in get_args(hint):
-        return Union[*map(_wire, get_args(hint))]
-    return hint
-
-
-# --- the converter ----------------------------------------------------------------------------------------------------
 
 
 def make_converter() -> cattrs.Converter:
@@ -124,7 +57,7 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
-    converter.register_structure_hook_factory(_PAGES.__contains__, _page_factory)
+    converter.register_structure_hook_factory(lambda hint: hint == _VISITS, _visits_factory)
     return converter
 
 
@@ -146,16 +79,9 @@ def _time(value: Any, _: Any = None) -> datetime:
     if type(value) is not str:
         raise _expected("str", value)
     try:
-        return _utc(msgspec.convert(value, datetime))
+        return utc(msgspec.convert(value, datetime))
     except OverflowError:
         raise ValueError(_OFF_CALENDAR) from None
-
-
-def _utc(time: datetime) -> datetime:
-    """Aware UTC; without a zone it is UTC already (inferred: all samples end in Z)."""
-    if time.tzinfo is UTC:
-        return time
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
@@ -164,29 +90,6 @@ def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
     if type(value) is not dict:
         raise _expected("object", value)
     return value
-
-
-def _page_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    """The one hook that hands over to msgspec: a page's JSON text, to what has the fields of `cls`."""
-    decode, spell_out = msgspec.json.Decoder(_wire(cls)).decode, _class_factory(cls, converter)
-
-    def structure(text: Any, cls: Any) -> Any:
-        try:
-            page = decode(text)
-            if (details := page.touchpoints.details) and details.items:
-                details.items = _from_wire(details.items)
-        except (msgspec.DecodeError, OverflowError, RecursionError):
-            return spell_out(_PLAIN.decode(text), cls)
-        return page
-
-    return structure
-
-
-def _from_wire(rows: Any) -> tuple[Visit, ...]:
-    if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
-        for row in rows:
-            row.timestamp_utc = _utc(row.timestamp_utc)
-    return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
 
 
 def _is_optional(hint: Any) -> bool:
@@ -215,12 +118,24 @@ def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     return structure
 
 
+def _visits_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    """The one hook that hands over to msgspec: rows that it has read, to ours."""
+    structure_rows = _rows_factory(hint, converter)
+
+    def structure(value: Any, hint: Any) -> Any:
+        if type(value) is list and value and isinstance(value[0], msgspec.Struct):
+            return msgspec.convert(value, hint, from_attributes=True)
+        return structure_rows(value, hint)
+
+    return structure
+
+
 def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    names = {attribute.name: override(rename=_wire_name(attribute)) for attribute in attrs.fields(cls)}
+    names = {attribute.name: override(rename=wire_name(attribute)) for attribute in attrs.fields(cls)}
     structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     optional = [
-        _wire_name(each)
+        wire_name(each)
         for each in attrs.fields(cls)
         if each.default is attrs.NOTHING and type(None) in get_args(hints[each.name])
     ]
@@ -236,7 +151,8 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
 
 _CONVERTER = make_converter()
-_PLAIN = msgspec.json.Decoder()
+_structure_visits = _CONVERTER.get_structure_hook(_VISITS)
+_decode = msgspec.json.Decoder().decode
 
 
 # --- bytes to models --------------------------------------------------------------------------------------------------
@@ -254,7 +170,7 @@ def user(reply: Reply) -> UserMetrics:
 
 def impression(reply: Reply) -> Impression:
     """One impression; each call makes a new `metadata`, so that no two callers share one."""
-    return _structure(reply, Impression)
+    return read_impression(reply.payload) or _structure(reply, Impression)
 
 
 def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
@@ -285,34 +201,41 @@ def visits(reply: Reply, visits_type: VisitsType) -> PageFacts:
 
 def impressions(reply: Reply) -> PageFacts:
     """One page of the impressions, and what of it matters to the walk: no total, no echo, but ids."""
-    rows = _structure(reply, _Impressions).impressions
+    rows = (read_impressions(reply.payload) or _structure(reply, Impressions)).impressions
     first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)
     return PageFacts(rows, first=first, last=last, unmistakable=lambda: True)
 
 
-def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[_Total | _Unique, tuple[Visit, ...]]:
+def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[Total | Unique, tuple[Visit, ...]]:
     """The touchpoint as it was told, by cattrs or as a wire Struct of the same fields, and its visits."""
-    told = _structure(reply, _TOUCHPOINT_DATA[visits_type]).touchpoints
+    payload: Any = reply.payload
+    if isinstance(payload, msgspec.Raw):
+        payload = _structure(reply, TOUCHPOINT_DATA[visits_type])
+    told = payload.touchpoints
     if told.count != 0 and (told.details is None or told.details.items is None):
         place, due = ("", "object") if told.details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    return told, (told.details.items if told.details else None) or ()
+    rows = (told.details.items if told.details else None) or ()
+    return told, rows if type(rows) is tuple else _structure_visits(rows, _VISITS)
 
 
 def _place(visits_type: VisitsType) -> str:
     return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
 
 
+def _text(reply: Reply) -> msgspec.Raw:
+    payload = reply.payload
+    return payload if isinstance(payload, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(payload))
+
+
 def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
-    root = "$.data" if reply.request.vendor == "distinct" else "$"
     try:
-        json = reply.payload if cls in _PAGES else _PLAIN.decode(reply.payload)
-        structured: T = _CONVERTER.get_structure_hook(cls)(json, cls)
-    except RecursionError:
-        wrongs = [(root, "nested too deeply")]
-    except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError) as error:
-        wrongs = list(_wrongs(error, root))
+        structured: T = _CONVERTER.structure(_decode(_text(reply)), cls)
+    except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
+        root = "$.data" if reply.request.vendor == "distinct" else "$"
+        deep = isinstance(error, RecursionError)
+        wrongs = [(root, "nested too deeply")] if deep else list(_wrongs(error, root))
     else:
         return structured
     raise _misshapen(reply, wrongs)
@@ -337,7 +260,7 @@ def _wrongs(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
 def _step(error: BaseValidationError, inner: BaseException) -> str:
     for note in getattr(inner, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            return f".{_wire_name(getattr(attrs.fields(error.cl), note.name))}"
+            return f".{wire_name(getattr(attrs.fields(error.cl), note.name))}"
         if isinstance(note, IterableValidationNote):
             return f"[{note.index}]"
     return ""
@@ -347,4 +270,4 @@ def _misshapen(reply: Reply, wrongs: Sequence[tuple[str, str]]) -> DecodeError:
     shown = "; ".join(f"{told} - at `{place}`" for place, told in wrongs[:_SHOWN])
     more = f" (and {len(wrongs) - _SHOWN} more)" if len(wrongs) > _SHOWN else ""
     paths = tuple(place for place, _ in wrongs)
-    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(bytes(reply.payload)))
+    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(bytes(_text(reply))))

@@ -1,12 +1,13 @@
 """A walk over offset pages: asked ahead, handed out in order, and resumed anywhere.
 
-`WalkState` decides; here its decisions become requests and pages. In the window wait bytes, not objects.
+`WalkState` decides; here its decisions become requests and pages. In the window wait answers, not rows of ours.
 """
 
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, get_args
 
@@ -41,19 +42,27 @@ class Page(Generic[T_co]):
     :ivar items: the rows.
     :ivar offset: how many rows of the whole list come before the first of them.
     :ivar total: the whole list's length, as this page states it; None where it does not.
-    :ivar checkpoint: the position after the last of them, for `Walk.resume`.
     """
 
     items: tuple[T_co, ...] = field(repr=lambda items: f"<{len(items)} rows>")
     offset: int
     total: int | None
-    checkpoint: Checkpoint
+    _checkpoint: Checkpoint | Callable[[], Checkpoint] = field(repr=False, eq=False)  # most are never looked at
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The position after the last of them, for `Walk.resume`."""
+        return _made(self._checkpoint)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[T_co]:
         return iter(self.items)
+
+
+def _made(checkpoint: Checkpoint | Callable[[], Checkpoint]) -> Checkpoint:
+    return checkpoint if isinstance(checkpoint, Checkpoint) else checkpoint()
 
 
 @frozen
@@ -93,6 +102,14 @@ class Source(Generic[T]):
     request: Callable[[int, int | None], Request]  # offset, page size
     read: Callable[[Reply], PageFacts]
     identity: Callable[[T], str]  # a row's values as text, to be digested
+
+    def after(self, row: T, position: int) -> Callable[[], Checkpoint]:
+        """What makes the checkpoint after this row."""
+        return partial(_after, self.question, self.identity, row, position)
+
+
+def _after(question: Question, identity: Callable[[T], str], row: T, position: int) -> Checkpoint:
+    return Checkpoint(question, position, digest(identity(row)))
 
 
 def _whole(least: int) -> Callable[[object, "Attribute[int]", int], None]:
@@ -190,7 +207,7 @@ class Run(Generic[T_co]):
         self._window: deque[tuple[Ask, asyncio.Task[Reply] | None]] = deque()  # None: to be fetched in place
         self._resumed = resumed
         self._page: Page[T_co] | None = None
-        self._before = resumed  # the checkpoint before that page
+        self._before: Checkpoint | Callable[[], Checkpoint] | None = resumed  # the checkpoint before that page
         self._given = 0  # rows of that page
         self._rows = self._requests = self._retries = 0
         self._waited = self._on_wire = 0.0
@@ -220,10 +237,10 @@ class Run(Generic[T_co]):
         if page is None:
             return self._resumed
         if not given and page.items:
-            return self._before
+            return None if self._before is None else _made(self._before)
         if given == len(page.items):
             return page.checkpoint
-        return self._checkpoint(page.offset + given, page.items[given - 1])
+        return self._source.after(page.items[given - 1], page.offset + given)()
 
     @property
     def report(self) -> Report:
@@ -298,7 +315,7 @@ class Run(Generic[T_co]):
             raise
         if page is not None:
             self._rows += self._given
-            self._before = self.checkpoint
+            self._before = self._resumed if self._page is None else self._page._checkpoint
             self._page, self._given = page, 0
         return page
 
@@ -362,17 +379,11 @@ class Run(Generic[T_co]):
         self._on_wire += ended.on_wire
 
     def _made(self, items: Sequence[object], offset: int, total: int | None) -> Page[T_co]:
-        position = offset + len(items)
-        rows = cast("tuple[T_co, ...]", items)
-        return Page(rows, offset, total, self._checkpoint(position, items[-1] if items else None))
-
-    def _checkpoint(self, position: int, row: object) -> Checkpoint:
-        if row is None:
-            resumed = self.checkpoint if self._page is None else self._page.checkpoint
-            last = resumed.last if resumed is not None else None
-        else:
-            last = digest(self._source.identity(row))
-        return Checkpoint(self._source.question, position, last)
+        rows, position = cast("tuple[T_co, ...]", items), offset + len(items)
+        if items:
+            return Page(rows, offset, total, self._source.after(items[-1], position))
+        last = before.last if (before := self.checkpoint) is not None else None
+        return Page(rows, offset, total, Checkpoint(self._source.question, position, last))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a run is not pickled: pickle run.checkpoint, and call walk.resume() there")

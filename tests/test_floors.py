@@ -25,6 +25,7 @@ ORDER = [
     ".sansio.retry",
     ".sansio.pages",
     ".config",
+    ".shapes",
     ".structure",
     ".limits",
     ".session",
@@ -54,13 +55,14 @@ FLOORS = {
     ".sansio.retry": ".errors .sansio.messages attrs",
     ".sansio.pages": ".errors attrs msgspec",
     ".config": ".errors .sansio.messages .sansio.retry attrs os urllib.request | aiohttp",
-    ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages attrs cattrs msgspec",
+    ".shapes": ".models attrs msgspec",
+    ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".limits": "asyncio",
     ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict ssl yarl",
     ".engine": ".config .errors .sansio.dialect .sansio.messages .sansio.retry .session asyncio attrs os random",
     ".walk": ".engine .errors .sansio.messages .sansio.pages attrs | asyncio",
     ".endpoints.impressions": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs",
-    ".endpoints.metrics": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk attrs",
+    ".endpoints.metrics": ".engine .errors .models .sansio.messages .sansio.pages .shapes .structure .walk attrs",
     ".client": (
         ".config .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry attrs | "
         ".sansio.messages aiohttp"

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from distinct_async.errors import APIError, DecodeError
 from distinct_async.sansio import dialect
 from distinct_async.sansio.messages import Reply, Request, Response, Vendor
 from distinct_async.sansio.pages import PageFacts
+from distinct_async.shapes import VISITS_READERS
 
 from .wire import answers
 
@@ -60,10 +62,18 @@ EVERY_ENTRY = pytest.mark.parametrize("name", ENTRIES)
 PATH = re.compile(r"\$(\.[A-Za-z_]+|\[\d+\]|\[\.\.\.\])*")  # [...]: msgspec's word for some value of an object
 
 
-def received(name: str, body: bytes) -> object:
+QUICK = {
+    "touchpoint": VISITS_READERS["TOTAL"],
+    "total_visits": VISITS_READERS["TOTAL"],
+    "unique": VISITS_READERS["UNIQUE"],
+    "unique_visits": VISITS_READERS["UNIQUE"],
+}
+
+
+def received(name: str, body: bytes, *, in_one_go: bool = True) -> object:
     """What the body becomes at this entry: a model, or the error that is raised."""
     vendor, entry, _, _ = ENTRIES[name]
-    request = Request(vendor, name, "/")
+    request = Request(vendor, name, "/", quick=QUICK.get(name) if in_one_go else None)
     reading = dialect.read(request, Response(200, {}, body))
     if reading.error is not None:
         return reading.error
@@ -263,9 +273,9 @@ def test_all_that_is_wrong_with_a_page_is_told_its_rows_by_the_first_that_is_wro
     assert set(wrongs) == set(wrong("total_visits", body))
 
 
-@pytest.mark.parametrize("name", ["touchpoint", "unique", "total_visits", "unique_visits"])
-def test_a_good_page_is_read_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure, "_PLAIN", None)  # the way to the second
+@pytest.mark.parametrize("name", QUICK)
+def test_a_good_page_is_read_in_one_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialect, "_ENVELOPE", None)  # the way to another
     details = f"$.data.touchpoints.{'unique' if 'unique' in name else 'total'}VisitsDetails"
     body = ENTRIES[name][2]
     for path in ("$.data.touchpoints.name", "$.data.touchpoints.value", f"{details}.pagination"):
@@ -419,7 +429,61 @@ def test_deep_nesting_where_nobody_looks_is_read_or_refused(name: str) -> None:
         assert_whole(name, received(name, deep))
 
 
-# -- two roads to a visit: the hook that hands over to msgspec, and cattrs alone
+# -- two roads: in one go by msgspec, and by cattrs alone
+
+
+@contextmanager
+def by_cattrs_alone() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structure, "read_impression", lambda _: None)
+        patched.setattr(structure, "read_impressions", lambda _: None)
+        yield
+
+
+def told(value: object) -> object:
+    """What can be compared of what came out."""
+    if isinstance(value, DecodeError):
+        return str(value), value.paths
+    if isinstance(value, APIError):
+        return type(value), value.status
+    return (value, value.unmistakable()) if isinstance(value, PageFacts) else value
+
+
+@pytest.mark.parametrize("name", [*QUICK, "impression", "impressions"])
+@settings(max_examples=150)
+@given(data=st.data())
+def test_both_roads_of_an_answer_lead_to_the_same(name: str, data: st.DataObject) -> None:
+    body = json.dumps(data.draw(nearly(name))).encode()
+    quick = received(name, body)
+    with by_cattrs_alone():
+        assert told(received(name, body, in_one_go=False)) == told(quick)
+
+
+@pytest.mark.parametrize("name", [*QUICK, "impression", "impressions"])
+@pytest.mark.parametrize("zone", ["", "+00:00", "-00:00", "+05:30"])
+def test_both_roads_lead_to_the_same_from_every_zone(name: str, zone: str) -> None:
+    body = json.dumps(ENTRIES[name][2]).replace('0:00Z"', f'0:00{zone}"').encode()
+    quick = received(name, body)
+    with by_cattrs_alone():
+        assert told(received(name, body, in_one_go=False)) == told(quick)
+    assert ENTRIES[name][3] is type(quick)
+
+
+@pytest.mark.parametrize("name", ["impression", "impressions"])
+def test_good_impressions_need_no_cattrs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure, "_structure", None)
+    assert_whole(name, read(name, ENTRIES[name][2]))
+
+
+@pytest.mark.parametrize("status", ["404", '"404"', "500", '"200"', "null", "[]", "200.0"])
+def test_an_envelope_that_says_something_else_is_looked_at_more_closely(status: str) -> None:
+    body = json.dumps(answers.touchpoint()).replace('"statusCode": 200', f'"statusCode": {status}').encode()
+    assert told(received("total_visits", body, in_one_go=False)) == told(received("total_visits", body))
+    expected = APIError if status.strip('"') in {"404", "500"} else PageFacts
+    assert isinstance(received("total_visits", body), expected)
+
+
+# -- the rows of a page: the hook that hands over to msgspec, and cattrs row by row
 
 ROWS = st.lists(
     st.fixed_dictionaries(

@@ -22,6 +22,7 @@ from distinct_async.models import (
 )
 from distinct_async.sansio.messages import Request, identifier, query, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
+from distinct_async.shapes import VISITS_READERS
 from distinct_async.walk import Source, Walk
 
 _PATH = "/v3/touchpoint/metrics"
@@ -52,7 +53,9 @@ def _request(
         params["offset"] = str(whole_number(offset, "offset", 0))
     user_id = ids.get("user_id")
     shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
-    return Request("distinct", str(shown), _PATH, query(params), private=(user_id,) if user_id else ())
+    private = (user_id,) if user_id else ()
+    quick = VISITS_READERS[visits_type] if visits_type is not None else None
+    return Request("distinct", str(shown), _PATH, query(params), private, quick)
 
 
 def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
@@ -68,7 +71,7 @@ def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> S
         asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
         if offset:
             asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
-        return Request(every.vendor, every.operation, every.path, asked)
+        return Request(every.vendor, every.operation, every.path, asked, every.private, every.quick)
 
     read = partial(structure.visits, visits_type=visits_type)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)

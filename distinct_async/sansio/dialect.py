@@ -8,7 +8,8 @@ The rules, with their sources:
 * Vantio's answers are bare; refusals are ``{"error": ..., "message": ...}``
   (https://docs.vantio.app/api-reference/impressions/get-impression). Of both, 404 and 401 bodies were never seen whole:
   error bodies are read leniently, and none is needed.
-* An answer is looked at only as deep as the retry decision needs: is it there, is it whole. The rest stays bytes.
+* An answer is looked at only as deep as the retry decision needs: is it there, is it whole. The rest stays bytes. Where
+  a request can read a good answer in one go (`Request.quick`), it is not gone over twice.
 """
 
 from collections.abc import Mapping
@@ -106,6 +107,8 @@ def _contented(request: Request, response: Response) -> Reading:
     if "html" in kind.lower():
         text = f"the answer is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
         return _undecodable(text, body)
+    if request.quick is not None and (payload := request.quick(body)) is not None:
+        return Reading(payload)
     try:
         if request.vendor == "vantio":
             return Reading(payload=_BARE.decode(body))

@@ -1,7 +1,7 @@
 """The values that travel between the floors: what is asked, what came back, and how it reads."""
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Literal
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ class Request:
     path: str
     query: str = field(default="", repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
+    quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # reads a good answer in one go
 
 
 @frozen
@@ -60,7 +61,7 @@ class Failure:
 class Reading:
     """What one attempt's outcome means, as `dialect.read` has it: a payload, or an error."""
 
-    payload: msgspec.Raw = field(default=msgspec.Raw(b"null"), repr=False)
+    payload: object = field(default=msgspec.Raw(b"null"), repr=False)
     error: DistinctError | None = None
     again: bool = False  # worth another attempt
     throttled: bool = False  # the server asked everyone to slow down
@@ -69,9 +70,9 @@ class Reading:
 
 @frozen
 class Reply:
-    """The answer to one call, still as JSON text, and what it cost."""
+    """The answer to one call and what it cost; the payload is JSON text, or what the request's `quick` made of it."""
 
-    payload: msgspec.Raw = field(repr=False)
+    payload: object = field(repr=False)
     request: Request
     attempts: int = 1
     waited: float = 0.0  # seconds in the queue, in pauses and between attempts

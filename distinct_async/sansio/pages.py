@@ -218,7 +218,7 @@ class WalkState:
         """
         if facts.echo_offset is not None and facts.echo_offset != ask.offset:
             self._fail(PageLoopError, f"asked for offset {ask.offset}, the server answered offset {facts.echo_offset}")
-        skip, warning = self._weigh_anchor(facts, anchor)
+        skip, warning = (0, None) if self.anchor is None else self._weigh_anchor(facts, self.anchor, anchor)
         self._weigh_repetition(ask, facts)
         warning = self._weigh_total(ask, facts) or warning
         count = len(facts.items)
@@ -269,11 +269,11 @@ class WalkState:
     def _replan(self) -> None:
         self._plan, self._ahead = None, self.offset
 
-    def _weigh_anchor(self, facts: PageFacts, anchor: str | None) -> tuple[int, str | None]:
+    def _weigh_anchor(self, facts: PageFacts, expected: str, anchor: str | None) -> tuple[int, str | None]:
         """Rule 9. The rows to skip (the anchor itself), and a warning."""
-        if self.anchor is None or (not facts.items and self._retried is None and (facts.total or 0) > self.offset):
-            return 0, None  # nothing to compare, or nothing yet: rule 6 comes first
-        expected, self.anchor = self.anchor, None
+        if not facts.items and self._retried is None and (facts.total or 0) > self.offset:
+            return 0, None  # nothing to compare yet: rule 6 comes first
+        self.anchor = None
         if facts.items and anchor == expected:
             return 1, None
         moved = "is another one now" if facts.items else "is gone"

@@ -1,6 +1,8 @@
 """How each vendor's answers and refusals read."""
 
+import msgspec
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +45,7 @@ def refusal(status: int, body: bytes = b"", **more: object) -> errors.APIError:
 )
 def test_payload(payload: bytes, request_: Request, body: bytes) -> None:
     told = reading(200, body, request=request_)
+    assert isinstance(told.payload, msgspec.Raw)
     assert (payload, None) == (bytes(told.payload), told.error)
 
 
@@ -244,3 +247,21 @@ def test_any_answer_is_a_payload_or_one_of_our_errors(status: int, body: bytes, 
     told = read(Request(vendor, "op", "/"), Response(status, {"Content-Type": kind}, body))
     assert told.error is not None or status < 300
     assert told.error is None or isinstance(told.error, errors.DistinctError)
+
+
+def test_what_a_request_reads_in_one_go_is_the_payload_and_what_it_does_not_is_read_as_ever() -> None:
+    good, cut = Response(200, {}, b'\xef\xbb\xbf{"data": {}}'), Response(200, {}, b'{"data": {')
+    html = Response(200, {"Content-Type": "text/html"}, b'{"data": {}}')
+    asked: list[bytes] = []
+
+    def one(body: bytes) -> str:
+        asked.append(body)
+        return "read"
+
+    quick = evolve(DISTINCT, quick=one)
+    assert "read" == read(quick, good).payload
+    assert read(quick, html).error is not None
+    assert read(quick, evolve(good, status=404)).error is not None
+    assert [b'{"data": {}}'] == asked  # neither of the others
+    slow = evolve(DISTINCT, quick=lambda _: None)
+    assert (msgspec.Raw(b"{}"), True) == (read(slow, good).payload, read(slow, cut).again)
