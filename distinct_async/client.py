@@ -45,12 +45,12 @@ class DistinctClient:
     :param base_url: where Distinct is; else ``DISTINCT_BASE_URL``, else ``https://api.distinct.so``.
     :param vantio_base_url: where Vantio is; else ``VANTIO_BASE_URL``, else ``https://vantio.app``.
     :param timeout: `Timeouts` of one attempt, in seconds; a plain number sets the attempt's.
-    :param deadline: seconds for one call (in a walk: one page), attempts and waits together; None for no such limit.
+    :param deadline: seconds for one call (in a walk: one page), attempts and waits together, above 0; or None.
     :param retry: how often and how patiently a call is tried again.
     :param max_concurrency: requests in flight, per vendor, 1 or more; more callers queue, and that is never a timeout.
     :param rate_limit: requests per second, per vendor, above 0; None for no such limit.
     :param impression_cache: impressions kept in memory, 0 or more; 0 turns the cache off.
-    :param max_body: bytes of one answer, decompressed.
+    :param max_body: bytes of one answer, decompressed, 1 or more.
     :param allow_http: send keys over plain http to other hosts than loopback, within docker-compose, say.
     :param session: an ``aiohttp.ClientSession`` of yours, which stays yours to close, or a function that makes one,
         which is called inside the loop and is then ours to close.
@@ -105,12 +105,12 @@ class DistinctClient:
     def with_options(
         self, *, timeout: float | Timeouts = _UNSET, deadline: float | None = _UNSET, retry: RetryPolicy | None = None
     ) -> "DistinctClient":
-        """A light view of this client with other limits: the same session, gate, budget and cache.
+        """A light view of this client with other limits; connections, queue, retry budget and cache are the same.
 
         What is left out stays as it is. Closing a view closes the client, and the reverse.
 
         :param timeout: `Timeouts` of one attempt, in seconds; a plain number sets the attempt's.
-        :param deadline: seconds for one call (in a walk: one page); None for no such limit.
+        :param deadline: seconds for one call (in a walk: one page), above 0; or None.
         :param retry: how often and how patiently a call is tried again.
         :raises ConfigurationError: as the constructor does.
         """

@@ -138,8 +138,10 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
     """The base URLs given, else those of the environment, else the vendors' own; without a trailing slash."""
     urls = {}
     for vendor, default in BASE_URLS.items():
-        url = given.get(vendor) or os.environ.get(_URL_VARIABLES[vendor]) or default
-        name = "base_url" if vendor == "distinct" else "vantio_base_url"
+        variable = _URL_VARIABLES[vendor]
+        url = given.get(vendor) or os.environ.get(variable) or default
+        argument = "base_url" if vendor == "distinct" else "vantio_base_url"
+        name = argument if given.get(vendor) else variable  # whoever set it knows it by this one
         if not isinstance(url, str):
             raise ConfigurationError(f"{name} must be a str, got {type(url).__name__}", vendor=vendor)
         if problem := _url_problem(url, allow_http=allow_http):

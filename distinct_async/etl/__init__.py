@@ -8,8 +8,8 @@
         result = await etl.sync(client, "exp-1", "warehouse.duckdb")
         print(result.rows, result.complete)
 
-All touchpoints are walked at once, under the client's one gate. Where the client has no retry policy of its own, jobs
-try longer: 8 attempts, waits of at most 30 seconds. A job says whether it is complete, and why not.
+All touchpoints are walked at once, under the client's one `max_concurrency`. Where the client has no retry policy of
+its own, jobs try longer: 8 attempts, waits of at most 30 seconds. A job says whether it is complete, and why not.
 
 Extras: ``arrow`` for `batches`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`; `plan` needs none.
 """

@@ -33,7 +33,7 @@ def batches(
     prefetch: int = 4,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> "AsyncGenerator[pa.RecordBatch, None]":
-    """All visits of an experience as ``pyarrow.RecordBatch``es (extra ``arrow``), up to some 10,000 rows each.
+    """All visits of an experience as ``pyarrow.RecordBatch`` values (extra ``arrow``), up to some 10,000 rows each.
 
     Columns: `touchpoint_id`, `visits_type`, `position` (the row's place in its list, from 0), `user_id`,
     `timestamp_utc`. Several touchpoints are walked at once: each batch is of one list, the batches of a list are in

@@ -35,7 +35,10 @@ class Pagination(Wired):
 
 @frozen
 class TouchpointSummary(Wired):
-    """One touchpoint of an experience, with its totals."""
+    """One touchpoint of an experience, with its totals: `name` is to be shown, `value` its identifier (``entry_scan``).
+
+    `total_visits` counts every scan, `unique_visits` the different users.
+    """
 
     id: str
     name: str | None

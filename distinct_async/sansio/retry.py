@@ -61,10 +61,10 @@ class RetryPolicy:
     """How often a call is tried, and how long it waits in between.
 
     :param attempts: requests for one call at most, 1 or more; 1 never retries.
-    :param base: seconds; the ceiling of the first wait, doubling with each further one. Each wait is drawn evenly
-        between 0 and the ceiling.
-    :param cap: seconds; no ceiling is higher.
-    :param max_retry_after: seconds; a longer ``Retry-After`` is not waited for, its error is raised at once.
+    :param base: seconds, 0 or more; the ceiling of the first wait, doubling with each further one. Each wait is drawn
+        evenly between 0 and the ceiling.
+    :param cap: seconds, 0 or more; no ceiling is higher.
+    :param max_retry_after: seconds, 0 or more; a longer ``Retry-After`` is not waited for, its error comes at once.
     :param sleep: False decides as ever but waits for nothing: for the test suites of our users.
     :raises ConfigurationError: at once, for numbers that cannot be meant.
     """
