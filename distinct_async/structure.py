@@ -151,7 +151,6 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
 
 _CONVERTER = make_converter()
-_structure_visits = _CONVERTER.get_structure_hook(_VISITS)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -216,7 +215,7 @@ def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[Total | Unique,
         place, due = ("", "object") if told.details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
     rows = (told.details.items if told.details else None) or ()
-    return told, rows if type(rows) is tuple else _structure_visits(rows, _VISITS)
+    return told, rows if type(rows) is tuple else _CONVERTER.structure(rows, _VISITS)
 
 
 def _place(visits_type: VisitsType) -> str:
