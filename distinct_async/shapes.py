@@ -125,7 +125,7 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
     return read
 
 
-# A whole answer, its envelope included, to what has the fields of TOUCHPOINT_DATA, the rows still as they came
+# A whole answer, its envelope included, to a Struct that has the fields of TOUCHPOINT_DATA
 VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
     visits_type: _visits_reader(cls) for visits_type, cls in TOUCHPOINT_DATA.items()
 }

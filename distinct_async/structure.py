@@ -1,7 +1,7 @@
 """From bytes to models: the one cattrs converter, strict, its hooks made once.
 
-Nothing is coerced, a list is a list. One of the hooks hands over to msgspec, for the rows of a page that `shapes` has
-read in one go. A test holds both roads, msgspec's and cattrs' alone, to the same answers.
+Nothing is coerced, a list is a list. The hook for our classes hands over to msgspec what msgspec has read already, a page
+of rows (`shapes`). A test holds both roads, msgspec's and cattrs' alone, to the same answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ from distinct_async.errors import DecodeError
 from distinct_async.models import (
     ExperienceMetrics,
     Impression,
-    Pagination,
     TouchpointMetrics,
     UserMetrics,
     Visit,
@@ -42,7 +41,6 @@ from distinct_async.shapes import (
 
 T = TypeVar("T")
 
-_VISITS = tuple[Visit, ...]
 _SHOWN = 3  # wrong places in a message; all are in DecodeError.paths
 _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
 
@@ -57,7 +55,6 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
-    converter.register_structure_hook_factory(lambda hint: hint == _VISITS, _visits_factory)
     return converter
 
 
@@ -118,18 +115,6 @@ def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     return structure
 
 
-def _visits_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    """The one hook that hands over to msgspec: rows that it has read, to ours."""
-    structure_rows = _rows_factory(hint, converter)
-
-    def structure(value: Any, hint: Any) -> Any:
-        if type(value) is list and value and isinstance(value[0], msgspec.Struct):
-            return msgspec.convert(value, hint, from_attributes=True)
-        return structure_rows(value, hint)
-
-    return structure
-
-
 def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     names = {attribute.name: override(rename=wire_name(attribute)) for attribute in attrs.fields(cls)}
     structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
@@ -141,6 +126,8 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     ]
 
     def structure(value: Any, cls: Any) -> Any:
+        if isinstance(value, msgspec.Struct):  # read already, by `shapes`
+            return msgspec.convert(value, cls, from_attributes=True)
         if type(value) is not dict:
             raise _expected("object", value)
         for name in optional:  # absent and null are alike
@@ -178,8 +165,7 @@ def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
     if told.count is None:
         raise _misshapen(reply, [(_place(visits_type), "Expected `int`, got nothing")])
     total, unique = (told.count, None) if visits_type == "TOTAL" else (None, told.count)
-    echo = told.details and told.details.pagination
-    pagination = Pagination(echo.offset, echo.page_size) if echo else None
+    pagination = told.details.pagination if told.details else None
     return TouchpointMetrics(told.id, told.name, told.value, total, unique, visits, pagination)
 
 
@@ -206,31 +192,22 @@ def impressions(reply: Reply) -> PageFacts:
 
 
 def _visits_page(reply: Reply, visits_type: VisitsType) -> tuple[Total | Unique, tuple[Visit, ...]]:
-    """The touchpoint as it was told, by cattrs or as a wire Struct of the same fields, and its visits."""
-    payload: Any = reply.payload
-    if isinstance(payload, msgspec.Raw):
-        payload = _structure(reply, TOUCHPOINT_DATA[visits_type])
-    told = payload.touchpoints
+    told = _structure(reply, TOUCHPOINT_DATA[visits_type]).touchpoints
     if told.count != 0 and (told.details is None or told.details.items is None):
         place, due = ("", "object") if told.details is None else (".items", "array")
         raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    rows = (told.details.items if told.details else None) or ()
-    return told, rows if type(rows) is tuple else _CONVERTER.structure(rows, _VISITS)
+    return told, (told.details.items if told.details else None) or ()
 
 
 def _place(visits_type: VisitsType) -> str:
     return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
 
 
-def _text(reply: Reply) -> msgspec.Raw:
-    payload = reply.payload
-    return payload if isinstance(payload, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(payload))
-
-
 def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
+    payload: Any = reply.payload
     try:
-        structured: T = _CONVERTER.structure(_decode(_text(reply)), cls)
+        structured: T = _CONVERTER.structure(_decode(payload) if isinstance(payload, msgspec.Raw) else payload, cls)
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
         root = "$.data" if reply.request.vendor == "distinct" else "$"
         deep = isinstance(error, RecursionError)
@@ -269,4 +246,5 @@ def _misshapen(reply: Reply, wrongs: Sequence[tuple[str, str]]) -> DecodeError:
     shown = "; ".join(f"{told} - at `{place}`" for place, told in wrongs[:_SHOWN])
     more = f" (and {len(wrongs) - _SHOWN} more)" if len(wrongs) > _SHOWN else ""
     paths = tuple(place for place, _ in wrongs)
-    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(bytes(_text(reply))))
+    body = msgspec.json.encode(reply.payload)  # of JSON text, the text
+    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(body))
