@@ -1,7 +1,7 @@
 """From bytes to models: the one cattrs converter, strict, its hooks made once.
 
-Nothing is coerced, a list is a list. The hook for our classes hands over to msgspec what msgspec has read already, a page
-of rows (`shapes`). A test holds both roads, msgspec's and cattrs' alone, to the same answers.
+Nothing is coerced, a list is a list. The hook for our classes hands over to msgspec what msgspec has read already: a
+page of rows (`shapes`). A test holds both roads, msgspec's and cattrs' alone, to the same answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
