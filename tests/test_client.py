@@ -602,7 +602,8 @@ async def test_what_is_a_value_is_pickled() -> None:
         walk = client.metrics.total_visits("tp-1")
         page = await walk
         impression = await client.impressions.get("imp_123abc")
-        error = await failure(client.with_options(timeout=0.0001).metrics.user("user-1", experience_id="exp-1"))
+    async with served(say_and_hang(), timeout=0.05) as (client, _):
+        error = await failure(client.metrics.user("user-1", experience_id="exp-1"))
     for value in (page, page.checkpoint, impression, page.items[0], Timeouts(1, 2), RetryPolicy(2)):
         assert value == pickle.loads(pickle.dumps(value))
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
