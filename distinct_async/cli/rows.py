@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -109,6 +110,8 @@ class _Table(Writer):
             highlight=False,
             width=None if self._terminal else _ENDLESS,
         )
+        if Measurement.get(console, console.options.update(width=_ENDLESS), drawn).maximum > console.width:
+            drawn.padding = (0, 1, 0, 0)
         with console.capture() as capture:
             console.print(drawn)
         self._file.write(capture.get().encode())

@@ -88,7 +88,9 @@ def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -
     keys.write_text("DISTINCT_BASE_URL=ftp://x", encoding="utf-8")
     keys.chmod(0o600)
     assert 2 == command("doctor", "--key-file", keys)
-    assert "base_url must be like https://host" == found(command, "--key-file", keys)["settings"]["found"]
+    finding = found(command, "--key-file", keys)["settings"]
+    assert "base_url must be like https://host" == finding["found"]
+    assert "correct DISTINCT_BASE_URL, in the environment or the --key-file" == finding["advice"]
 
 
 @pytest.mark.parametrize(

@@ -68,11 +68,22 @@ def test_partial_is_8_but_a_refused_key_stays_4(error: type[BaseException]) -> N
         (errors.ConnectError("refused"), "refused; distinct-async doctor tells more"),
         (errors.NotFoundError("x", status=404, phrase="Not Found"), "404 Not Found: x; check the id"),
         (errors.RateLimitError("x", status=429, retry_after=7.2), "asks for 7 s"),
-        (errors.ConfigurationError("no API key for vantio"), "--key-file"),
+        (errors.NotFoundError("", status=404), "check the id and the URL; distinct-async doctor tells more"),
+        (
+            errors.ConfigurationError("no API key for vantio: pass it to Client", vendor="vantio"),
+            "no API key for vantio: set VANTIO_API_KEY, or name a --key-file",
+        ),
+        (
+            errors.ConfigurationError("vantio_base_url has a query", vendor="vantio"),
+            "; correct VANTIO_BASE_URL, in the",
+        ),
+        (errors.ConfigurationError("a key contains a space", vendor="distinct"), "; correct DISTINCT_API_KEY, in the"),
+        (errors.DriftError("on_drift='rebuild' replaces it"), "here that is --rebuild"),
         (errors.ConfigurationError("plain http: allow_http=True"), "--allow-http"),
         (errors.CheckpointError("x"), "--checkpoint"),
         (ended_by(errors.ServerError("x", status=503)), "503: x; 2 visits were written"),
         (CycloptsError("two\nlines"), "two lines"),
+        (OSError(28, "No space left"), "[Errno 28] No space left"),
         (KeyError("x"), "this is a bug: KeyError; 'x'; --debug shows where"),
     ],
 )

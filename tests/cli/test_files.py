@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from cyclopts import CycloptsError
 
-from distinct_async.cli.files import Target, told
-from distinct_async.errors import RequestTimeoutError
+from distinct_async import Checkpoint
+from distinct_async.cli.files import Target, told, write_checkpoint
+from distinct_async.errors import RequestTimeoutError, StorageError
 
 
 def test_a_part_ends_at_the_last_mark_and_what_was_marked_has_arrived(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_part_ends_at_the_last_mark_and_what_was_marked_has_arrived(tmp_path: 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(28, "No space left on device"), CycloptsError),
+        (OSError(28, "No space left on device"), StorageError),
         (BrokenPipeError(), BrokenPipeError),
         (RequestTimeoutError("x"), RequestTimeoutError),  # which is an OSError too
     ],
@@ -37,4 +37,13 @@ def test_a_part_ends_at_the_last_mark_and_what_was_marked_has_arrived(tmp_path: 
 def test_only_a_failing_file_is_told_by_its_option(error: OSError, expected: type[Exception]) -> None:
     with pytest.raises(expected) as caught, told("--output x"):
         raise error
-    assert expected is not CycloptsError or "--output x: No space left on device" == str(caught.value)
+    assert expected is not StorageError or "--output x: No space left on device" == str(caught.value)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    checkpoint = Checkpoint.from_json('{"version":1,"endpoint":"e","ids":{},"position":7,"last":null}')
+    with pytest.raises(StorageError, match="--checkpoint"):
+        write_checkpoint(folder, checkpoint)
+    assert [folder] == [*tmp_path.iterdir()]

@@ -112,6 +112,13 @@ def test_rows_are_a_table_no_wider_than_the_terminal_and_nothing_is_cut(distinct
 
 
 @pytest.mark.usefixtures("distinct_env")
+def test_in_60_columns_the_gaps_of_a_table_are_what_gives_way(distinct_world: World) -> None:
+    code, drawn = on_terminal(installed(), 60, words=("touchpoints", "exp-1"))
+    assert (0, 1 + len(distinct_world.touchpoints)) == (code, len(list(filter(None, lines(drawn)))))
+    assert "id   name       value      total_visits unique_visits" == lines(drawn)[0].rstrip()
+
+
+@pytest.mark.usefixtures("distinct_env")
 def test_a_table_of_visits_leaves_a_note_and_no_bar(distinct_world: World) -> None:
     code, drawn = on_terminal(installed(), 80, words=("visits", "tp-1"), NO_COLOR="1")
     more = len(distinct_world.scans("tp-1")) - 20

@@ -84,6 +84,20 @@ def test_a_history_that_changed_is_an_error_or_replaced(
     assert "yes" in command.out
 
 
+def test_an_export_whose_parts_are_of_another_history_is_an_error_or_walked_anew(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    words = ("export", "exp-1", "-o", tmp_path / "visits.parquet", "--page-size", 50)
+    distinct_server.fail(status=501, query={"touchpointId": "tp-1", "offset": "100"})
+    assert 8 == command(*words)
+    distinct_server.faults.clear()
+    distinct_world.remove("tp-2", 0)
+    assert 8 == command(*words)
+    assert "here that is --rebuild" in command.err
+    assert 0 == command(*words, "--rebuild")
+    assert users(distinct_world) == parquet.read_table(words[3]).column("user_id").to_pylist()
+
+
 @pytest.mark.parametrize(("status", "code"), [(501, 8), (401, 4)])
 def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
     status: int, code: int, command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
