@@ -18,6 +18,7 @@ from distinct_async.errors import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    ServerError,
     StorageError,
     TransportError,
 )
@@ -96,6 +97,8 @@ def hint(error: BaseException) -> str:
         case RateLimitError():
             asked = "" if error.retry_after is None else f" (the server asks for {error.retry_after:.0f} s)"
             return f"try again later{asked}, or with a smaller --prefetch"
+        case ServerError():
+            return "try again later"
         case ConfigurationError() if "allow_http" in error.message:
             return "here that is --allow-http"
         case ConfigurationError() if error.vendor is not None:

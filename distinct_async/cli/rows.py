@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
@@ -114,7 +115,7 @@ class _Table(Writer):
             drawn.padding = (0, 1, 0, 0)
         with console.capture() as capture:
             console.print(drawn)
-        self._file.write(capture.get().encode())
+        self._file.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE).encode())
 
 
 def writer(format_: Format, names: Sequence[str], file: BinaryIO, *, terminal: bool, continued: bool = False) -> Writer:

@@ -81,7 +81,7 @@ def test_partial_is_8_but_a_refused_key_stays_4(error: type[BaseException]) -> N
         (errors.DriftError("on_drift='rebuild' replaces it"), "here that is --rebuild"),
         (errors.ConfigurationError("plain http: allow_http=True"), "--allow-http"),
         (errors.CheckpointError("x"), "--checkpoint"),
-        (ended_by(errors.ServerError("x", status=503)), "503: x; 2 visits were written"),
+        (ended_by(errors.ServerError("x", status=503)), "503: x; try again later; 2 visits were written"),
         (CycloptsError("two\nlines"), "two lines"),
         (OSError(28, "No space left"), "[Errno 28] No space left"),
         (KeyError("x"), "this is a bug: KeyError; 'x'; --debug shows where"),

@@ -319,6 +319,7 @@ def test_a_table_in_a_pipe_has_a_line_for_each_row_and_numbers_at_the_right(
     distinct_world.add_touchpoint("tp-9", "A name " * 30, experience_id="exp-1")
     assert 0 == command("touchpoints", "exp-1", "--format", "table")
     assert [4, True] == [len(command.out.splitlines()), "\x1b" not in command.out]
+    assert [] == [line for line in command.out.splitlines() if line.endswith(" ")]
     assert command.out.splitlines()[-1].endswith("  0")
 
 
