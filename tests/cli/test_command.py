@@ -104,14 +104,25 @@ def test_a_bug_is_one_line_too_and_debug_shows_where() -> None:
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:
-    command = [*changed(SMALL), "demo"]
+    waiting = (
+        "import sys\nsample = lambda **_: sys.stdin.read() and small()\nsmall, World.sample = World.sample, sample"
+    )
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
+        [*changed(f"{SMALL}\n{waiting}"), "demo"],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        encoding="utf-8",
+        env=environment(),
     ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
+        process.stdin.write("he has left")
+        process.stdin.close()
         assert "" == process.stderr.read()
     assert 141 == process.returncode
 

@@ -301,7 +301,7 @@ def test_what_is_asked_for_reaches_the_server(command: Command, distinct_server:
     first, second, *_ = [request.query for request in distinct_server.requests]
     assert ("7", "9", "exp-1") == (first["pageSize"], second["pageSize"], second["experienceId"])
     assert 1 == distinct_server.max_in_flight
-    distinct_server.latency = 0.01
+    distinct_server.latency = 0.05
     assert 0 == command("visits", "tp-1", "--page-size", 9, "--prefetch", 3)
     assert 3 == distinct_server.max_in_flight
 

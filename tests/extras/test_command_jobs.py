@@ -145,17 +145,17 @@ def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
     words = ("sync", "exp-1", str(database), "--page-size", "10")
-    distinct_server.latency = 0.03
+    distinct_server.fail(wire="hang", query={"offset": "100"})
     with subprocess.Popen(
         [*installed(), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
     ) as process:
-        while len(distinct_server.requests) < 20:
+        while not any(request.query.get("offset") == "100" for request in distinct_server.requests):
             assert None is process.poll()
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     told = "distinct-async: interrupted; what is written stands, and the same command goes on from there\n"
     assert (128 + number, "", told) == (process.returncode, out, err)
     assert 0 < len(stored(database)) < 1_000
-    distinct_server.latency = 0
+    distinct_server.faults.clear()
     assert 0 == command(*words)
     assert users(distinct_world) == stored(database)
