@@ -75,6 +75,8 @@ def test_a_vendor_that_is_not_there_is_6_and_the_other_is_looked_at(
     findings = found(command)
     assert ["ok", "wrong"] == [findings["distinct key"]["state"], findings["vantio"]["state"]]
     assert "VANTIO_BASE_URL" in findings["vantio"]["advice"]
+    monkeypatch.setenv("DISTINCT_API_KEY", "key-of-somebody-else")
+    assert 4 == command("doctor")  # what was found first counts
 
 
 def test_a_vendor_that_fails_is_asked_once(command: Command, distinct_env: FakeServer) -> None:

@@ -1,5 +1,6 @@
 """What stands in a file, and when."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(StorageError, match="--checkpoint"):
         write_checkpoint(folder, checkpoint)
     assert [folder] == [*tmp_path.iterdir()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links as POSIX has them")
+def test_a_link_stays_one_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (link := tmp_path / "link").symlink_to(tmp_path / "rows")
+    target = Target(link)
+    target.file.write(b"a page\n")
+    target.finish()
+    assert (True, b"a page\n") == (link.is_symlink(), (tmp_path / "rows").read_bytes())

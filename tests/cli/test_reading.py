@@ -114,6 +114,8 @@ def test_impressions_are_walked_by_poster(command: Command, distinct_world: Worl
     ids = distinct_world.find_impressions(poster_id="poster_tp-2")
     assert 0 == command("impressions", "--poster", "poster_tp-2", "--page-size", 20)
     assert list(ids) == [each["id"] for each in lines(command.out)]
+    assert 0 == command("impressions", "--poster", "poster_tp-2", "--offset", 2, "--limit", 1)
+    assert [ids[2]] == [each["id"] for each in lines(command.out)]
     assert 0 == command("impressions", "--program", "no-such", "--format", "json")
     assert "[]\n" == command.out
     assert 0 == command("impressions", "--format", "table", "--limit", 2)
@@ -123,7 +125,7 @@ def test_impressions_are_walked_by_poster(command: Command, distinct_world: Worl
 def test_a_file_takes_its_name_when_it_is_whole_and_its_suffix_says_the_format(
     command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
 ) -> None:
-    target = tmp_path / "visits.csv"
+    target = tmp_path / "visits.CSV"
     target.write_text("what was there before", encoding="utf-8")
     distinct_server.fail(status=501, query={"offset": "60"})
     assert 6 == command("visits", "tp-1", "--page-size", 30, "-o", target)
