@@ -119,7 +119,7 @@ FLOORS = {
         ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages asyncio attrs"
     ),
     ".cli.exits": ".errors cyclopts",
-    ".cli.files": ". .errors cyclopts os",
+    ".cli.files": ". .errors os",
     ".cli.jobs": (". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .cli.stopping .errors attrs | .etl"),
     ".cli.keys": ". .cli.aside .cli.options cyclopts os",
     ".cli.layout": "rich",
@@ -127,8 +127,8 @@ FLOORS = {
     ".cli.reading": (". .cli.aside .cli.delivery .cli.exits .cli.files .cli.keys .cli.options .cli.stopping .errors"),
     ".cli.rows": ".cli.options msgspec rich",
     ".cli.serve": ".testing asyncio cyclopts signal",
-    ".cli.stopping": ".cli.exits asyncio signal",
-    ".cli": ".cli.app .cli.exits",
+    ".cli.stopping": "asyncio signal",
+    ".cli": ".cli.app .cli.exits os",
 }
 
 SENSITIVE = {

@@ -4,6 +4,7 @@ The words it knows are in `app` and `commands`, what each does in a module of it
 `rows`, and how it ends in `exits`.
 """
 
+import os
 import sys
 from types import TracebackType
 
@@ -14,6 +15,9 @@ _USAGE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # those of `exits`, which is n
 
 def main() -> int:
     """The exit code of the command, run with the words of the command line."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by some schedulers
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # no path; to the end
     try:
         from distinct_async.cli import app  # noqa: PLC0415  # the package does without the extra, and says so here
 

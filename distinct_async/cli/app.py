@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from distinct_async.cli import commands, exits
-from distinct_async.cli.options import Flag
+from distinct_async.cli.options import Flag, unfolded
 from distinct_async.errors import DistinctError
 
 _NAME = "distinct-async"
@@ -43,12 +43,13 @@ def run(words: Sequence[str]) -> int:
     # Not FORCE_COLOR, which test runners set for all their children, decides: what is piped is plain
     console = _Console(force_terminal=sys.stdout.isatty(), highlight=False)
     console.width = min(console.width, _WIDTH)
+    app = _app(console)
     try:
-        code = _app(console)(words, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, DistinctError, exits.PartialError, exits.MissingError) as error:
         _say(f"{_NAME}: {exits.line(error)}")
         if isinstance(error, CycloptsError):
-            _say(f"Try: {_NAME} --help")
+            _say(f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help")
         return exits.code(error)
     return code or exits.FINE
 
@@ -78,6 +79,7 @@ def _app(console: Console) -> App:
         return exits.FINE if show(console) else exits.OURS
 
     @app.command
+    @unfolded
     def serve(
         *,
         port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,

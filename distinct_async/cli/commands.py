@@ -142,6 +142,7 @@ def export(
     output: Annotated[Path, Parameter(alias="-o")],
     visits_type: VisitsType = "TOTAL",
     format: FileFormat | None = None,  # noqa: A002  # the option's name
+    rebuild: Flag = False,
     prefetch: Prefetch = 4,
     page_size: PageSize = None,
     common: Common = COMMON,
@@ -155,6 +156,7 @@ def export(
         output: The file, which is there when it is whole; <FILE>.manifest.json stands beside it.
         visits_type: Every visit, or the first of each user.
         format: By default what the file's name says.
+        rebuild: Where a list has changed since a crash, or under the walk, walk it anew, instead of an error.
         prefetch: Pages asked ahead, for each touchpoint.
         page_size: Rows per request; the server's default is 50.
     """
@@ -168,6 +170,7 @@ def export(
             output,
             visits_type=visits_type,
             format=format,
+            on_drift="rebuild" if rebuild else "raise",
             page_size=page_size,
             prefetch=prefetch,
             on_progress=move,

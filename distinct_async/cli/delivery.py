@@ -36,7 +36,7 @@ class Delivery:
 
     :param checkpoint: the file that will say how far they came; None for none.
     :param saved: what it says so far.
-    :raises CycloptsError: for an output that cannot be written.
+    :raises CycloptsError: for an output that would be lost. :raises StorageError: for one that cannot be written.
     """
 
     def __init__(
@@ -89,14 +89,16 @@ class Delivery:
             self._save(self._checkpoint, self.reached)
 
     def suspend(self) -> str | None:
-        """It ends before its end: keep what was written, with its checkpoint, and return how to go on, if one can."""
+        """It ends before its end: keep what was written, with its checkpoint, and return how to go on."""
         if self.format == "table":  # the others have written all they got
             with told(self.target.option):
                 self._writer.end()
             self.target.mark()
-        if self.reached is None or (self._path is not None and self._checkpoint is None):
+        if self.reached is None:
             return None
         done = f"{self.rows:,} {self._shape.unit} were written"
+        if self._checkpoint is None and self._path is not None:
+            return f"{self.rows:,} {self._shape.unit} came, and none is kept: with --checkpoint FILE they would be"
         if self._checkpoint is None:
             return f"{done}; to go on, save this in a file for --checkpoint: {self.reached.to_json()}"
         part = self._part_at(self.reached.position)

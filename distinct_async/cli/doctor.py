@@ -78,8 +78,7 @@ def _set(given: Mapping[str, str], experience: str | None, *, allow_http: bool) 
         set_urls = {vendor: given.get(f"{name}_BASE_URL") for vendor, name in _NAMES.items()}
         urls = base_urls_from(set_urls, allow_http=allow_http)
     except ConfigurationError as error:
-        advice = exits.hint(error) if "allow_http" in error.message else "correct the variable, or the key file"
-        yield Finding("settings", "wrong", error.message, advice, exits.code(error))
+        yield Finding("settings", "wrong", error.message, exits.hint(error), exits.code(error))
         return
     client = DistinctClient(
         keys["distinct"].value if "distinct" in keys else _MADE_UP,

@@ -1,5 +1,6 @@
 """How the command ends: the one place that knows which error is which exit code, and what its line says."""
 
+import re
 from typing import Final
 
 from cyclopts import CycloptsError
@@ -12,10 +13,12 @@ from distinct_async.errors import (
     ConfigurationError,
     DecodeError,
     DistinctError,
+    DriftError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    ServerError,
     StorageError,
     TransportError,
 )
@@ -27,11 +30,11 @@ NOT_FOUND: Final = 3
 KEY: Final = 4
 NETWORK: Final = 6
 PARTIAL: Final = 8
-INTERRUPTED: Final = 130  # these three as shells count: 128 and the signal
+INTERRUPTED: Final = 130  # these two as shells count: 128 and the signal
 BROKEN_PIPE: Final = 141
-TERMINATED: Final = 143
 
 _DOCTOR: Final = "distinct-async doctor tells more"
+_SECRET: Final = re.compile(r"""(?<=\w=)[^"]+(?=")|(?<=\bsk_)\w+""")  # in words that cyclopts repeats: --api-key=...
 
 
 class PartialError(Exception):
@@ -70,27 +73,41 @@ def line(error: BaseException) -> str:
     match error:
         case PartialError(__cause__=BaseException() as cause):
             parts = [line(cause), str(error)]
+        case ConfigurationError() if "no API key" in error.message:  # which tells of the library
+            parts = [f"no API key for {error.vendor}: set {_variable(error)}, or name a --key-file"]
         case PartialError() | MissingError() | CycloptsError() | DistinctError():
             parts = [str(error), hint(error), *getattr(error, "__notes__", ())]
+        case OSError():  # of the output, mostly, where no option names it
+            parts = [str(error)]
         case _:
             parts = [f"this is a bug: {type(error).__name__}", str(error), "--debug shows where; please report it"]
-    return "; ".join(" ".join(part.split()) for part in parts if part)
+    told = "; ".join(" ".join(part.split()) for part in parts if part)
+    return _SECRET.sub("...", told) if isinstance(error, CycloptsError) else told
 
 
 def hint(error: BaseException) -> str:
     """What to do, at this command line."""
     match error:
         case NotFoundError():
-            return "check the id"
+            return "check the id" if error.message else f"check the id and the URL; {_DOCTOR}"
+        case DriftError() if "on_drift" in error.message:
+            return "here that is --rebuild"
         case CheckpointError():
             return "is it the --checkpoint of this very question?"
         case RateLimitError():
             asked = "" if error.retry_after is None else f" (the server asks for {error.retry_after:.0f} s)"
             return f"try again later{asked}, or with a smaller --prefetch"
-        case ConfigurationError() if "no API key" in error.message:
-            return "or name a --key-file"
+        case ServerError():
+            return "try again later"
         case ConfigurationError() if "allow_http" in error.message:
             return "here that is --allow-http"
+        case ConfigurationError() if error.vendor is not None:
+            return f"correct {_variable(error)}, in the environment or the --key-file"
         case ConfigurationError() | AuthenticationError() | PermissionDeniedError() | TransportError() | DecodeError():
             return _DOCTOR
     return ""
+
+
+def _variable(error: ConfigurationError) -> str:
+    """The one that sets what is wrong."""
+    return f"{error.vendor}_{'BASE_URL' if 'base_url' in error.message else 'API_KEY'}".upper()

@@ -8,21 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cyclopts import CycloptsError
-
 from distinct_async import Checkpoint
-from distinct_async.errors import DistinctError
+from distinct_async.errors import DistinctError, StorageError
 
 
 @contextmanager
 def told(option: str) -> Iterator[None]:
-    """Name the option whose file fails; an error of ours and a reader who left pass."""
+    """:exc:`StorageError` naming the option whose file fails; an error of ours and a reader who left pass."""
     try:
         yield
     except OSError as error:
         if isinstance(error, DistinctError | BrokenPipeError):
             raise
-        raise CycloptsError(f"{option}: {error.strerror or error}") from None
+        raise StorageError(f"{option}: {error.strerror or error}") from None
 
 
 class Target:
@@ -65,11 +63,13 @@ class Target:
 
     def keep(self, part: Path) -> None:
         """Leave what was written up to the mark as a part."""
-        with told(self.option):
-            self.file.flush()
-            if self._beside is not None:
+        with suppress(OSError):  # the disk may be full, and what is not written stands behind the mark
+            self.file.close()
+        if self._beside is not None:
+            with told(self.option):
+                self.file = self._beside.open("r+b")
                 self.file.truncate(self._whole)
-        self._become(part)
+            self._become(part)
 
     def drop(self) -> None:
         """Leave nothing, where it is a file that is not finished."""
@@ -91,14 +91,14 @@ class Target:
 def read_checkpoint(path: Path | None) -> Checkpoint | None:
     """The checkpoint in a file, None where there is none.
 
-    :raises CycloptsError: for a file that cannot be read, or a folder in which none could be written.
+    :raises StorageError: for a file that cannot be read, or a folder in which none could be written.
     :raises CheckpointError: for another file.
     """
     if path is None:
         return None
     with told(f"--checkpoint {path}"):
         if not os.access(path.resolve().parent, os.W_OK):
-            raise CycloptsError(f"--checkpoint {path}: no file can be written there")
+            raise StorageError(f"--checkpoint {path}: no file can be written there")
         try:
             return Checkpoint.from_json(path.read_bytes())
         except FileNotFoundError:
@@ -110,8 +110,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     path = path.resolve()
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with told(f"--checkpoint {path}"):
-        with beside.open("wb") as file:
-            file.write(f"{checkpoint.to_json()}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            with beside.open("wb") as file:
+                file.write(f"{checkpoint.to_json()}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ def client_of(common: Common, aside: Aside) -> DistinctClient:
         vantio_api_key=given.get("VANTIO_API_KEY"),
         base_url=given.get("DISTINCT_BASE_URL"),
         vantio_base_url=given.get("VANTIO_BASE_URL"),
+        rate_limit=common.rate_limit,
         allow_http=common.allow_http,
     )
 

@@ -1,7 +1,9 @@
 """The options that several commands share, each told once."""
 
+import re
+from inspect import cleandoc
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from attrs import frozen
 from cyclopts import Group, Parameter
@@ -17,7 +19,16 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 
 _SUFFIXES: Final[dict[str, Format]] = {".json": "json", ".csv": "csv"}
 
+T = TypeVar("T")
 
+
+def unfolded(documented: T) -> T:
+    """The same, with each parameter's help in one line: cyclopts would keep the breaks."""
+    documented.__doc__ = re.sub(r"\n {8,}", " ", cleandoc(documented.__doc__ or ""))
+    return documented
+
+
+@unfolded
 @Parameter(name="*", group=COMMON_GROUP)
 @frozen
 class Common:
@@ -26,12 +37,14 @@ class Common:
     Args:
         key_file: Where the keys stand: lines like DISTINCT_API_KEY=... (and VANTIO_API_KEY, DISTINCT_BASE_URL,
             VANTIO_BASE_URL), or one bare key (sk_... is Vantio's). Else they come from the variables of these names.
+        rate_limit: Requests a second at most, to each vendor.
         allow_http: Send keys over plain http to other hosts than this one, within docker-compose, say.
         quiet: No progress, notes and warnings.
         debug: Our log on stderr, and a traceback where we have a bug.
     """
 
     key_file: Path | None = None
+    rate_limit: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     allow_http: Flag = False
     quiet: Annotated[Flag, Parameter(alias="-q")] = False
     debug: Flag = False
@@ -85,6 +98,7 @@ class Paged(Rows):
     page_size: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 
+@unfolded
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
 class Walked(Paged):

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -109,9 +111,11 @@ class _Table(Writer):
             highlight=False,
             width=None if self._terminal else _ENDLESS,
         )
+        if Measurement.get(console, console.options.update(width=_ENDLESS), drawn).maximum > console.width:
+            drawn.padding = (0, 1, 0, 0)
         with console.capture() as capture:
             console.print(drawn)
-        self._file.write(capture.get().encode())
+        self._file.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE).encode())
 
 
 def writer(format_: Format, names: Sequence[str], file: BinaryIO, *, terminal: bool, continued: bool = False) -> Writer:

@@ -95,6 +95,8 @@ class Parts:
         self._written: dict[Key, int] = {}
         self._count = 0
         with self._ours():
+            if target.exists() and not target.is_file():  # /dev/null, say, is not to be replaced
+                raise StorageError(f"{target}: is there, and is no file")
             self._folder.mkdir(parents=True, exist_ok=True)
             self._recall()
 

@@ -4,7 +4,7 @@ Every method blocks; all are called in one and the same thread.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -105,6 +105,9 @@ class Warehouse:
         self.rows: int = 0  # inserted
         with self._ours():
             self._db = duckdb.connect(str(path))
+            if self._db.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchone() == (None,):
+                self._db.close()
+                raise StorageError(f"{path}: not a database, and DuckDB would keep nothing there")
         with self._transaction():
             self._db.execute(_SCHEMA)
 
@@ -251,7 +254,8 @@ class Warehouse:
                 yield
                 self._db.commit()
             except BaseException:
-                self._db.rollback()
+                with suppress(duckdb.Error):  # a commit that failed has ended it
+                    self._db.rollback()
                 raise
 
     @contextmanager

@@ -50,6 +50,11 @@ def changed(program: str) -> list[str]:
     return [sys.executable, "-c", f"{program}\n{start}"]
 
 
+def through(shell: str) -> list[str]:
+    """The installed command as "$@" in a line of the shell."""
+    return ["sh", "-c", shell, "sh", *installed()]
+
+
 def piped(command: list[str], *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, *words], capture_output=True, encoding="utf-8", env=environment(**variables), check=False

@@ -1,12 +1,16 @@
 """The command's words and its exit codes."""
 
 import subprocess
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import pytest
 
 from distinct_async.testing import World
-from tests.cli.command import SMALL, called, changed, environment, installed, piped
+from tests.cli.command import SMALL, called, changed, environment, installed, piped, through
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell and devices as POSIX has them")
 
 
 def test_version_is_the_installed_one() -> None:
@@ -33,9 +37,23 @@ def test_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
     assert {"cyclopts"} == {"cyclopts", *late} & loaded
 
 
-@pytest.mark.parametrize("words", [("demo", "--bad"), ("demo", "bad"), ("bad",), ("--bad",)])
+def test_the_help_of_an_option_is_one_paragraph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == called(monkeypatch, "visits", "--help")
+    told = " ".join(line.strip("│ ") for line in capsys.readouterr().out.splitlines())
+    assert "after an error and after Ctrl-C it says where to go on." in told
+    assert 0 == called(monkeypatch, "serve", "--help")
+    assert (
+        "│                    behind a colon how probable it is: 503:0.1 refuses one    │\n" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "known"), [(("demo", "--bad"), " demo"), (("demo", "bad"), " demo"), (("bad",), ""), (("--bad",), "")]
+)
 def test_a_wrong_word_is_named_and_exits_2(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], known: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == called(monkeypatch, *words)
     shown = capsys.readouterr()
@@ -43,7 +61,7 @@ def test_a_wrong_word_is_named_and_exits_2(
     assert "" == shown.out
     assert said.startswith("distinct-async: ")
     assert words[-1] in said
-    assert "Try: distinct-async --help" == hint
+    assert f"Try: distinct-async{known} --help" == hint
 
 
 @pytest.mark.parametrize(("module", "word"), [("cyclopts", "demo"), ("rich", "--help")])
@@ -86,13 +104,46 @@ def test_a_bug_is_one_line_too_and_debug_shows_where() -> None:
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:
-    command = [*changed(SMALL), "demo"]
+    waiting = (
+        "import sys\nsample = lambda **_: sys.stdin.read() and small()\nsmall, World.sample = World.sample, sample"
+    )
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
+        [*changed(f"{SMALL}\n{waiting}"), "demo"],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        encoding="utf-8",
+        env=environment(),
     ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
+        process.stdin.write("he has left")
+        process.stdin.close()
         assert "" == process.stderr.read()
     assert 141 == process.returncode
+
+
+@posix
+@pytest.mark.parametrize(
+    ("closed", "words", "expected"),
+    [
+        (">&-", ["--version"], (0, "", "")),
+        ("2>&-", ["bad"], (2, "", "")),
+        ("2>&-", ["--version"], (0, version("distinct-async") + "\n", "")),
+        ("<&- >&- 2>&-", ["bad"], (2, "", "")),
+    ],
+)
+def test_streams_that_are_closed_are_no_bug(closed: str, words: Sequence[str], expected: tuple[int, str, str]) -> None:
+    done = piped(through(f'exec "$@" {closed}'), *words)
+    assert expected == (done.returncode, done.stdout, done.stderr)
+
+
+@posix
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--scans", "1"]])
+def test_a_full_disk_is_no_bug(words: Sequence[str]) -> None:
+    done = piped(through('exec "$@" > /dev/full'), *words)
+    assert (1, "distinct-async: [Errno 28] No space left on device\n") == (done.returncode, done.stderr)

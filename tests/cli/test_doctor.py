@@ -75,6 +75,8 @@ def test_a_vendor_that_is_not_there_is_6_and_the_other_is_looked_at(
     findings = found(command)
     assert ["ok", "wrong"] == [findings["distinct key"]["state"], findings["vantio"]["state"]]
     assert "VANTIO_BASE_URL" in findings["vantio"]["advice"]
+    monkeypatch.setenv("DISTINCT_API_KEY", "key-of-somebody-else")
+    assert 4 == command("doctor")  # what was found first counts
 
 
 def test_a_vendor_that_fails_is_asked_once(command: Command, distinct_env: FakeServer) -> None:
@@ -88,7 +90,9 @@ def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -
     keys.write_text("DISTINCT_BASE_URL=ftp://x", encoding="utf-8")
     keys.chmod(0o600)
     assert 2 == command("doctor", "--key-file", keys)
-    assert "base_url must be like https://host" == found(command, "--key-file", keys)["settings"]["found"]
+    finding = found(command, "--key-file", keys)["settings"]
+    assert "base_url must be like https://host" == finding["found"]
+    assert "correct DISTINCT_BASE_URL, in the environment or the --key-file" == finding["advice"]
 
 
 @pytest.mark.parametrize(

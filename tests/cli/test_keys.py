@@ -84,9 +84,24 @@ def test_a_file_without_keys_is_told(text: str | None, told: str, command: Comma
 
 def test_without_a_key_both_ways_to_set_one_are_named(command: Command) -> None:
     assert 2 == command(*ASKED)
-    (line,) = command.err.splitlines()
-    assert "DISTINCT_API_KEY" in line
-    assert "--key-file" in line
+    assert "distinct-async: no API key for distinct: set DISTINCT_API_KEY, or name a --key-file\n" == command.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--api-key=sk_secret", *ASKED),
+        ("--api-key=a-secret", *ASKED),
+        (*ASKED, "--api-key=sk_secret"),
+        (*ASKED, "--api-key", "a-secret"),
+        ("sk_secret",),
+        ("impressions", "sk_secret"),
+        (*ASKED, "--key-file=sk_secret"),
+    ],
+)
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(words: tuple[object, ...], command: Command) -> None:
+    assert 2 == command(*words)
+    assert "secret" not in command.out + command.err
 
 
 def test_plain_http_to_another_host_needs_a_word(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_a_wrong_word_is_named_and_exits_2(
     said, hint = shown.err.splitlines()
     assert "" == shown.out
     assert [] == [word for word in words if word not in said]
-    assert "Try: distinct-async --help" == hint
+    assert "Try: distinct-async serve --help" == hint
 
 
 def test_a_file_that_is_none_is_named_with_the_place(

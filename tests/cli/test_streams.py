@@ -10,7 +10,7 @@ import pytest
 
 from distinct_async import Checkpoint
 from distinct_async.testing import FakeServer, World
-from tests.cli.command import environment, installed, piped
+from tests.cli.command import changed, environment, installed, piped, through
 
 pytestmark = [
     pytest.mark.usefixtures("distinct_env"),
@@ -41,26 +41,54 @@ def test_a_reader_who_leaves_is_no_error_and_moves_no_checkpoint(tmp_path: Path)
     assert not checkpoint.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])  # the last is not there on Windows
 def test_ctrl_c_keeps_what_was_written_and_the_next_run_has_the_rest(
-    number: signal.Signals, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
+    number: str, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
 ) -> None:
     target, checkpoint = tmp_path / "visits.jsonl", tmp_path / "checkpoint"
     words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
-    distinct_server.latency = 0.02
+    distinct_server.fail(wire="hang", query={"offset": "1000"})
     with started(*words) as process:
-        while not any(int(request.query.get("offset", 0)) >= 1_000 for request in distinct_server.requests):
+        while not any(request.query.get("offset") == "1000" for request in distinct_server.requests):
             assert process.poll() is None
-        process.send_signal(number)
+        process.send_signal(signal.Signals[number])
         out, err = process.communicate(timeout=20)
     position = Checkpoint.from_json(checkpoint.read_text()).position
     told = f"to visits.jsonl.{position}.jsonl.part; the same command goes on after row {position:,}\n"
-    assert (128 + number, b"") == (process.returncode, out)
+    assert (128 + signal.Signals[number], b"") == (process.returncode, out)
     assert err.decode().endswith(told)
     assert not target.exists()
-    assert 0 < position < 20_000
+    assert 0 < position <= 1_000
 
-    distinct_server.latency = 0.0
+    distinct_server.faults.clear()
     assert 0 == piped(installed(), *words).returncode
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [each["user_id"] for each in rows]
+
+
+def test_under_nohup_it_outlives_its_terminal(distinct_server: FakeServer, tmp_path: Path) -> None:
+    target = tmp_path / "visits.jsonl"
+    distinct_server.latency = 0.02
+    with subprocess.Popen(
+        [*through('trap "" HUP; exec "$@"'), *ASKED, "-o", str(target)], env=environment()
+    ) as process:
+        while len(distinct_server.requests) < 3:
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+    assert (0, 20_000) == (process.returncode, len(target.read_text(encoding="utf-8").splitlines()))
+
+
+def test_a_full_disk_keeps_the_pages_that_had_room(distinct_world: World, tmp_path: Path) -> None:
+    target, checkpoint = tmp_path / "visits.json", tmp_path / "checkpoint"
+    words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    done = piped(changed(limit), *words)
+    position = Checkpoint.from_json(checkpoint.read_text()).position
+    told = f"to visits.json.{position}.json.part; the same command goes on after row {position:,}\n"
+    assert (8, "") == (done.returncode, done.stdout)
+    assert f"--output {target}: File too large; {position:,} visits were written {told}" in done.stderr
+    assert {checkpoint, target.with_name(f"visits.json.{position}.json.part")} == {*tmp_path.iterdir()}
+
+    assert 0 == piped(installed(), *words).returncode
+    rows = json.loads(target.read_text(encoding="utf-8"))
     assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [each["user_id"] for each in rows]

@@ -84,6 +84,20 @@ def test_a_history_that_changed_is_an_error_or_replaced(
     assert "yes" in command.out
 
 
+def test_an_export_whose_parts_are_of_another_history_is_an_error_or_walked_anew(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    words = ("export", "exp-1", "-o", tmp_path / "visits.parquet", "--page-size", 50)
+    distinct_server.fail(status=501, query={"touchpointId": "tp-1", "offset": "100"})
+    assert 8 == command(*words)
+    distinct_server.faults.clear()
+    distinct_world.remove("tp-2", 0)
+    assert 8 == command(*words)
+    assert "here that is --rebuild" in command.err
+    assert 0 == command(*words, "--rebuild")
+    assert users(distinct_world) == parquet.read_table(words[3]).column("user_id").to_pylist()
+
+
 @pytest.mark.parametrize(("status", "code"), [(501, 8), (401, 4)])
 def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
     status: int, code: int, command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
@@ -131,17 +145,17 @@ def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
     words = ("sync", "exp-1", str(database), "--page-size", "10")
-    distinct_server.latency = 0.03
+    distinct_server.fail(wire="hang", query={"offset": "100"})
     with subprocess.Popen(
         [*installed(), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
     ) as process:
-        while len(distinct_server.requests) < 20:
+        while not any(request.query.get("offset") == "100" for request in distinct_server.requests):
             assert None is process.poll()
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     told = "distinct-async: interrupted; what is written stands, and the same command goes on from there\n"
     assert (128 + number, "", told) == (process.returncode, out, err)
     assert 0 < len(stored(database)) < 1_000
-    distinct_server.latency = 0
+    distinct_server.faults.clear()
     assert 0 == command(*words)
     assert users(distinct_world) == stored(database)

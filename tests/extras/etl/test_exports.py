@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -346,6 +347,18 @@ async def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_s
     assert [] == fake.requests
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes as POSIX has them")
+async def test_what_is_no_file_is_not_replaced(client: DistinctClient, fake: FakeServer, tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe.csv", tmp_path / "folder.csv"
+    os.mkfifo(pipe)  # not /dev/null: what this test is there to find would, run by root, replace the machine's own
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(errors.StorageError, match=path.name):
+            await etl.export(client, "exp-1", path)
+    assert ({"pipe.csv", "folder.csv"}, []) == (names(tmp_path), fake.requests)
+    assert pipe.is_fifo()
+
+
 @pytest.mark.usefixtures("_small_parts")
 async def test_a_full_disk_ends_it_the_parts_before_stand_and_none_comes_behind_a_gap(
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -447,12 +460,14 @@ async def test_the_loop_turns_while_the_disk_works(
 async def test_where_joining_fails_the_old_file_and_the_parts_stand(
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
 ) -> None:
-    path = tmp_path / "visits.parquet"
-    path.mkdir()  # no file can take its place
+    path, temporary = tmp_path / "visits.parquet", tmp_path / ".visits.parquet.tmp"
+    path.write_bytes(b"old")
+    temporary.mkdir()  # no file can be made there
     with pytest.raises(errors.StorageError, match=r"visits\.parquet"):
         await etl.export(client, "exp-1", path)
-    assert {"visits.parquet", "visits.parquet.parts"} == names(tmp_path)
-    path.rmdir()
+    assert {temporary.name, "visits.parquet", "visits.parquet.parts"} == names(tmp_path)
+    assert b"old" == path.read_bytes()
+    temporary.rmdir()
     fake.requests.clear()
     await etl.export(client, "exp-1", path)
     assert [] == pages(fake)

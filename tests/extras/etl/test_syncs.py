@@ -383,6 +383,18 @@ async def test_what_is_no_database_is_told_before_anything_is_sent(
     assert [] == fake.requests
 
 
+@pytest.mark.parametrize("name", ["visits.csv", "visits.json", ":memory:"])
+async def test_what_duckdb_would_open_and_store_nothing_in_is_told(
+    name: str, client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "visits.csv", tmp_path / "visits.json"):
+        path.write_text('{"a": 1}\n', encoding="utf-8")
+    with pytest.raises(errors.StorageError, match=f"{name}: .*nothing"):
+        await etl.sync(client, "exp-1", name)
+    assert [] == fake.requests
+
+
 def text(path: Path) -> Path:
     path.write_text("not a database, and longer than any header that there may be" * 100)
     return path
@@ -433,6 +445,18 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
     assert [(len(rows_stored(database)),)] == asked(database, "SELECT position FROM checkpoints")
     assert (await etl.sync(client, "exp-1", database, page_size=10)).complete
     assert rows_of(fake.world) == rows_stored(database)
+
+
+async def test_what_ends_the_transaction_itself_is_told_for_what_it_is(
+    client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Warehouse, _: object) -> None:
+        self._db.rollback()  # as a commit does that finds no room
+        raise duckdb.TransactionException("disk full")
+
+    monkeypatch.setattr(Warehouse, "_keep", fails)
+    with pytest.raises(errors.StorageError, match="disk full"):
+        await etl.sync(client, "exp-1", database)
 
 
 @pytest.mark.usefixtures("_small_batches")
