@@ -4,7 +4,7 @@ Every method blocks; all are called in one and the same thread.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -105,8 +105,12 @@ class Warehouse:
         self.rows: int = 0  # inserted
         with self._ours():
             self._db = duckdb.connect(str(path))
-        with self._transaction():
-            self._db.execute(_SCHEMA)
+        try:
+            with self._transaction():
+                self._db.execute(_SCHEMA)
+        except BaseException:
+            self._db.close()
+            raise
 
     def begin(self, plan: Plan) -> dict[Key, Standing]:
         """Note what the plan declares and that a run begins; return what is here already."""
@@ -202,11 +206,11 @@ class Warehouse:
             self._db.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, self._run])
 
     def close(self) -> None:
-        """Close the database."""
-        with self._ours():
+        """Close the database; what was committed stands, so this cannot fail."""
+        with suppress(duckdb.Error):
             if self._settings is not None:
                 self._set(*self._settings)  # a connection of the caller's to the same file shares them
-            self._db.close()
+        self._db.close()
 
     # Impressions.
 
@@ -251,7 +255,8 @@ class Warehouse:
                 yield
                 self._db.commit()
             except BaseException:
-                self._db.rollback()
+                with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
+                    self._db.rollback()
                 raise
 
     @contextmanager

@@ -449,8 +449,10 @@ async def test_where_joining_fails_the_old_file_and_the_parts_stand(
 ) -> None:
     path = tmp_path / "visits.parquet"
     path.mkdir()  # no file can take its place
-    with pytest.raises(errors.StorageError, match=r"visits\.parquet"):
+    with pytest.raises(errors.StorageError, match=r"visits\.parquet") as caught:
         await etl.export(client, "exp-1", path)
+    assert caught.value.result is not None
+    assert (len(rows_of(world)), False) == (caught.value.result.rows, caught.value.result.complete)
     assert {"visits.parquet", "visits.parquet.parts"} == names(tmp_path)
     path.rmdir()
     fake.requests.clear()
