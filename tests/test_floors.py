@@ -101,7 +101,8 @@ FLOORS = {
         ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs os"
     ),
     ".etl.warehouse": (
-        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz"
+        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz "
+        "time"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",

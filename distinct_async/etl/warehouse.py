@@ -3,7 +3,8 @@
 Every method blocks; all are called in one and the same thread.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,6 +26,9 @@ from distinct_async.sansio.pages import Checkpoint
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
+
+_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
+_TRIES, _PAUSE = 100, 0.02  # seconds
 
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
@@ -106,8 +110,7 @@ class Warehouse:
         with self._ours():
             self._db = duckdb.connect(str(path))
         try:
-            with self._transaction():
-                self._db.execute(_SCHEMA)
+            self._contended(lambda: self._db.execute(_SCHEMA))
         except BaseException:
             self._db.close()
             raise
@@ -117,20 +120,25 @@ class Warehouse:
         self._experience_id, now = plan.experience_id, datetime.now(UTC)
         with self._ours():
             # DuckDB would keep as much of the file as fits into most of the machine's memory, for queries to come
-            self._settings = self._db.execute(f"SELECT {_SETTINGS}").fetchone()
+            before = self._db.execute(f"SELECT {_SETTINGS}").fetchone()
             self._set(f"{_MEMORY + len(plan.works) // 1000} MiB", 1)
+            # Another sync at once has set them already, and will put back what was before
+            self._settings = before if before != self._db.execute(f"SELECT {_SETTINGS}").fetchone() else None
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints
         ]
         begun = [(plan.experience_id, *work.key, 0, 0, False, None, None, now) for work in plan.works]
-        with self._transaction():
+
+        def note() -> None:
             self._insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             self._insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
             self._run = self._one("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
             run = [self._run, plan.experience_id, version("distinct-async"), now, plan.expected]
             self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, NULL)", run)
             self._standing = dict(self._found())
+
+        self._contended(note)
         return dict(self._standing)
 
     def _found(self) -> Iterator[tuple[Key, Standing]]:
@@ -247,17 +255,35 @@ class Warehouse:
         row = self._db.execute(statement, list(values)).fetchone()
         return int(row[0]) if row is not None else 0
 
+    def _contended(self, deed: Callable[[], object]) -> None:
+        """Do it in a transaction; again where another sync in this process is at it, which DuckDB refuses at once."""
+        with self._ours():
+            for left in reversed(range(_TRIES)):
+                try:
+                    with self._whole():
+                        deed()
+                except _CONFLICTS:
+                    if not left:
+                        raise
+                    time.sleep(_PAUSE)
+                else:
+                    return
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._ours():
-            self._db.begin()
-            try:
-                yield
-                self._db.commit()
-            except BaseException:
-                with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
-                    self._db.rollback()
-                raise
+        with self._ours(), self._whole():
+            yield
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        self._db.begin()
+        try:
+            yield
+            self._db.commit()
+        except BaseException:
+            with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
+                self._db.rollback()
+            raise
 
     @contextmanager
     def _ours(self) -> Iterator[None]:

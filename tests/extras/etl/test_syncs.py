@@ -545,6 +545,25 @@ async def test_two_syncs_at_once_in_one_process_do_not_double_a_row(
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
 
 
+async def test_syncs_of_several_experiences_at_once_share_a_database(
+    client: DistinctClient, world: World, database: Path
+) -> None:
+    experiences = [f"exp-{number}" for number in range(1, 7)]
+    for experience_id in experiences[1:]:
+        world.add_touchpoint(f"tp-{experience_id}", experience_id=experience_id)
+        world.grow(50, f"tp-{experience_id}")
+    for _ in range(2):
+        world.grow(50)
+        await asyncio.gather(*(etl.sync(client, each, database, page_size=10) for each in experiences))
+        for each in experiences:
+            assert rows_of(world, experience_id=each) == rows_stored(database, experience_id=each)
+    runs = "SELECT count(DISTINCT run_id), bool_and(complete) FROM runs"
+    assert [(12, True), (0, True)] == [
+        *asked(database, runs),
+        *asked(database, "SELECT sum(abs(missing)), bool_and(complete) FROM reconciliation WHERE declared > 0"),
+    ]
+
+
 async def test_faults_that_pass_are_counted_and_leave_no_trace(
     client: DistinctClient, fake: FakeServer, world: World, database: Path
 ) -> None:
