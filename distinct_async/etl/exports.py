@@ -51,7 +51,7 @@ async def export(
     what is there. At the end the file takes the place of an older one in one step, with ``<path>.manifest.json`` beside
     it: the question, declared and written rows, completeness and checkpoint of each list, the version of this library.
 
-    :param path: the file; its folder is made where it is not there. One export writes to it at a time.
+    :param path: the file; its folder is made where it is not there. Of two exports to it at once, one ends in an error.
     :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
     :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix.
     :param on_drift: where rows have moved under a walk, or since the crash: ``"raise"`` `DriftError`, or
