@@ -88,26 +88,25 @@ FLOORS = {
         "concurrent pyarrow"
     ),
     ".etl.exports": (
-        ".client .errors .etl.extras .etl.jobs .etl.parts .etl.plans .etl.results .etl.running .models attrs "
-        "concurrent os"
+        ".client .errors .etl.extras .etl.jobs .etl.parts .etl.plans .etl.results .etl.running .models attrs os"
     ),
     ".etl.extras": ".errors",
     ".etl.impressions": (
-        ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs concurrent os time"
+        ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (".client .engine .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
-    ".etl.parts": ".errors .etl.arrow .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow",
+    ".etl.parts": ".errors .etl.arrow .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow uuid",
     ".etl.plans": ".client .errors .models attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.running": (
         ".client .errors .etl.jobs .etl.plans .etl.results .sansio.messages .sansio.retry asyncio attrs concurrent"
     ),
     ".etl.syncs": (
-        ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs "
-        "concurrent os"
+        ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs os"
     ),
     ".etl.warehouse": (
-        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz"
+        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz "
+        "time"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",

@@ -1,7 +1,7 @@
 """Into one file: Parquet, CSV or JSON lines; it appears when it is whole, with a manifest that proves it."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,12 @@ from typing import Literal
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import DistinctError, InvalidRequestError
+from distinct_async.errors import DistinctError, InvalidRequestError, StorageError
 from distinct_async.etl.extras import extra
 from distinct_async.etl.jobs import Job, OnHistory
 from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Progress, Result
-from distinct_async.etl.running import check, ending, in_thread, patient, write_all
+from distinct_async.etl.running import check, ending, in_thread, opened, patient, write_all
 from distinct_async.models import VisitsType
 
 Format = Literal["parquet", "csv", "jsonl"]
@@ -51,7 +51,7 @@ async def export(
     what is there. At the end the file takes the place of an older one in one step, with ``<path>.manifest.json`` beside
     it: the question, declared and written rows, completeness and checkpoint of each list, the version of this library.
 
-    :param path: the file; its folder is made where it is not there. One export writes to it at a time.
+    :param path: the file; its folder is made where it is not there. Of two exports to it at once, one ends in an error.
     :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
     :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix.
     :param on_drift: where rows have moved under a walk, or since the crash: ``"raise"`` `DriftError`, or
@@ -77,29 +77,28 @@ async def export(
         from distinct_async.etl.parts import Parts, Question, manifest_of
     client = patient(client)
     stopped: DistinctError | None = None
-    with ThreadPoolExecutor(1, "distinct-async-export") as thread:
-        parts = await in_thread(thread, Parts, target, Question(experience_id, visits_type))
+    async with opened(lambda: closing(Parts(target, Question(experience_id, visits_type)))) as (thread, parts):
+        todo = await plan(client, experience_id, visits_type=visits_type)
+        job = Job(
+            client=client,
+            plan=todo,
+            standing=parts.standing,
+            page_size=page_size,
+            prefetch=prefetch,
+            on_drift=on_drift,
+            on_progress=on_progress,
+        )
         try:
-            todo = await plan(client, experience_id, visits_type=visits_type)
-            job = Job(
-                client=client,
-                plan=todo,
-                standing=parts.standing,
-                page_size=page_size,
-                prefetch=prefetch,
-                on_drift=on_drift,
-                on_progress=on_progress,
-            )
+            await write_all(job, thread, parts.write)
+        except DistinctError as error:
+            stopped = error
+        figures = job.figures()
+        figures["complete"] &= stopped is None
+        result = ExportResult(path=target, manifest=manifest_of(target), rows=parts.rows(todo), **figures)
+        if stopped is None and not job.failures:
             try:
-                await write_all(job, thread, parts.write)
-            except DistinctError as error:
-                stopped = error
-            figures = job.figures()
-            figures["complete"] &= stopped is None
-            result = ExportResult(path=target, manifest=manifest_of(target), rows=parts.rows(todo), **figures)
-            if stopped is None and not job.failures:
                 await in_thread(thread, parts.join, todo, form, result.complete)
-        finally:
-            await in_thread(thread, parts.close)
+            except StorageError as error:
+                stopped = error
     ending(job, stopped, result)
     return result

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from attrs import frozen
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError, StorageError
 from distinct_async.etl.extras import extra
-from distinct_async.etl.running import in_thread, patient
+from distinct_async.etl.running import in_thread, opened, patient
 from distinct_async.sansio.messages import identifier
 
 if TYPE_CHECKING:
@@ -72,21 +71,18 @@ async def sync_impressions(
         from distinct_async.etl.warehouse import Warehouse
     client, path, began, missing = patient(client), Path(fspath(database)), time.monotonic(), 0
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)
-    with ThreadPoolExecutor(1, "distinct-async-sync") as thread:
-        warehouse = await in_thread(thread, Warehouse, path)
-        try:
-            if ids is None:
-                async with walk.run() as run:
-                    async for page in run.pages():
-                        await in_thread(thread, warehouse.put, page.items)
-            else:
-                async with aclosing(_batches(_each(ids))) as batches:
-                    async for batch in batches:
-                        missing += await _enrich(client, thread, warehouse, batch)
-            rows = warehouse.rows
-        finally:
-            await in_thread(thread, warehouse.close)
-    return ImpressionsResult(rows=rows, missing=missing, elapsed=time.monotonic() - began, database=path)
+    async with opened(lambda: closing(Warehouse(path))) as (thread, warehouse):
+        if ids is None:
+            async with walk.run() as run:
+                async for page in run.pages():
+                    await in_thread(thread, warehouse.put, page.items)
+        else:
+            given = await in_thread(thread, _lines, Path(fspath(ids))) if isinstance(ids, PathLike) else ids
+            async with aclosing(_batches(_each(given))) as batches:
+                async for batch in batches:
+                    missing += await _enrich(client, thread, warehouse, batch)
+    rows, elapsed = warehouse.rows, time.monotonic() - began
+    return ImpressionsResult(rows=rows, missing=missing, elapsed=elapsed, database=path)
 
 
 async def _enrich(client: DistinctClient, thread: "Executor", warehouse: "Warehouse", ids: list[str]) -> int:
@@ -110,13 +106,10 @@ async def _batches(ids: AsyncGenerator[str, None]) -> AsyncGenerator[list[str], 
         yield batch
 
 
-async def _each(ids: Ids) -> AsyncGenerator[str, None]:
+async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
     if isinstance(ids, AsyncIterable):
         async for each in ids:
             yield each
-    elif isinstance(ids, PathLike):
-        for line in _lines(Path(fspath(ids))):
-            yield line
     else:
         for each in ids:
             yield each

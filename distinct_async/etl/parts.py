@@ -1,8 +1,9 @@
 """The parts of an export that is under way, in a directory beside the target.
 
 ``journal.jsonl`` has a line for the question and one for each closed part: its slices, and the checkpoints behind them.
-A part that the journal does not name, and a last line that is torn, never were. At the end the parts are joined. Every
-method blocks; all are called in one and the same thread.
+A part that the journal does not name, and a last line that is torn, never were. At the end the parts are joined. Of
+two exports to one target, the one that finds the journal longer than it has left it ends. Every method blocks; all are
+called in one and the same thread.
 """
 
 import os
@@ -14,6 +15,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Literal
+from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from distinct_async.errors import InvalidRequestError, StorageError
+from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
 from distinct_async.etl.arrow import SCHEMA, record_batch
 from distinct_async.etl.jobs import Chunk, Key, Standing
 from distinct_async.etl.plans import Plan
@@ -93,7 +95,8 @@ class Parts:
         self._standing: dict[Key, Standing] = {}
         self._groups: dict[Key, list[tuple[str, int]]] = {}  # part and row group of each slice, in order
         self._written: dict[Key, int] = {}
-        self._count = 0
+        self._count = self._length = 0  # lines of the journal that are parts; bytes
+        self._token = uuid4().hex[:8]  # no other export has files of these names
         with self._ours():
             if target.exists() and not target.is_file():  # /dev/null, say, is not to be replaced
                 raise StorageError(f"{target}: is there, and is no file")
@@ -110,12 +113,13 @@ class Parts:
         lines = told.splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
             os.truncate(self._journal, len(told) - len(lines.pop()))  # torn
+        self._length = sum(map(len, lines))
         try:
             asked = msgspec.json.decode(lines[0], type=Question) if lines else self._question
             for line in lines[1:]:
                 self._count += 1
                 self._note(msgspec.json.decode(line, type=_Part))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, CheckpointError) as error:
             raise self._foreign(f"is not of this version ({error})") from None
         if asked != self._question:
             raise self._foreign(f"is an unfinished export of another question ({asked})")
@@ -127,7 +131,9 @@ class Parts:
 
     def _append(self, line: msgspec.Struct) -> None:
         with self._journal.open("ab") as journal:
-            journal.write(msgspec.json.encode(line) + b"\n")
+            if journal.tell() != self._length:
+                raise StorageError(f"{self._target}: another export to this path is going on")
+            self._length += journal.write(msgspec.json.encode(line) + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
 
@@ -137,18 +143,20 @@ class Parts:
             key = each.touchpoint_id, each.visits_type
             if each.rebuild and each.start == 0:
                 self._groups[key], self._written[key] = [], 0
-            if each.rows:
-                self._groups.setdefault(key, []).append((part.name, group))
-                self._written[key] = self._written.get(key, 0) + each.rows
-                group += 1
-            checkpoint = Checkpoint.from_json(each.checkpoint)
-            self._standing[key] = Standing(checkpoint, each.declared, each.complete, each.ascends)
+            # Else of another export, in the moment before one of them ended
+            if each.start == self._written.get(key, 0):
+                if each.rows:
+                    self._groups.setdefault(key, []).append((part.name, group))
+                self._written[key] = each.start + each.rows
+                checkpoint = Checkpoint.from_json(each.checkpoint)
+                self._standing[key] = Standing(checkpoint, each.declared, each.complete, each.ascends)
+            group += bool(each.rows)
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Close a part with these rows, and put it on record."""
         if not chunks:
             return
-        part = _Part(f"{self._count:06}.parquet", [])
+        part = _Part(f"{self._count:06}-{self._token}.parquet", [])
         with self._ours():
             with (self._folder / part.name).open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
                 for chunk in chunks:
@@ -185,17 +193,18 @@ class Parts:
         manifest = self._manifest(plan, form, complete=complete)
         path = manifest_of(self._target)
         with self._ours():
-            with _replacing(self._target) as file:
+            with self._replacing(self._target) as file:
                 _WRITERS[form](file, self._tables(plan))
                 path.unlink(missing_ok=True)  # an older one would not be of this file
-            with _replacing(path) as file:
+            with self._replacing(path) as file:
                 file.write(msgspec.json.format(msgspec.json.encode(manifest)))
+            self._journal.unlink()  # before the parts that it names
             shutil.rmtree(self._folder)
 
     def close(self) -> None:
         """Leave the parts as they are; where there is none, leave nothing."""
-        if not self._count:
-            with suppress(OSError):
+        with suppress(OSError):
+            if not self._count and self._journal.stat().st_size == self._length:
                 self._journal.unlink()
                 self._folder.rmdir()
 
@@ -216,14 +225,15 @@ class Parts:
         for work in plan.works:
             standing = self._standing.get(work.key)
             checkpoint = standing.checkpoint if standing is not None else None
+            written = self._written.get(work.key, 0)
             lists.append(
                 _ListManifest(
                     *work.key,
                     name=work.touchpoint.name,
                     value=work.touchpoint.value,
                     declared=work.expected,
-                    written=self._written.get(work.key, 0),
-                    complete=standing.complete if standing is not None else not work.expected,
+                    written=written,
+                    complete=written >= work.expected and (standing is None or standing.complete),
                     checkpoint=checkpoint and msgspec.Raw(checkpoint.to_json().encode()),
                 )
             )
@@ -241,6 +251,19 @@ class Parts:
         )
 
     @contextmanager
+    def _replacing(self, path: Path) -> Iterator[BinaryIO]:
+        """A file that takes its place when it is whole."""
+        temporary = self._folder / f"joined-{self._token}"
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
     def _ours(self) -> Iterator[None]:
         try:
             yield
@@ -254,20 +277,6 @@ class Parts:
 def manifest_of(target: Path) -> Path:
     """Where the manifest of an export stands."""
     return target.with_name(f"{target.name}.manifest.json")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place when it is whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parquet(file: BinaryIO, tables: Iterator[pa.Table]) -> None:

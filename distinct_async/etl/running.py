@@ -1,9 +1,9 @@
 """Around a job: its options are checked, its client made patient, its rows written in a thread, its end told."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, suppress
 from typing import TypeVar, get_args
 
 from attrs import evolve
@@ -34,6 +34,16 @@ async def in_thread(thread: Executor, function: Callable[..., T], *args: object)
         future.exception()  # looked at
         raise cancelled
     return future.result()
+
+
+@asynccontextmanager
+async def opened(make: Callable[[], AbstractContextManager[T]]) -> AsyncGenerator[tuple[Executor, T], None]:
+    """A thread, and what is opened and closed in it; closed even where we are cancelled while it is being opened."""
+    with ThreadPoolExecutor(1, "distinct-async-etl") as thread, ExitStack() as stack:
+        try:
+            yield thread, await in_thread(thread, lambda: stack.enter_context(make()))
+        finally:
+            await in_thread(thread, stack.close)
 
 
 async def write_all(job: Job, thread: Executor, write: Callable[[Sequence[Chunk]], None]) -> None:

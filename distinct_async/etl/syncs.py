@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from distinct_async.etl.extras import extra
 from distinct_async.etl.jobs import CANNOT_KEEP, REBUILD, Job, OnHistory
 from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Progress, Result
-from distinct_async.etl.running import check, ending, in_thread, patient, write_all
+from distinct_async.etl.running import check, ending, in_thread, opened, patient, write_all
 from distinct_async.models import VisitsType
 
 
@@ -64,30 +64,29 @@ async def sync(
         from distinct_async.etl.warehouse import Warehouse
     client, path = patient(client), Path(fspath(database))
     stopped: DistinctError | None = None
-    with ThreadPoolExecutor(1, "distinct-async-sync") as thread:
-        warehouse = await in_thread(thread, Warehouse, path)
+    async with opened(lambda: closing(Warehouse(path))) as (thread, warehouse):
+        todo = await plan(client, experience_id, visits_type=visits_type)
+        job = Job(
+            client=client,
+            plan=todo,
+            standing=await in_thread(thread, warehouse.begin, todo),
+            page_size=page_size,
+            prefetch=prefetch,
+            on_drift=on_drift,
+            on_progress=on_progress,
+        )
         try:
-            todo = await plan(client, experience_id, visits_type=visits_type)
-            job = Job(
-                client=client,
-                plan=todo,
-                standing=await in_thread(thread, warehouse.begin, todo),
-                page_size=page_size,
-                prefetch=prefetch,
-                on_drift=on_drift,
-                on_progress=on_progress,
-            )
+            await write_all(job, thread, warehouse.write)
+        except DistinctError as error:
+            stopped = error
+        figures = job.figures()
+        figures["complete"] &= stopped is None
+        result = SyncResult(database=path, rows=warehouse.rows, **figures)
+        if not isinstance(stopped, StorageError):
             try:
-                await write_all(job, thread, warehouse.write)
-            except DistinctError as error:
-                stopped = error
-            figures = job.figures()
-            figures["complete"] &= stopped is None
-            result = SyncResult(database=path, rows=warehouse.rows, **figures)
-            if not isinstance(stopped, StorageError):
                 await in_thread(thread, warehouse.finish, result)
-        finally:
-            await in_thread(thread, warehouse.close)
+            except StorageError as error:
+                stopped = error
     for work in todo.works if on_drift == "raise" else ():
         if (report := job.reports.get(work.key)) is not None and report.ascends is False:
             told = f"{work}: {CANNOT_KEEP} once it grows, it does not ascend in time: {REBUILD}"

@@ -3,7 +3,8 @@
 Every method blocks; all are called in one and the same thread.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,6 +26,9 @@ from distinct_async.sansio.pages import Checkpoint
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
+
+_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
+_TRIES, _PAUSE = 100, 0.02  # seconds
 
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
@@ -105,31 +109,43 @@ class Warehouse:
         self.rows: int = 0  # inserted
         with self._ours():
             self._db = duckdb.connect(str(path))
-            if self._db.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchone() == (None,):
-                self._db.close()
-                raise StorageError(f"{path}: not a database, and DuckDB would keep nothing there")
-        with self._transaction():
-            self._db.execute(_SCHEMA)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._ours():
+            nowhere = self._one("SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL")
+        if nowhere:
+            raise StorageError(f"{self._path}: not a database, and DuckDB would keep nothing there")
+        self._contended(lambda: self._db.execute(_SCHEMA))
 
     def begin(self, plan: Plan) -> dict[Key, Standing]:
         """Note what the plan declares and that a run begins; return what is here already."""
         self._experience_id, now = plan.experience_id, datetime.now(UTC)
         with self._ours():
             # DuckDB would keep as much of the file as fits into most of the machine's memory, for queries to come
-            self._settings = self._db.execute(f"SELECT {_SETTINGS}").fetchone()
+            before = self._db.execute(f"SELECT {_SETTINGS}").fetchone()
             self._set(f"{_MEMORY + len(plan.works) // 1000} MiB", 1)
+            # Another sync at once has set them already, and will put back what was before
+            self._settings = before if before != self._db.execute(f"SELECT {_SETTINGS}").fetchone() else None
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints
         ]
         begun = [(plan.experience_id, *work.key, 0, 0, False, None, None, now) for work in plan.works]
-        with self._transaction():
+
+        def note() -> None:
             self._insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             self._insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
             self._run = self._one("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
             run = [self._run, plan.experience_id, version("distinct-async"), now, plan.expected]
             self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, NULL)", run)
             self._standing = dict(self._found())
+
+        self._contended(note)
         return dict(self._standing)
 
     def _found(self) -> Iterator[tuple[Key, Standing]]:
@@ -186,9 +202,8 @@ class Warehouse:
         positions = {(row[0], row[1]): row[2] for row in self._db.execute(known, [self._experience_id]).fetchall()}
         for key, chunk in chunks.items():
             before = self._standing.get(key)
-            if positions[key] != (
-                before.position if before is not None else 0
-            ):  # DuckDB shuts out other processes only
+            # DuckDB shuts out other processes only
+            if positions[key] != (before.position if before is not None else 0):
                 raise StorageError(f"{self._path}: another sync of this experience is going on, in this process")
             told = self._standing[key] = chunk.standing(before)
             text = chunk.checkpoint.to_json()
@@ -205,11 +220,11 @@ class Warehouse:
             self._db.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, self._run])
 
     def close(self) -> None:
-        """Close the database."""
-        with self._ours():
+        """Close the database; what was committed stands, so this cannot fail."""
+        with suppress(duckdb.Error):
             if self._settings is not None:
                 self._set(*self._settings)  # a connection of the caller's to the same file shares them
-            self._db.close()
+        self._db.close()
 
     # Impressions.
 
@@ -246,17 +261,35 @@ class Warehouse:
         row = self._db.execute(statement, list(values)).fetchone()
         return int(row[0]) if row is not None else 0
 
+    def _contended(self, deed: Callable[[], object]) -> None:
+        """Do it in a transaction; again where another sync in this process is at it, which DuckDB refuses at once."""
+        with self._ours():
+            for left in reversed(range(_TRIES)):
+                try:
+                    with self._whole():
+                        deed()
+                except _CONFLICTS:
+                    if not left:
+                        raise
+                    time.sleep(_PAUSE)
+                else:
+                    return
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._ours():
-            self._db.begin()
-            try:
-                yield
-                self._db.commit()
-            except BaseException:
-                with suppress(duckdb.Error):  # a commit that failed has ended it
-                    self._db.rollback()
-                raise
+        with self._ours(), self._whole():
+            yield
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        self._db.begin()
+        try:
+            yield
+            self._db.commit()
+        except BaseException:
+            with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
+                self._db.rollback()
+            raise
 
     @contextmanager
     def _ours(self) -> Iterator[None]:

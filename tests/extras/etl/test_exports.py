@@ -16,11 +16,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from attrs import astuple
 
 from distinct_async import Checkpoint, DistinctClient, errors, etl
 from distinct_async.etl import jobs, parts
 from distinct_async.etl.exports import Format
-from distinct_async.models import VisitsType
+from distinct_async.etl.jobs import Chunk
+from distinct_async.etl.plans import Plan, Work
+from distinct_async.models import TouchpointSummary, Visit, VisitsType
+from distinct_async.sansio.pages import Question
 from distinct_async.testing import FakeServer, World
 
 from .rows import BOTH, rows_from, rows_of
@@ -269,7 +273,15 @@ async def test_parts_of_another_question_are_not_mixed_in(
     assert rows_of(fake.world) == rows_from(path)
 
 
-@pytest.mark.parametrize("line", [b"[]\n", b'{"name":"000000.parquet","slices":[{}]}\n', b"\xff\n"])
+SLICE = (
+    b'{"name":"1.parquet","slices":[{"touchpoint_id":"tp-1","visits_type":"TOTAL","start":80,"rows":1,'
+    b'"checkpoint":"%b","declared":81,"complete":true,"ascends":true,"rebuild":false}]}\n'
+)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]\n", b'{"name":"000000.parquet","slices":[{}]}\n', b"\xff\n", SLICE % b"{}", SLICE % b"\xff"]
+)
 async def test_a_journal_that_is_none_is_told(
     client: DistinctClient, fake: FakeServer, tmp_path: Path, line: bytes
 ) -> None:
@@ -279,6 +291,76 @@ async def test_a_journal_that_is_none_is_told(
     with pytest.raises(errors.InvalidRequestError, match="not of this version"):
         await etl.export(client, "exp-1", tmp_path / "visits.parquet")
     assert [] == fake.requests
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_of_two_exports_at_once_to_one_path_one_is_refused_and_the_other_has_every_row_once(
+    client: DistinctClient, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "visits.parquet"
+    ended = await asyncio.gather(
+        *(etl.export(client, "exp-1", path, page_size=10) for _ in range(2)), return_exceptions=True
+    )
+    assert errors.StorageError in {type(each) for each in ended}
+    assert {etl.ExportResult, errors.StorageError} >= {type(each) for each in ended}
+    if path.exists():
+        assert rows_of(world) == rows_from(path)
+    await etl.export(client, "exp-1", path, page_size=10)
+    assert rows_of(world) == rows_from(path)
+    assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
+
+
+def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: Path) -> None:
+    work = Work(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=2, unique_visits=1), "TOTAL")
+    visit, question = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC)), parts.Question("exp-1", "TOTAL")
+
+    def chunk(start: int) -> Chunk:
+        checkpoint = Checkpoint(Question("metrics.total_visits", {"touchpoint_id": "tp-1"}), start + 1, "digest")
+        return Chunk(work, start, rebuild=False, checkpoint=checkpoint, visits=[visit])
+
+    path = tmp_path / "visits.jsonl"
+    first, second = (parts.Parts(path, question) for _ in range(2))
+    first.write([chunk(0)])
+    with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this path is going on"):
+        second.write([chunk(0)])
+    second.close()
+    first.write([chunk(1)])
+    first.join(Plan("exp-1", (work,), 1), "jsonl", complete=True)
+    assert [("tp-1", "TOTAL", position, *astuple(visit)) for position in range(2)] == rows_from(path)
+    assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_rows_that_two_exports_wrote_in_the_same_moment_count_once(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "visits.parquet"
+    journal = await broken_off(client, fake, path) / "journal.jsonl"
+    question, *lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([question, *(line for line in lines for _ in range(2))]))
+    await etl.export(client, "exp-1", path, page_size=10)
+    assert rows_of(fake.world) == rows_from(path)
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_parts_that_were_being_deleted_when_it_was_killed_are_not_asked_for(
+    client: DistinctClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "visits.parquet"
+
+    def killed(folder: Path) -> None:
+        next(folder.glob("*.parquet")).unlink()
+        raise OSError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", killed)
+        with pytest.raises(errors.StorageError, match="killed"):
+            await etl.export(client, "exp-1", path)
+    assert rows_of(world) == rows_from(path)
+    world.grow(20)
+    await etl.export(client, "exp-1", path)
+    assert rows_of(world) == rows_from(path)
+    assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
 
 
 async def test_an_export_that_wrote_nothing_leaves_nothing(
@@ -460,14 +542,16 @@ async def test_the_loop_turns_while_the_disk_works(
 async def test_where_joining_fails_the_old_file_and_the_parts_stand(
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
 ) -> None:
-    path, temporary = tmp_path / "visits.parquet", tmp_path / ".visits.parquet.tmp"
+    path, manifest = tmp_path / "visits.parquet", tmp_path / "visits.parquet.manifest.json"
     path.write_bytes(b"old")
-    temporary.mkdir()  # no file can be made there
-    with pytest.raises(errors.StorageError, match=r"visits\.parquet"):
+    manifest.mkdir()  # no file can take its place
+    with pytest.raises(errors.StorageError, match=r"visits\.parquet") as caught:
         await etl.export(client, "exp-1", path)
-    assert {temporary.name, "visits.parquet", "visits.parquet.parts"} == names(tmp_path)
+    assert caught.value.result is not None
+    assert (len(rows_of(world)), False) == (caught.value.result.rows, caught.value.result.complete)
+    assert {manifest.name, "visits.parquet", "visits.parquet.parts"} == names(tmp_path)
     assert b"old" == path.read_bytes()
-    temporary.rmdir()
+    manifest.rmdir()
     fake.requests.clear()
     await etl.export(client, "exp-1", path)
     assert [] == pages(fake)
@@ -541,6 +625,23 @@ async def test_a_plan_without_all_touchpoints_makes_a_file_that_says_it_is_not_c
     assert not result.complete
     assert not manifest_of(tmp_path / "visits.csv")["complete"]
     assert rows_of(world) == rows_from(tmp_path / "visits.csv")
+
+
+async def test_a_list_that_stays_short_of_its_total_is_not_complete_in_the_manifest(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    declared = b'"totalVisits":%d' % len(world.scans("tp-3"))
+    fake.fail(query={"metricsType": "EXPERIENCE"}, body=lambda body: body.replace(declared, b'"totalVisits":99'))
+    await etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=100)
+    manifest = manifest_of(tmp_path / "visits.csv")
+    assert [("tp-1", True), ("tp-2", True), ("tp-3", False)] == [
+        (each["touchpoint_id"], each["complete"]) for each in manifest["lists"]
+    ]
+    assert (False, 99, len(world.scans("tp-3"))) == (
+        manifest["complete"],
+        manifest["lists"][2]["declared"],
+        manifest["lists"][2]["written"],
+    )
 
 
 async def test_an_experience_without_visits_is_a_file_without_rows(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -418,8 +419,70 @@ async def test_a_database_in_the_hands_of_another_process_is_told_before_anythin
 async def test_a_table_of_another_shape_is_told(client: DistinctClient, database: Path) -> None:
     with duckdb.connect(str(database)) as db:
         db.execute("CREATE TABLE visits (something INTEGER)")
-    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb"):
+    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb") as caught:
         await etl.sync(client, "exp-1", database)
+    assert [("visits",)] == tables(database)
+    assert caught.value is not None  # whoever keeps the error does not keep the database open
+
+
+def tables(database: Path) -> list[tuple[Any, ...]]:
+    """The tables, if nobody in this process has the database open for writing."""
+    with duckdb.connect(str(database), read_only=True) as db:
+        return db.execute("SHOW TABLES").fetchall()
+
+
+async def test_cancelled_while_the_database_is_opened_it_is_closed(
+    client: DistinctClient, fake: FakeServer, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, task, opens = asyncio.get_running_loop(), asyncio.current_task(), Warehouse.__init__
+    assert task is not None
+
+    def cancelled(self: Warehouse, path: Path) -> None:
+        opens(self, path)
+        loop.call_soon_threadsafe(task.cancel)
+
+    monkeypatch.setattr(Warehouse, "__init__", cancelled)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await etl.sync(client, "exp-1", database)
+    task.uncancel()
+    assert ("visits",) in tables(database)
+    assert ([], True) == (fake.requests, caught.value is not None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit that stands for a full disk is a matter of POSIX")
+async def test_a_full_disk_is_told_as_such_and_there_is_more_room_the_next_time(
+    client: DistinctClient, world: World, database: Path
+) -> None:
+    import resource  # noqa: PLC0415  # not on Windows
+
+    assert (await etl.sync(client, "exp-1", database)).complete
+    before = rows_stored(database, *BOTH)
+    world.grow(3000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb.*File too large") as caught:
+            await etl.sync(client, "exp-1", database, page_size=500)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.result is not None
+    assert (0, False) == (caught.value.result.rows, caught.value.result.complete)
+    assert before == rows_stored(database, *BOTH)
+    assert (await etl.sync(client, "exp-1", database, page_size=500)).complete
+    assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
+
+
+async def test_an_end_that_cannot_be_noted_is_told_with_what_was_done(
+    client: DistinctClient, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise errors.StorageError("full")
+
+    monkeypatch.setattr(Warehouse, "finish", fails)
+    with pytest.raises(errors.StorageError, match="full") as caught:
+        await etl.sync(client, "exp-1", database)
+    assert caught.value.result is not None
+    assert (len(rows_of(world, *BOTH)), False) == (caught.value.result.rows, caught.value.result.complete)
 
 
 @pytest.mark.usefixtures("_small_batches")
@@ -504,6 +567,25 @@ async def test_two_syncs_at_once_in_one_process_do_not_double_a_row(
     assert len(rows_stored(database, *BOTH)) == len({*rows_stored(database, *BOTH)})
     await etl.sync(client, "exp-1", database)
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
+
+
+async def test_syncs_of_several_experiences_at_once_share_a_database(
+    client: DistinctClient, world: World, database: Path
+) -> None:
+    experiences = [f"exp-{number}" for number in range(1, 7)]
+    for experience_id in experiences[1:]:
+        world.add_touchpoint(f"tp-{experience_id}", experience_id=experience_id)
+        world.grow(50, f"tp-{experience_id}")
+    for _ in range(2):
+        world.grow(50)
+        await asyncio.gather(*(etl.sync(client, each, database, page_size=10) for each in experiences))
+        for each in experiences:
+            assert rows_of(world, experience_id=each) == rows_stored(database, experience_id=each)
+    runs = "SELECT count(DISTINCT run_id), bool_and(complete) FROM runs"
+    assert [(12, True), (0, True)] == [
+        *asked(database, runs),
+        *asked(database, "SELECT sum(abs(missing)), bool_and(complete) FROM reconciliation WHERE declared > 0"),
+    ]
 
 
 async def test_faults_that_pass_are_counted_and_leave_no_trace(

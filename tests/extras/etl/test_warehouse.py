@@ -64,3 +64,25 @@ def test_what_its_owner_has_set_is_set_again(tmp_path: Path) -> None:
         warehouse.close()
         assert ("1.0 GiB", 2) == notebook.execute(settings).fetchone()
     assert ("32.0 MiB", 1) == within
+
+
+def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
+        notebook.execute("SET memory_limit = '1 GiB'; SET threads = 2")
+        first, last = (Warehouse(tmp_path / "warehouse.duckdb") for _ in range(2))
+        for warehouse in (first, last):
+            warehouse.begin(PLAN)
+        for warehouse in (first, last):
+            warehouse.close()
+        settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
+        assert ("1.0 GiB", 2) == notebook.execute(settings).fetchone()
+
+
+def test_settings_that_cannot_be_set_again_do_not_keep_the_database_open(tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    warehouse = Warehouse(database)
+    warehouse.begin(PLAN)
+    warehouse._settings = ("much", "many")
+    warehouse.close()
+    with duckdb.connect(str(database), read_only=True) as reader:
+        assert [(1,)] == reader.execute("SELECT count(*) FROM runs").fetchall()
