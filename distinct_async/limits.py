@@ -1,11 +1,29 @@
 """Time limits of many attempts under one timer of the loop's.
 
-`asyncio.timeout` sets a timer for each attempt and cancels it, which cost more than everything else of ours in a
-request. Here the timers are left out of asyncio's timeouts, which still do the cancelling: an attempt is a line in a
-dict, and the loop wakes up for the one that is due first.
+`asyncio.timeout` makes and cancels a timer for each attempt, and is entered and left through two coroutines: that cost
+more than everything else of ours in a request. Here an attempt is a line in a set, and the loop wakes up for the one
+that is due first. What a limit does to its task is what `asyncio.timeout` does.
 """
 
 import asyncio
+from typing import Any
+
+from attrs import define
+
+
+@define(eq=False)
+class Limit:
+    """The time of one attempt. When it is up, the task that makes the attempt is cancelled."""
+
+    task: asyncio.Task[Any]
+    due: float
+    requests: int  # to cancel the task, before
+    expired: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has cancelled the task, and nobody else has: the cancellation ends here."""
+        return self.expired and self.task.cancelling() - 1 <= self.requests
 
 
 class TimeLimits:
@@ -13,20 +31,25 @@ class TimeLimits:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._due: dict[asyncio.Timeout, float] = {}
+        self._running: set[Limit] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, seconds: float) -> asyncio.Timeout:
-        """A limit to be entered at once, with ``async with``; `end` it in any case."""
-        limit, due = asyncio.timeout(None), self._loop.time() + seconds
-        self._due[limit] = due
-        if self._timer is None or due < self._timer.when():
-            self._set(due)
+    def begin(self, seconds: float) -> Limit:
+        """A limit for what the running task does from now on; `end` it in any case."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs a task")
+        limit = Limit(task, self._loop.time() + seconds, task.cancelling())
+        self._running.add(limit)
+        if self._timer is None or limit.due < self._timer.when():
+            self._set(limit.due)
         return limit
 
-    def end(self, limit: asyncio.Timeout) -> None:
+    def end(self, limit: Limit) -> None:
         """Forget a limit. The timer stays: the next attempt will be glad of it."""
-        del self._due[limit]
+        self._running.discard(limit)
+        if limit.expired:
+            limit.task.uncancel()
 
     def end_all(self) -> None:
         """Let the time of everything under way be up, and the timer with it."""
@@ -44,9 +67,9 @@ class TimeLimits:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        running = [(limit, due) for limit, due in self._due.items() if not limit.expired()]
-        for limit, due in running:
-            if due <= now:
-                limit.reschedule(0)  # in the loop's next turn
-        if left := [due for _, due in running if due > now]:
-            self._set(min(left))
+        for limit in [each for each in self._running if each.due <= now]:
+            self._running.discard(limit)
+            limit.expired = True
+            limit.task.cancel()
+        if self._running:
+            self._set(min(limit.due for limit in self._running))

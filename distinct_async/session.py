@@ -102,15 +102,14 @@ class Session:
         """One attempt: everything from the connection to the body's last byte within `seconds`."""
         limit = self._limits.begin(seconds)
         try:
-            async with limit:
-                return await self._exchange(request, _timeouts(connect))
+            return await self._exchange(request, _timeouts(connect))
         except _Unusable as unusable:
             return unusable.failure
-        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, time limits
-            if limit.expired():
-                return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
-            return _failure(wrong, connect)
-        except BaseException as error:  # noqa: BLE001  # raised again
+        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, sockets
+            return _out_of_time(seconds) if limit.expired else _failure(wrong, connect)
+        except BaseException as error:  # noqa: BLE001  # raised again, unless it is of the limit's making
+            if isinstance(error, asyncio.CancelledError) and limit.alone:
+                return _out_of_time(seconds)
             if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
                 hint = "does a lent session, or ~/.netrc, bring a login of its own?"
                 return Failure("refused", f"aiohttp refuses to send this request: {hint}")
@@ -180,6 +179,10 @@ class Session:
     def _too_large(self, answer: aiohttp.ClientResponse) -> Failure:
         answer.close()
         return Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes")
+
+
+def _out_of_time(seconds: float) -> Failure:
+    return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
 
 
 @lru_cache(maxsize=8)

@@ -57,7 +57,7 @@ FLOORS = {
     ".config": ".errors .sansio.messages .sansio.retry attrs os urllib.request | aiohttp",
     ".shapes": ".models attrs msgspec",
     ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
-    ".limits": "asyncio",
+    ".limits": "asyncio attrs",
     ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict ssl yarl",
     ".engine": ".config .errors .sansio.dialect .sansio.messages .sansio.retry .session asyncio attrs os random",
     ".walk": ".engine .errors .sansio.messages .sansio.pages attrs | asyncio",
