@@ -21,8 +21,6 @@ from distinct_async.models import VisitsType
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CLOSED = "the stream was closed before its end: read it inside its `async with`"
-
 
 def batches(
     client: DistinctClient,

@@ -33,6 +33,10 @@ from distinct_async.sansio.pages import Checkpoint
 _JOINED_ROWS = 50_000  # at least, in a row group of the target
 _OPEN = 4  # parts
 
+# Ascending numbers, whose steps are small: Parquet's own choice, a dictionary, makes a file six times as large of them
+_ENCODING = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
+_DICTIONARY = ["touchpoint_id", "visits_type", "user_id"]
+
 
 class Question(msgspec.Struct, frozen=True):
     """What is exported: the first line of a journal."""
@@ -158,7 +162,7 @@ class Parts:
             return
         part = _Part(f"{self._count:06}-{self._token}.parquet", [])
         with self._ours():
-            with (self._folder / part.name).open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+            with (self._folder / part.name).open("wb") as file, _writer(file) as writer:
                 for chunk in chunks:
                     if chunk.visits:
                         writer.write_batch(record_batch(chunk), row_group_size=len(chunk.visits))
@@ -279,8 +283,12 @@ def manifest_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.manifest.json")
 
 
+def _writer(file: BinaryIO) -> pq.ParquetWriter:
+    return pq.ParquetWriter(file, SCHEMA, use_dictionary=_DICTIONARY, column_encoding=_ENCODING)
+
+
 def _parquet(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
-    with pq.ParquetWriter(file, SCHEMA) as writer:
+    with _writer(file) as writer:
         for table in tables:
             writer.write_table(table)
 

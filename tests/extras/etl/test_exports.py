@@ -667,3 +667,12 @@ async def test_row_groups_are_joined_not_one_a_page(
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     assert 300 == sum(sizes)
     assert len(sizes) <= 3
+
+
+async def test_ascending_numbers_are_stored_as_their_steps(client: DistinctClient, tmp_path: Path) -> None:
+    """Else a file of ten million visits would be six times as large."""
+    result = await etl.export(client, "exp-1", tmp_path / "visits.parquet")
+    group = pq.ParquetFile(result.path).metadata.row_group(0)
+    columns = {column.path_in_schema: column.encodings for column in map(group.column, range(group.num_columns))}
+    by_steps = {name for name, encodings in columns.items() if "DELTA_BINARY_PACKED" in encodings}
+    assert {"position", "timestamp_utc"} == by_steps
