@@ -6,6 +6,7 @@ aiohttp with it.
 """
 
 import asyncio
+import os
 import re
 import ssl
 import zlib
@@ -266,9 +267,10 @@ def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
         case aiohttp.ClientHttpProxyError():
             return Failure("connect", f"the proxy refused to connect (HTTP {wrong.status})")
         case aiohttp.ClientConnectorDNSError():
-            return Failure("connect", f"the host name does not resolve ({reason})")
+            return Failure("connect", f"the host name {wrong.host} does not resolve ({reason})")
         case aiohttp.ClientConnectorError():
-            return Failure("connect", f"cannot connect ({reason})")
+            why = os.strerror(wrong.errno) if wrong.errno else reason  # asyncio's words do not say why
+            return Failure("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")
         case aiohttp.InvalidURL():
             return Failure("refused", "aiohttp does not take this URL: check the base URL, and the proxy's")
         case UnicodeError():

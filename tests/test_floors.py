@@ -58,7 +58,7 @@ FLOORS = {
     ".shapes": ".models attrs msgspec",
     ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".limits": "asyncio attrs",
-    ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict ssl yarl",
+    ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict os ssl yarl",
     ".engine": ".config .errors .sansio.dialect .sansio.messages .sansio.retry .session asyncio attrs os random",
     ".walk": ".engine .errors .sansio.messages .sansio.pages attrs | asyncio",
     ".endpoints.impressions": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs",

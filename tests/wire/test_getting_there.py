@@ -43,6 +43,7 @@ async def test_a_refused_connection_is_tried_again_and_ends_in_a_connect_error(b
     client = build(base_url=f"http://127.0.0.1:{port}", vantio_base_url=f"http://127.0.0.1:{port}")
     error = await failure(ask.call(client))
     assert ConnectError is type(error)
+    assert f"cannot connect to 127.0.0.1 port {port} (Connection refused)" == error.message
     assert_honest(error, ask, attempts=3)
     async with FaultServer(port=port) as server:
         await assert_recovers(client, server, ask)
@@ -81,6 +82,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again_and_ends_in_a_connect
     client = build(base_url=f"http://nowhere.test:{server.port}", allow_http=True)
     error = await failure(USER.call(client))
     assert ConnectError is type(error)
+    assert "the host name nowhere.test does not resolve (Name or service not known)" == error.message
     assert 3 == names.asked
     assert_honest(error, USER, attempts=3)
     names.addresses["nowhere.test"] = [(server.host, server.port)]
