@@ -107,10 +107,10 @@ class Session:
         except _Unusable as unusable:
             return unusable.failure
         except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, sockets
-            return _out_of_time(seconds) if limit.expired else _failure(wrong, connect)
+            return _failure(wrong, connect)
         except BaseException as error:  # noqa: BLE001  # raised again, unless it is of the limit's making
             if isinstance(error, asyncio.CancelledError) and limit.alone:
-                return _out_of_time(seconds)
+                return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
             if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
                 hint = "does a lent session, or ~/.netrc, bring a login of its own?"
                 return Failure("refused", f"aiohttp refuses to send this request: {hint}")
@@ -180,10 +180,6 @@ class Session:
     def _too_large(self, answer: aiohttp.ClientResponse) -> Failure:
         answer.close()
         return Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes")
-
-
-def _out_of_time(seconds: float) -> Failure:
-    return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
 
 
 @lru_cache(maxsize=8)

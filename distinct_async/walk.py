@@ -52,17 +52,14 @@ class Page(Generic[T_co]):
     @property
     def checkpoint(self) -> Checkpoint:
         """The position after the last of them, for `Walk.resume`."""
-        return _made(self._checkpoint)
+        checkpoint = self._checkpoint
+        return checkpoint if isinstance(checkpoint, Checkpoint) else checkpoint()
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[T_co]:
         return iter(self.items)
-
-
-def _made(checkpoint: Checkpoint | Callable[[], Checkpoint]) -> Checkpoint:
-    return checkpoint if isinstance(checkpoint, Checkpoint) else checkpoint()
 
 
 @frozen
@@ -207,7 +204,6 @@ class Run(Generic[T_co]):
         self._window: deque[tuple[Ask, asyncio.Task[Reply] | None]] = deque()  # None: to be fetched in place
         self._resumed = resumed
         self._page: Page[T_co] | None = None
-        self._before: Checkpoint | Callable[[], Checkpoint] | None = resumed  # the checkpoint before that page
         self._given = 0  # rows of that page
         self._rows = self._requests = self._retries = 0
         self._waited = self._on_wire = 0.0
@@ -236,8 +232,6 @@ class Run(Generic[T_co]):
         page, given = self._page, self._given
         if page is None:
             return self._resumed
-        if not given and page.items:
-            return None if self._before is None else _made(self._before)
         if given == len(page.items):
             return page.checkpoint
         return self._source.after(page.items[given - 1], page.offset + given)()
@@ -315,8 +309,7 @@ class Run(Generic[T_co]):
             raise
         if page is not None:
             self._rows += self._given
-            self._before = self._resumed if self._page is None else self._page._checkpoint
-            self._page, self._given = page, 0
+            self._page, self._given = page, min(1, len(page.items))  # nothing comes between this and its first row
         return page
 
     async def _fetch_page(self) -> Page[T_co] | None:

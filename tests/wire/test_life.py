@@ -545,6 +545,20 @@ async def test_a_cancelled_call_is_cancelled_and_leaves_nothing(server: FaultSer
         await assert_recovers(client, server, USER)
 
 
+async def test_a_call_whose_client_is_closed_in_the_moment_it_is_cancelled_is_cancelled(
+    server: FaultServer, client: DistinctClient
+) -> None:
+    server.script(say_and_hang())
+    call = asyncio.ensure_future(USER.call(client))
+    await server.sees(1)
+    closing = asyncio.ensure_future(client.close())
+    await asyncio.sleep(0)  # it has ended the call, which does not know yet
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await closing
+
+
 # -- copies
 
 
