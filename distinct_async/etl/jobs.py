@@ -244,7 +244,7 @@ class Job:
                 self._end(work, run, rebuild=rebuild)
             except (BadRequestError, NotFoundError) as error:
                 # Beyond the end of a list that has become shorter a server may refuse: that is not documented
-                if standing is None or work.expected >= standing.position or run.report.pages:
+                if standing is None or work.expected >= standing.position:
                     raise
                 told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}: {REBUILD}"
                 raise DriftError(told, checkpoint=error.checkpoint, vendor=error.vendor) from None

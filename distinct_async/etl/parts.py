@@ -113,7 +113,8 @@ class Parts:
         return dict(self._standing)
 
     def _recall(self) -> None:
-        told = self._journal.read_bytes() if self._journal.exists() else b""
+        begun = self._journal.exists()
+        told = self._journal.read_bytes() if begun else b""
         lines = told.splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
             os.truncate(self._journal, len(told) - len(lines.pop()))  # torn
@@ -128,15 +129,22 @@ class Parts:
         if asked != self._question:
             raise self._foreign(f"is an unfinished export of another question ({asked})")
         if not lines:
+            if begun:
+                self._journal.unlink(missing_ok=True)
             self._append(self._question)
 
     def _foreign(self, why: str) -> InvalidRequestError:
         return InvalidRequestError(f"{self._folder} {why}: finish that one, or delete the folder")
 
     def _append(self, line: msgspec.Struct) -> None:
-        with self._journal.open("ab") as journal:
+        not_alone = StorageError(f"{self._target}: another export to this path is going on")
+        try:
+            journal = self._journal.open("ab" if self._length else "xb")
+        except FileExistsError:
+            raise not_alone from None
+        with journal:
             if journal.tell() != self._length:
-                raise StorageError(f"{self._target}: another export to this path is going on")
+                raise not_alone
             self._length += journal.write(msgspec.json.encode(line) + b"\n")
             journal.flush()
             os.fsync(journal.fileno())

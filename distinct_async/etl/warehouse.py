@@ -184,8 +184,6 @@ class Warehouse:
         """Stage the rows of a list; with the last of them, let them replace what is there."""
         touchpoint_id, visits_type = chunk.work.key
         staged, name = "visits_type = ? AND touchpoint_id = ?", _TABLES[visits_type]
-        if chunk.start == 0:  # nothing of an earlier try
-            self._db.execute(f"DELETE FROM staged WHERE {staged}", [visits_type, touchpoint_id])
         self._insert("INTO staged BY NAME", pa.Table.from_batches([record_batch(chunk)]))
         if chunk.end is None:
             return 0

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from attrs import astuple
@@ -328,6 +329,25 @@ def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: 
     first.join(Plan("exp-1", (work,), 1), "jsonl", complete=True)
     assert [("tp-1", "TOTAL", position, *astuple(visit)) for position in range(2)] == rows_from(path)
     assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
+
+
+def test_of_two_exports_that_begin_at_once_one_begins_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, question, encode = tmp_path / "visits.jsonl", parts.Question("exp-1", "TOTAL"), msgspec.json.encode
+
+    def when_another_comes(line: object) -> bytes:
+        monkeypatch.setattr(msgspec.json, "encode", encode)
+        with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this path is going on"):
+            parts.Parts(path, question)
+        return encode(line)
+
+    with monkeypatch.context() as moment:
+        moment.setattr(Path, "exists", lambda _: False)  # when they looked
+        monkeypatch.setattr(msgspec.json, "encode", when_another_comes)
+        first = parts.Parts(path, question)
+    first.close()
+    assert set() == names(tmp_path)
 
 
 @pytest.mark.usefixtures("_small_parts")

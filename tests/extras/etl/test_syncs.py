@@ -205,6 +205,33 @@ async def test_a_rebuild_replaces_what_was_there(client: DistinctClient, world: 
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
 
 
+async def test_a_list_that_changes_under_its_first_walk_is_walked_anew_and_what_came_before_is_not_there(
+    client: DistinctClient, fake: FakeServer, database: Path
+) -> None:
+    fake.world = World.sample(touchpoints=1, scans=100, users=9)
+
+    def change_soon(progress: etl.Progress) -> None:
+        if progress.rows == 30:
+            fake.world.shrink(60, "tp-1")
+
+    options: dict[str, Any] = {"visits_type": "TOTAL", "page_size": 10, "prefetch": 1, "on_progress": change_soon}
+    await etl.sync(client, "exp-1", database, on_drift="rebuild", **options)
+    assert 40 == len(fake.world.scans("tp-1"))
+    assert rows_of(fake.world) == rows_stored(database)
+
+
+async def test_a_refusal_to_go_on_with_a_list_that_has_grown_is_no_drift(
+    client: DistinctClient, fake: FakeServer, world: World, database: Path
+) -> None:
+    await etl.sync(client, "exp-1", database, visits_type="TOTAL")
+    world.grow(9, "tp-2")
+    refusal = fake.fail(query={"touchpointId": "tp-2"}, status=400)
+    with pytest.raises(errors.BadRequestError):
+        await etl.sync(client, "exp-1", database, visits_type="TOTAL")
+    fake.faults.remove(refusal)
+    assert (await etl.sync(client, "exp-1", database)).complete
+
+
 @pytest.mark.parametrize("past_end", ["empty", "404", "400"])
 async def test_a_list_that_became_shorter_is_drift_whatever_the_server_says_beyond_its_end(
     client: DistinctClient, fake: FakeServer, world: World, database: Path, past_end: Literal["empty", "404", "400"]
@@ -508,6 +535,18 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
     assert [(len(rows_stored(database)),)] == asked(database, "SELECT position FROM checkpoints")
     assert (await etl.sync(client, "exp-1", database, page_size=10)).complete
     assert rows_of(fake.world) == rows_stored(database)
+
+
+async def test_where_the_database_is_lost_the_first_error_is_told(
+    client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Warehouse, _: object) -> None:
+        self._db.close()
+        raise errors.StorageError("disk full")
+
+    monkeypatch.setattr(Warehouse, "write", fails)
+    with pytest.raises(errors.StorageError, match="disk full"):
+        await etl.sync(client, "exp-1", database)
 
 
 async def test_what_ends_the_transaction_itself_is_told_for_what_it_is(
