@@ -95,7 +95,8 @@ FLOORS = {
         ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (".client .engine .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
-    ".etl.parts": ".errors .etl.arrow .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow uuid",
+    ".etl.formats": ".etl.arrow msgspec pyarrow",
+    ".etl.parts": ".errors .etl.arrow .etl.formats .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow uuid",
     ".etl.plans": ".client .errors .models attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.running": (

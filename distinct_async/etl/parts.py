@@ -8,7 +8,7 @@ called in one and the same thread.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,12 +19,11 @@ from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
 from distinct_async.etl.arrow import SCHEMA, record_batch
+from distinct_async.etl.formats import WRITERS, parquet_writer
 from distinct_async.etl.jobs import Chunk, Key, Standing
 from distinct_async.etl.plans import Plan
 from distinct_async.models import VisitsType
@@ -32,10 +31,6 @@ from distinct_async.sansio.pages import Checkpoint
 
 _JOINED_ROWS = 50_000  # at least, in a row group of the target
 _OPEN = 4  # parts
-
-# Ascending numbers, whose steps are small: Parquet's own choice, a dictionary, makes a file six times as large of them
-_ENCODING = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
-_DICTIONARY = ["touchpoint_id", "visits_type", "user_id"]
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -170,7 +165,7 @@ class Parts:
             return
         part = _Part(f"{self._count:06}-{self._token}.parquet", [])
         with self._ours():
-            with (self._folder / part.name).open("wb") as file, _writer(file) as writer:
+            with (self._folder / part.name).open("wb") as file, parquet_writer(file) as writer:
                 for chunk in chunks:
                     if chunk.visits:
                         writer.write_batch(record_batch(chunk), row_group_size=len(chunk.visits))
@@ -206,7 +201,7 @@ class Parts:
         path = manifest_of(self._target)
         with self._ours():
             with self._replacing(self._target) as file:
-                _WRITERS[form](file, self._tables(plan))
+                WRITERS[form](file, self._tables(plan))
                 path.unlink(missing_ok=True)  # an older one would not be of this file
             with self._replacing(path) as file:
                 file.write(msgspec.json.format(msgspec.json.encode(manifest)))
@@ -289,34 +284,3 @@ class Parts:
 def manifest_of(target: Path) -> Path:
     """Where the manifest of an export stands."""
     return target.with_name(f"{target.name}.manifest.json")
-
-
-def _writer(file: BinaryIO) -> pq.ParquetWriter:
-    return pq.ParquetWriter(file, SCHEMA, use_dictionary=_DICTIONARY, column_encoding=_ENCODING)
-
-
-def _parquet(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
-    with _writer(file) as writer:
-        for table in tables:
-            writer.write_table(table)
-
-
-def _csv(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
-    where = SCHEMA.get_field_index("timestamp_utc")
-    schema = SCHEMA.set(where, pa.field("timestamp_utc", pa.string()))
-    with pyarrow.csv.CSVWriter(file, schema) as writer:
-        for table in tables:
-            times = pc.strftime(table.column(where), format="%Y-%m-%dT%H:%M:%SZ")  # with six digits of a second
-            writer.write_table(table.set_column(where, "timestamp_utc", times).cast(schema))
-
-
-def _jsonl(file: BinaryIO, tables: Iterator[pa.Table]) -> None:
-    encode = msgspec.json.Encoder().encode_lines
-    file.writelines(encode(table.to_pylist()) for table in tables)
-
-
-_WRITERS: Mapping[str, Callable[[BinaryIO, Iterator[pa.Table]], None]] = {
-    "parquet": _parquet,
-    "csv": _csv,
-    "jsonl": _jsonl,
-}
