@@ -17,9 +17,10 @@ from distinct_async.config import (
     proxies_from,
     timeouts_from,
 )
+from distinct_async.core import Core
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
-from distinct_async.engine import Core, Engine
+from distinct_async.engine import Engine
 from distinct_async.errors import ClientStateError, ConfigurationError
 from distinct_async.sansio.retry import RetryPolicy
 

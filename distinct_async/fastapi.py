@@ -32,7 +32,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
 from distinct_async.client import DistinctClient
-from distinct_async.engine import drain, log
+from distinct_async.core import drain
+from distinct_async.engine import log
 from distinct_async.errors import (
     APIError,
     AuthenticationError,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, g
 
 from attrs import Attribute, evolve, field, frozen, validators
 
-from distinct_async.engine import Engine, drain
+from distinct_async.core import drain
+from distinct_async.engine import Engine
 from distinct_async.errors import (
     APIError,
     CheckpointError,
@@ -29,7 +30,7 @@ from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Que
 if TYPE_CHECKING:
     import asyncio
 
-    from distinct_async.engine import LoopState
+    from distinct_async.core import LoopState
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")

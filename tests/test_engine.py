@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, Timeouts, errors
-from distinct_async.engine import Gate
+from distinct_async.core import Gate
 from distinct_async.testing import FakeServer
 
 

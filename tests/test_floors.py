@@ -29,6 +29,7 @@ ORDER = [
     ".structure",
     ".limits",
     ".session",
+    ".core",
     ".engine",
     ".walk",
     ".endpoints",
@@ -59,12 +60,15 @@ FLOORS = {
     ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".limits": "asyncio attrs",
     ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict os ssl yarl",
-    ".engine": ".config .errors .sansio.dialect .sansio.messages .sansio.retry .session asyncio attrs os random",
-    ".walk": ".engine .errors .sansio.messages .sansio.pages attrs | asyncio",
-    ".endpoints.impressions": ".engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs",
+    ".core": ".config .errors .sansio.messages .sansio.retry .session asyncio attrs os",
+    ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
+    ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
+    ".endpoints.impressions": (
+        ".core .engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs"
+    ),
     ".endpoints.metrics": ".engine .errors .models .sansio.messages .sansio.pages .shapes .structure .walk attrs",
     ".client": (
-        ".config .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry attrs | "
+        ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry attrs | "
         ".sansio.messages aiohttp"
     ),
     ".testing.data": "msgspec",
@@ -80,11 +84,11 @@ FLOORS = {
     ".lifetime": ".client .errors .sansio.messages",
     ".aiohttp_web": ".client .lifetime .sansio.messages aiohttp",
     ".fastapi": (
-        ".client .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
+        ".client .core .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
     ),
     ".etl.arrow": ".etl.jobs pyarrow",
     ".etl.batches": (
-        ".client .engine .errors .etl.arrow .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .models asyncio "
+        ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .models asyncio "
         "concurrent pyarrow"
     ),
     ".etl.exports": (
@@ -94,7 +98,7 @@ FLOORS = {
     ".etl.impressions": (
         ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs os time | concurrent"
     ),
-    ".etl.jobs": (".client .engine .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
+    ".etl.jobs": (".client .core .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
     ".etl.formats": ".etl.arrow msgspec pyarrow",
     ".etl.parts": ".errors .etl.arrow .etl.formats .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow uuid",
     ".etl.plans": ".client .errors .models attrs",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distinct_async import Checkpoint, DistinctClient, RetryPolicy, Run, Walk
-from distinct_async.engine import drain
+from distinct_async.core import drain
 from distinct_async.errors import DistinctError, ServerError
 from distinct_async.models import Visit
 from distinct_async.testing import FakeServer, Fault, World

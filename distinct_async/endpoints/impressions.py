@@ -14,7 +14,8 @@ from typing import Literal, cast, get_args, overload
 from attrs import field, frozen
 
 from distinct_async import structure
-from distinct_async.engine import Engine, Flight, LoopState, drain
+from distinct_async.core import Flight, LoopState, drain
+from distinct_async.engine import Engine
 from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
 from distinct_async.models import Impression
 from distinct_async.sansio.messages import Reply, Request, identifier, query, segment

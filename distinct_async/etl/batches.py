@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from distinct_async.client import DistinctClient
-from distinct_async.engine import drain
+from distinct_async.core import drain
 from distinct_async.errors import ClientStateError, DistinctError
 from distinct_async.etl.extras import extra
 from distinct_async.etl.jobs import Job

@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from attrs import Factory, define, field, frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.engine import drain
+from distinct_async.core import drain
 from distinct_async.errors import (
     AuthenticationError,
     BadRequestError,
