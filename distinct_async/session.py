@@ -9,11 +9,10 @@ import asyncio
 import os
 import re
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 import aiohttp
@@ -25,6 +24,14 @@ from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
 from distinct_async.limits import TimeLimits
 from distinct_async.sansio.messages import Failure, Request, Response, Vendor
+
+if TYPE_CHECKING:
+    import zlib
+else:
+    try:
+        from isal import isal_zlib as zlib  # the same, and quicker, where it is installed
+    except ImportError:
+        import zlib
 
 _PIECE = 2**16  # bytes read, and inflated, at once
 _LEAST_STATUS, _TOP_STATUS = 200, 599

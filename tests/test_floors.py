@@ -59,7 +59,7 @@ FLOORS = {
     ".shapes": ".models attrs msgspec",
     ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".limits": "asyncio attrs",
-    ".session": ".config .errors .limits .sansio.messages aiohttp asyncio multidict os ssl yarl",
+    ".session": ".config .errors .limits .sansio.messages aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
