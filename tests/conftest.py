@@ -1,6 +1,7 @@
 """What every test has: clean surroundings, the fake vendors, a client of theirs, and an aioresponses that works."""
 
 import inspect
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
@@ -26,6 +27,15 @@ if "stream_writer" in inspect.signature(aiohttp.ClientResponse).parameters:
 # A slow machine is no failure; pytest-timeout finds what hangs.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Ctrl-C reaches the commands under test even where a shell runs all this in the background: then it is ignored."""
+    for name, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
