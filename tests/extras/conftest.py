@@ -11,6 +11,7 @@ NEEDS: dict[str, Iterable[str]] = {
     "etl": ("duckdb", "polars", "pyarrow", "pytz"),
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "uvicorn", "wsproto"),
+    "test_isal.py": ("isal",),
     "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),
     "test_wheel.py": ("fastapi", "httpx", "httpx2", "pytest_aiohttp"),
 }
