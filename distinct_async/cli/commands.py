@@ -155,7 +155,7 @@ def export(
         experience_id: exp-1, say.
         output: The file, which is there when it is whole; <FILE>.manifest.json stands beside it.
         visits_type: Every visit, or the first of each user.
-        format: By default what the file's name says.
+        format: By default what the file's name says; it must not say another one.
         rebuild: Where a list has changed since a crash, or under the walk, walk it anew, instead of an error.
         prefetch: Pages asked ahead, for each touchpoint.
         page_size: Rows per request; the server's default is 50.

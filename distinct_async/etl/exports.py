@@ -53,7 +53,8 @@ async def export(
 
     :param path: the file; its folder is made where it is not there. Of two exports to it at once, one ends in an error.
     :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
-    :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix.
+    :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix, which must
+        not say another one.
     :param on_drift: where rows have moved under a walk, or since the crash: ``"raise"`` `DriftError`, or
         ``"rebuild"``: walk that list anew.
     :param page_size: visits per request, 1 or more; the server's default is 50.
@@ -68,10 +69,15 @@ async def export(
     """
     check(experience_id, visits_type, on_drift, page_size, prefetch)
     target = Path(fspath(path))
-    form = format or _SUFFIXES.get(target.suffix.lower())
+    named = _SUFFIXES.get(target.suffix.lower())
+    form = format or named
     if form not in _SUFFIXES.values():
         raise InvalidRequestError(
             f"format must be 'parquet', 'csv' or 'jsonl' (or a suffix of {path!s}), got {format!r}"
+        )
+    if named not in {None, form}:
+        raise InvalidRequestError(
+            f"format is {form!r}, but {target.name!r} says {named!r}: leave out the one or the other"
         )
     with extra("arrow"):
         from distinct_async.etl.parts import Parts, Question, manifest_of

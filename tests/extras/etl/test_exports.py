@@ -85,6 +85,14 @@ async def test_the_suffix_tells_the_format_unless_one_is_given(client: DistinctC
     assert (tmp_path / "visits").read_bytes().startswith(b'"touchpoint_id","visits_type","position"')
 
 
+async def test_a_format_that_the_suffix_gives_the_lie_is_refused(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=r"'jsonl', but 'visits\.parquet' says 'parquet'"):
+        await etl.export(client, "exp-1", tmp_path / "visits.parquet", format="jsonl")
+    assert ([], set()) == (fake.requests, names(tmp_path))
+
+
 async def test_the_manifest_is_true(client: DistinctClient, world: World, tmp_path: Path) -> None:
     path, before = tmp_path / "visits.parquet", datetime.now(UTC)
     world.add_touchpoint("tp-4")
