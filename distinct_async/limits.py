@@ -1,7 +1,7 @@
 """Time limits of many attempts under one timer of the loop's.
 
 `asyncio.timeout` makes and cancels a timer for each attempt, and is entered and left through two coroutines: that cost
-more than everything else of ours in a request. Here an attempt is a line in a set, and the loop wakes up for the one
+more than everything else of ours in a request. Here an attempt is a line in a dict, and the loop wakes up for the one
 that is due first. What a limit does to its task is what `asyncio.timeout` does.
 """
 
@@ -31,7 +31,7 @@ class TimeLimits:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._running: set[Limit] = set()
+        self._running: dict[Limit, None] = {}  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float) -> Limit:
@@ -40,14 +40,14 @@ class TimeLimits:
         if task is None:
             raise RuntimeError("a time limit needs a task")
         limit = Limit(task, self._loop.time() + seconds, task.cancelling())
-        self._running.add(limit)
+        self._running[limit] = None
         if self._timer is None or limit.due < self._timer.when():
             self._set(limit.due)
         return limit
 
     def end(self, limit: Limit) -> None:
         """Forget a limit. The timer stays: the next attempt will be glad of it."""
-        self._running.discard(limit)
+        self._running.pop(limit, None)
         if limit.expired:
             limit.task.uncancel()
 
@@ -68,7 +68,7 @@ class TimeLimits:
             self._timer.cancel()
             self._timer = None
         for limit in [each for each in self._running if each.due <= now]:
-            self._running.discard(limit)
+            del self._running[limit]
             limit.expired = True
             limit.task.cancel()
         if self._running:
