@@ -125,7 +125,7 @@ class Parts:
             raise self._foreign(f"is an unfinished export of another question ({asked})")
         if not lines:
             if begun:
-                self._journal.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)  # torn in its first line
             self._append(self._question)
 
     def _foreign(self, why: str) -> InvalidRequestError:

@@ -47,6 +47,7 @@ def test_the_help_of_an_option_is_one_paragraph(
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     (first,) = [number for number, line in enumerate(lines) if "A status, or" in line]
     (last,) = [number for number, line in enumerate(lines) if line.endswith("May be given again.")]
+    assert " behind a colon how probable it is: 503:0.1 refuses one " in " ".join(lines[first : last + 1])
     indent = lines[first].index("A status")
     lengths = [len(lines[first]), *(indent + len(line) for line in lines[first + 1 : last])]
     words = [line.split()[0] for line in lines[first + 1 : last + 1]]
