@@ -79,8 +79,8 @@ async def test_a_view_has_limits_of_its_own_and_leaves_the_others_alone() -> Non
 async def test_a_views_limits_are_what_its_calls_obey() -> None:
     async with served(say_and_hang()) as (client, server):
         for view, limit in (
-            (client.with_options(timeout=0.05), "attempt"),
-            (client.with_options(deadline=0.05), "deadline"),
+            (client.with_options(timeout=0.4), "attempt"),
+            (client.with_options(deadline=0.4), "deadline"),
         ):
             for call in (
                 view.metrics.experience("exp-1"),
@@ -91,7 +91,7 @@ async def test_a_views_limits_are_what_its_calls_obey() -> None:
                 assert isinstance(error, RequestTimeoutError)
                 assert limit == error.limit
         assert 6 == len(server.requests)
-        view = client.with_options(timeout=0.05, retry=AT_ONCE)
+        view = client.with_options(timeout=0.4, retry=AT_ONCE)
         assert 3 == (await failure(view.metrics.experience("exp-1"))).attempts
 
 
