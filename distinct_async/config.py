@@ -146,7 +146,7 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
             raise ConfigurationError(f"{name} must be a str, got {type(url).__name__}", vendor=vendor)
         if problem := _url_problem(url, allow_http=allow_http):
             raise ConfigurationError(f"{name} {problem}", vendor=vendor)
-        # One of Vantio's pages names the base with the prefix that its paths have anyway (B1 of our notes)
+        # One page names the base with the prefix that the paths have anyway (docs/explanation/vendors.md, B1)
         urls[vendor] = url.rstrip("/").removesuffix("/api/v1") if vendor == "vantio" else url.rstrip("/")
     return urls
 

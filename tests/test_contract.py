@@ -1,11 +1,7 @@
-"""Every ambiguity of the vendors' documents, and what this library makes of it: each test names its item.
+"""Every ambiguity of the vendors' documents: each test's name begins with its number in docs/explanation/vendors.md.
 
-The items are those of the project's table of facts: A1 to A18 are Distinct's, B1 to B15 Vantio's. Of these the
-following concern endpoints that this library does not have, so only their nearest consequence is tested, or nothing:
-
-* A18 (the registration endpoint contradicts itself on required fields): nothing is left of it here.
-* B5 (parameters are camelCase, except those of earnings): the two filters that we send.
-* B14 (a status that does not match its timestamps): a time is a value, nothing is concluded from it.
+Not tested here: A18 (an endpoint that is not called), A19 to A21 (tests/test_walk.py, tests/test_engine.py) and B16
+(tests/endpoints).
 """
 
 from __future__ import annotations
