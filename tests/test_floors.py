@@ -19,6 +19,7 @@ PACKAGE = Path(distinct_async.__file__).parent
 # From the ground up: a module imports only what stands above it in this list, or beside it in the same folder.
 ORDER = [
     ".errors",
+    ".files",
     ".models",
     ".sansio.messages",
     ".sansio.dialect",
@@ -47,6 +48,7 @@ ORDER = [
 # Of the standard library only what touches the world outside: see SENSITIVE.
 FLOORS = {
     ".errors": "attrs | .etl.results .sansio.pages",
+    ".files": ".errors os secrets",
     ".models.impressions": ".models.wire attrs",
     ".models.metrics": ".models.wire attrs",
     ".models.wire": "attrs pydantic_core | pydantic",
