@@ -21,8 +21,8 @@ from distinct_async.core import Core
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
 from distinct_async.engine import Engine
-from distinct_async.errors import ClientStateError, ConfigurationError
-from distinct_async.sansio.retry import RetryPolicy
+from distinct_async.errors import ClientStateError
+from distinct_async.sansio.retry import RetryPolicy, refused
 
 if TYPE_CHECKING:
     import aiohttp
@@ -83,7 +83,7 @@ class DistinctClient:
         given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
         del api_key, vantio_api_key
         if session is not None and trace_configs:
-            raise ConfigurationError("trace_configs are for a session of ours: put them into the session that you lend")
+            raise refused("trace_configs", "cannot be combined with session=...; set them on your own ClientSession")
         base_urls = base_urls_from({"distinct": base_url, "vantio": vantio_base_url}, allow_http=allow_http)
         settings = Settings(
             keys=keys_from(given),

@@ -11,7 +11,7 @@ from attrs import field, frozen, validators
 
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.messages import Vendor
-from distinct_async.sansio.retry import RetryPolicy, kind, number
+from distinct_async.sansio.retry import RetryPolicy, kind, number, refused
 
 if TYPE_CHECKING:
     import aiohttp
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # newest ones and all .md samples say vantio.app (https://docs.vantio.app/essentials/markdown).
 BASE_URLS: Mapping[Vendor, str] = {"distinct": "https://api.distinct.so", "vantio": "https://vantio.app"}
 _KEY_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_API_KEY", "vantio": "VANTIO_API_KEY"}
+_KEY_ARGUMENTS: Mapping[Vendor, str] = {"distinct": "api_key", "vantio": "vantio_api_key"}
+_URL_ARGUMENTS: Mapping[Vendor, str] = {"distinct": "base_url", "vantio": "vantio_base_url"}
 _URL_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_BASE_URL", "vantio": "VANTIO_BASE_URL"}
 
 _SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would garble words and hide nothing
@@ -73,8 +75,8 @@ def _is_session(_: object, __: object, value: SessionSource) -> None:
     """Refuse what is neither a ClientSession nor makes one, without importing aiohttp for it."""
     lent: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", ())
     if not (value is None or callable(value) or isinstance(value, lent)):
-        msg = f"session must be an aiohttp.ClientSession or a function that makes one, got {type(value).__name__}"
-        raise ConfigurationError(msg)
+        problem = f"must be an aiohttp.ClientSession or a function that makes one, got {type(value).__name__}"
+        raise refused("session", problem)
 
 
 @frozen(eq=False)
@@ -94,9 +96,15 @@ class Settings:
     def key(self, vendor: Vendor) -> Key:
         """The vendor's key; :exc:`ConfigurationError`, naming its variable, where there is none."""
         if (key := self.keys.get(vendor)) is None:
-            argument = "api_key" if vendor == "distinct" else "vantio_api_key"
-            hint = f"pass {argument}=... to DistinctClient, or set the variable {_KEY_VARIABLES[vendor]}"
-            raise ConfigurationError(f"no API key for {vendor}: {hint}", vendor=vendor)
+            argument, variable = _KEY_ARGUMENTS[vendor], _KEY_VARIABLES[vendor]
+            raise ConfigurationError(
+                f"no API key for {vendor}",
+                vendor=vendor,
+                setting=argument,
+                variable=variable,
+                problem="is not set",
+                remedy=f"pass {argument}=... to DistinctClient, or set the environment variable {variable}",
+            )
         return key
 
     def blank(self, text: str) -> str:
@@ -129,7 +137,13 @@ def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
         if key is None:
             continue
         if problem := key.problem:
-            raise ConfigurationError(f"the {vendor} API key {problem}", vendor=vendor)
+            raise ConfigurationError(
+                f"the {vendor} API key {problem}",
+                vendor=vendor,
+                setting=_KEY_ARGUMENTS[vendor],
+                variable=variable,
+                problem=problem,
+            )
         keys[vendor] = key
     return keys
 
@@ -140,35 +154,47 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
     for vendor, default in BASE_URLS.items():
         variable = _URL_VARIABLES[vendor]
         url = given.get(vendor) or os.environ.get(variable) or default
-        argument = "base_url" if vendor == "distinct" else "vantio_base_url"
+        argument = _URL_ARGUMENTS[vendor]
         name = argument if given.get(vendor) else variable  # whoever set it knows it by this one
-        if not isinstance(url, str):
-            raise ConfigurationError(f"{name} must be a str, got {type(url).__name__}", vendor=vendor)
-        if problem := _url_problem(url, allow_http=allow_http):
-            raise ConfigurationError(f"{name} {problem}", vendor=vendor)
+        problem, remedy = _url_problem(url, allow_http=allow_http)
+        if problem:
+            raise ConfigurationError(
+                f"{name} {problem}",
+                vendor=vendor,
+                setting=argument,
+                variable=variable,
+                problem=problem,
+                remedy=remedy,
+                remedy_option="allow_http" if remedy else None,
+            )
         # One page names the base with the prefix that the paths have anyway (docs/explanation/vendors.md, B1)
         urls[vendor] = url.rstrip("/").removesuffix("/api/v1") if vendor == "vantio" else url.rstrip("/")
     return urls
 
 
-def _url_problem(url: str, *, allow_http: bool) -> str | None:  # a list of reasons
-    """Why this is no base URL. User info is not repeated: it is a secret."""
+def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
+    """Why this is no base URL, and what to do. User info is not repeated: it is a secret."""
+    if not isinstance(url, str):
+        return f"must be a str, got {type(url).__name__}", ""
     if "@" in url:
-        return "carries user info; keys are sent in a header"
+        return "must not contain user:password@, because the API key is sent in a header", ""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises where it is no number
     except ValueError as wrong:
-        return f"is not a URL: {wrong}"
+        return f"is not a URL: {wrong}", ""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "must be like https://host"  # and is not repeated: it may hold a secret in the wrong place
+        return "must be like https://host", ""  # and is not repeated: it may hold a secret in the wrong place
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        return "has a query or a fragment"
+        return "must not contain a query string or a fragment", ""
     if not url.isprintable() or " " in url or "\\" in url:
-        return "contains a space, a backslash or a control character"
+        return "contains a space, a backslash or a control character", ""
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts):
-        return f"is plain http to {parts.hostname}: the key would travel in the clear; use https, or allow_http=True"
-    return None
+        return (
+            f"is plain http to {parts.hostname}: the API key would be sent unencrypted",
+            "use https, or pass allow_http=True",
+        )
+    return "", ""
 
 
 def _is_loopback(parts: SplitResult) -> bool:

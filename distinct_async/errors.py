@@ -88,6 +88,9 @@ class DistinctError(Exception):
     :ivar on_wire: of these, seconds spent on requests.
     :ivar checkpoint: where a walk stood; None outside walks, and where nothing was ever given.
     :ivar result: what a job of `distinct_async.etl` did before this error ended it; None outside of jobs.
+    :ivar remedy: what to do about it, in the library's own terms; `str` appends it to `message`.
+    :ivar remedy_option: the argument that `remedy` names, for example ``"allow_http"`` or ``"on_drift"``; None if it
+        names none. A front end with options of its own translates it.
     """
 
     message: str = ""
@@ -99,6 +102,8 @@ class DistinctError(Exception):
     on_wire: float = field(default=0.0, kw_only=True)
     checkpoint: "Checkpoint | None" = field(default=None, kw_only=True)
     result: "Result | None" = field(default=None, kw_only=True)
+    remedy: str = field(default="", kw_only=True)
+    remedy_option: str | None = field(default=None, kw_only=True)
     private: tuple[str, ...] = field(default=(), kw_only=True)  # what `str` must not show: a user's id, say
 
     def __str__(self) -> str:
@@ -111,7 +116,8 @@ class DistinctError(Exception):
                 else f"{self.elapsed:.2f} s"
             )
             where.append(f"after {self.attempts} attempt{'s' * (self.attempts != 1)} in {times}")
-        return self._headline() + (f" [{' '.join(where)}]" if where else "")
+        text = "; ".join(filter(None, (self._headline(), self.remedy))) or type(self).__name__
+        return text + (f" [{' '.join(where)}]" if where else "")
 
     def _headline(self) -> str:
         return self.message
@@ -126,8 +132,19 @@ class DistinctError(Exception):
         return type(self).__new__, (type(self),), {**vars(self), "args": self.args}
 
 
+@define(slots=False, eq=False, repr=False, auto_exc=False)
 class ConfigurationError(DistinctError, ValueError):
-    """A setting is bad or missing: a key, a base URL, a limit. Nothing was sent."""
+    """A setting is bad or missing: a key, a base URL, a limit. Nothing was sent.
+
+    :ivar setting: the argument that sets it, for example ``"base_url"``; None if no single one does.
+    :ivar variable: the environment variable that sets it, for example ``"DISTINCT_BASE_URL"``; None if there is none.
+    :ivar problem: what is wrong with it, without its name: ``"must be at least 1, got 0"``. A front end puts the name
+        in front that its user knows.
+    """
+
+    setting: str | None = field(default=None, kw_only=True)
+    variable: str | None = field(default=None, kw_only=True)
+    problem: str = field(default="", kw_only=True)
 
 
 class InvalidRequestError(DistinctError, ValueError):
@@ -181,15 +198,13 @@ class APIError(DistinctError):
     request_id: str | None = field(default=None, kw_only=True)
     retry_after: float | None = field(default=None, kw_only=True)
     phrase: str = field(default="", kw_only=True)  # what the status means
-    hint: str = field(default="", kw_only=True)  # and what to do about it
     stated: bool = field(default=True, kw_only=True)  # False: `message` is the bare body, which `str` never shows
 
     def _headline(self) -> str:
         text = " ".join(filter(None, (str(self.status or ""), self.phrase)))
         plain = self.stated and self.message != self.phrase and _PLAIN.fullmatch(self.message)
         shown = plain and not any(word in self.message for word in self.private)
-        told = ": ".join(filter(None, (text, self.message if shown else "")))
-        return "; ".join(filter(None, (told, self.hint))) or type(self).__name__
+        return ": ".join(filter(None, (text, self.message if shown else "")))
 
 
 class BadRequestError(APIError):

@@ -69,7 +69,8 @@ class Session:
         elif settings.session is not None:
             made: object = settings.session()
             if not isinstance(made, aiohttp.ClientSession):
-                raise ConfigurationError(f"the session factory made a {type(made).__name__}, no aiohttp.ClientSession")
+                problem = f"must return an aiohttp.ClientSession, got {type(made).__name__}"
+                raise ConfigurationError(f"session() {problem}", setting="session", problem=problem)
             self._http = made
         else:
             # limit=0: the gate bounds what is in flight, so that nobody's time limit runs while queueing for the pool

@@ -285,6 +285,49 @@ async def test_a_host_that_cannot_be_one_ends_in_an_error_of_ours(host: str) -> 
             await client.metrics.experience("exp-1")
 
 
+# -- what a front end needs of an error, so that it parses no message
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "variable", "problem"),
+    [
+        ({"base_url": "ftp://x"}, "base_url", "DISTINCT_BASE_URL", "must be like https://host"),
+        ({"vantio_base_url": "ftp://x"}, "vantio_base_url", "VANTIO_BASE_URL", "must be like https://host"),
+        ({"api_key": " "}, "api_key", "DISTINCT_API_KEY", "is blank"),
+        ({"vantio_api_key": " "}, "vantio_api_key", "VANTIO_API_KEY", "is blank"),
+        ({"max_concurrency": 0}, "max_concurrency", None, "must be at least 1, got 0"),
+        ({"session": 5}, "session", None, "must be an aiohttp.ClientSession or a function that makes one, got int"),
+        ({"retry": 5}, "retry", None, "must be a RetryPolicy, got int"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_an_error_of_the_settings_says_which_setting_it_is_and_what_sets_it(
+    given: dict[str, Any], setting: str, variable: str | None, problem: str
+) -> None:
+    error = refused(DistinctClient, **given)
+    assert (setting, variable, problem) == (error.setting, error.variable, error.problem)
+
+
+@BOTH_KEYS
+async def test_a_missing_key_says_so_in_its_fields(argument: str, variable: str) -> None:
+    client = DistinctClient()
+    with pytest.raises(ConfigurationError) as caught:
+        await (client.metrics.experience("exp-1") if argument == "api_key" else client.impressions.get("a"))
+    error = caught.value
+    assert (argument, variable, "is not set") == (error.setting, error.variable, error.problem)
+    assert f"pass {argument}=... to DistinctClient, or set the environment variable {variable}" == error.remedy
+    assert str(error).startswith(f"no API key for {error.vendor}; {error.remedy}")
+
+
+@BOTH_URLS
+def test_plain_http_names_the_argument_that_allows_it(argument: str, variable: str) -> None:
+    given: dict[str, Any] = {argument: "http://vendors.internal"}
+    error = refused(DistinctClient, **given)
+    assert (argument, variable, "allow_http") == (error.setting, error.variable, error.remedy_option)
+    assert "allow_http" not in error.message
+    assert "allow_http" in error.remedy
+
+
 # -- numbers
 
 NO_NUMBERS: list[Any] = ["1", None, True, [], math.nan, math.inf, -math.inf]

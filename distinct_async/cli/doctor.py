@@ -137,7 +137,7 @@ def judged(
         case None:
             return [reached, *accepted]
         case AuthenticationError() | PermissionDeniedError():
-            refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", error.hint, exits.KEY)
+            refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", error.remedy, exits.KEY)
             return [reached, *([refused] if keyed else [])]
         case NotFoundError() | BadRequestError() if vendor == "distinct" and '"statusCode"' in error.body:
             # In the vendor's own envelope: whoever looks up the id has let the key pass (inferred, not documented)

@@ -73,8 +73,8 @@ def line(error: BaseException) -> str:
     match error:
         case PartialError(__cause__=BaseException() as cause):
             parts = [line(cause), str(error)]
-        case ConfigurationError() if "no API key" in error.message:  # which tells of the library
-            parts = [f"no API key for {error.vendor}: set {_variable(error)}, or name a --key-file"]
+        case ConfigurationError(variable=str(variable), problem="is not set"):  # its remedy is the library's
+            parts = [f"no API key for {error.vendor}: set {variable}, or name a --key-file"]
         case PartialError() | MissingError() | CycloptsError() | DistinctError():
             parts = [str(error), hint(error), *getattr(error, "__notes__", ())]
         case OSError():  # of the output, mostly, where no option names it
@@ -90,7 +90,7 @@ def hint(error: BaseException) -> str:
     match error:
         case NotFoundError():
             return "check the id" if error.message else f"check the id and the URL; {_DOCTOR}"
-        case DriftError() if "on_drift" in error.message:
+        case DriftError(remedy_option="on_drift"):
             return "here that is --rebuild"
         case CheckpointError():
             return "is it the --checkpoint of this very question?"
@@ -99,15 +99,10 @@ def hint(error: BaseException) -> str:
             return f"try again later{asked}, or with a smaller --prefetch"
         case ServerError():
             return "try again later"
-        case ConfigurationError() if "allow_http" in error.message:
+        case ConfigurationError(remedy_option="allow_http"):
             return "here that is --allow-http"
-        case ConfigurationError() if error.vendor is not None:
-            return f"correct {_variable(error)}, in the environment or the --key-file"
+        case ConfigurationError(variable=str(variable)):
+            return f"correct {variable}, in the environment or the --key-file"
         case ConfigurationError() | AuthenticationError() | PermissionDeniedError() | TransportError() | DecodeError():
             return _DOCTOR
     return ""
-
-
-def _variable(error: ConfigurationError) -> str:
-    """The one that sets what is wrong."""
-    return f"{error.vendor}_{'BASE_URL' if 'base_url' in error.message else 'API_KEY'}".upper()

@@ -246,13 +246,20 @@ class Job:
                 # Beyond the end of a list that has become shorter a server may refuse: that is not documented
                 if standing is None or work.expected >= standing.position:
                     raise
-                told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}: {REBUILD}"
-                raise DriftError(told, checkpoint=error.checkpoint, vendor=error.vendor) from None
+                told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}"
+                raise DriftError(
+                    told,
+                    checkpoint=error.checkpoint,
+                    vendor=error.vendor,
+                    remedy=REBUILD,
+                    remedy_option="on_drift",
+                ) from None
             except DriftError as error:
                 if self.on_drift == "raise":
                     ascends = run.report.ascends is not False and (standing is None or standing.ascends is not False)
                     why = "its history has changed" if ascends else "it does not ascend in time"
-                    error.message = f"{work}: {CANNOT_KEEP}, {why}: {REBUILD} ({error.message})"
+                    error.message = f"{work}: {CANNOT_KEEP}, {why} ({error.message})"
+                    error.remedy, error.remedy_option = REBUILD, "on_drift"
                 raise
             finally:
                 self._runs.discard(run)

@@ -156,7 +156,7 @@ def _redirected(response: Response) -> ProtocolError:
 
 def _refused(status: int, response: Response, request: Request) -> Reading:
     fallback = (ServerError, "Server Error", "") if status >= 500 else (APIError, "", "")
-    cls, phrase, hint = _REFUSALS.get(status, fallback)
+    cls, phrase, remedy = _REFUSALS.get(status, fallback)
     message, stated = _words(response.body)
     headers = response.headers
     retry_after = headers.get("Retry-After")
@@ -164,7 +164,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
         message or phrase,
         status=status,
         phrase=phrase,
-        hint=hint,
+        remedy=remedy,
         stated=stated,
         headers=headers,
         body=excerpt(response.body, BODY_KEPT),

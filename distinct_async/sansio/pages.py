@@ -40,6 +40,8 @@ OnDrift = Literal["raise", "warn"]
 
 _IDENTICAL_PAGES = 1000  # equal pages in a row, without a total to end them, that are still taken for honest
 
+_REMEDY = "resume with walk.resume(error.checkpoint), or start over"
+
 
 @frozen
 class Question:
@@ -342,4 +344,4 @@ class WalkState:
         return told
 
     def _fail(self, error: type[PaginationError], told: str) -> None:
-        raise error(f"{told}; resume from .checkpoint, or walk anew", operation=str(self.question))
+        raise error(told, remedy=_REMEDY, operation=str(self.question))

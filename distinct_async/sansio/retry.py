@@ -29,6 +29,11 @@ _DATE = re.compile(
 )
 
 
+def refused(setting: str, problem: str, **fields: Any) -> ConfigurationError:  # noqa: ANN401  # those of the class
+    """The error for a setting that cannot be used, named as the caller named it."""
+    return ConfigurationError(f"{setting} {problem}", setting=setting, problem=problem, **fields)
+
+
 def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[Any]", Any], None]:
     """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`."""
 
@@ -36,11 +41,10 @@ def number(least: float = 0, *, above: float | None = None) -> Callable[[object,
         whole = attribute.type is int
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not fits or (not whole and not -_ENORMOUS < value < _ENORMOUS):  # NaN is within no bounds
-            msg = f"{attribute.name} must be {'an int' if whole else 'a finite number'}, got {value!r}"
-            raise ConfigurationError(msg)
+            raise refused(attribute.name, f"must be {'an int' if whole else 'a finite number'}, got {value!r}")
         if value < least or (above is not None and value <= above):
             bound = f"at least {least:g}" if above is None else f"above {above:g}"
-            raise ConfigurationError(f"{attribute.name} must be {bound}, got {value!r}")
+            raise refused(attribute.name, f"must be {bound}, got {value!r}")
 
     return check
 
@@ -50,7 +54,7 @@ def kind(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
 
     def check(_: object, attribute: "Attribute[Any]", value: object) -> None:
         if not isinstance(value, cls):
-            raise ConfigurationError(f"{attribute.name} must be a {cls.__name__}, got {type(value).__name__}")
+            raise refused(attribute.name, f"must be a {cls.__name__}, got {type(value).__name__}")
 
     return check
 
