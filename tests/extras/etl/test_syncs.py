@@ -177,11 +177,9 @@ async def test_history_that_changed_is_drift_that_says_where_and_what_to_do(
     world.grow(9, "tp-3")
     with pytest.raises(errors.DriftError) as caught:
         await etl.sync(client, "exp-1", database, page_size=20, visits_type="TOTAL")
-    expected = (
-        "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, its history has changed: "
-        "on_drift='rebuild' replaces it by what the server lists now"
-    )
+    expected = "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, its history has changed ("
     assert str(caught.value).startswith(expected)
+    assert ("on_drift", True) == (caught.value.remedy_option, "on_drift='rebuild'" in caught.value.remedy)
     assert caught.value.result is not None
     assert ["tp-2"] == [failure.work.touchpoint.id for failure in caught.value.result.failures]
     after = rows_stored(database)
@@ -297,7 +295,7 @@ async def test_a_descending_list_is_stored_with_a_warning_and_cannot_grow(
     world.grow(5, "tp-2")
     with pytest.raises(errors.DriftError) as caught:
         await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
-    expected = "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, it does not ascend in time:"
+    expected = "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, it does not ascend in time"
     assert str(caught.value).startswith(expected)
 
     await etl.sync(client, "exp-1", database, visits_type="TOTAL", on_drift="rebuild")
