@@ -70,7 +70,7 @@ def test_partial_is_8_but_a_refused_key_stays_4(error: type[BaseException]) -> N
         (errors.RateLimitError("x", status=429, retry_after=7.2), "asks for 7 s"),
         (errors.NotFoundError("", status=404), "check the id and the URL; distinct-async doctor tells more"),
         (
-            errors.ConfigurationError("no API key for vantio", variable="VANTIO_API_KEY", problem="is not set"),
+            errors.ConfigurationError("x", vendor="vantio", variable="VANTIO_API_KEY", problem="is not set"),
             "no API key for vantio: set VANTIO_API_KEY, or name a --key-file",
         ),
         (
