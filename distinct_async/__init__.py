@@ -24,6 +24,7 @@ from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.sansio.retry import RetryPolicy
+from distinct_async.version import __version__
 from distinct_async.walk import Page, Report, Run, Walk
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Run",
     "Timeouts",
     "Walk",
+    "__version__",
     "errors",
     "models",
 ]

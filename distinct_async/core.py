@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import warnings
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
@@ -100,17 +99,14 @@ class Core:
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> LoopState:
         # Only now, since it takes as long as everything else together: aiohttp comes with it.
-        from importlib.metadata import version
-
         from distinct_async.session import Session
 
         settings = self.settings
-        agent = f"distinct-async/{version('distinct-async')} Python/{sys.version_info[0]}.{sys.version_info[1]}"
         gates: dict[Vendor, Gate] = {
             vendor: Gate(asyncio.Semaphore(settings.max_concurrency), settings.rate_limit)
             for vendor in settings.base_urls
         }
-        state = LoopState(loop, Session(settings, agent), gates)
+        state = LoopState(loop, Session(settings), gates)
         # asyncio.run() closes all started async generators before it closes the loop: this one then closes the session,
         # so that a client at module level leaves no socket behind.
         state.guard = _close_with_loop(state.session)

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,6 +25,7 @@ from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
 from distinct_async.limits import TimeLimits
 from distinct_async.sansio.messages import Failure, Request, Response, Vendor
+from distinct_async.version import __version__
 
 if TYPE_CHECKING:
     import zlib
@@ -32,6 +34,9 @@ else:
         from isal import isal_zlib as zlib  # the same, and quicker, where it is installed
     except ImportError:
         import zlib
+
+AIOHTTP_VERSION: str = aiohttp.__version__
+_USER_AGENT = f"distinct-async/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}"
 
 _PIECE = 2**16  # bytes read, and inflated, at once
 _LEAST_STATUS, _TOP_STATUS = 200, 599
@@ -52,12 +57,12 @@ class _Unusable(Exception):  # noqa: N818
 class Session:
     """An aiohttp session and how we use it. Made inside the loop it belongs to."""
 
-    def __init__(self, settings: Settings, user_agent: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._plain_headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
-            "User-Agent": user_agent,
+            "User-Agent": _USER_AGENT,
         }
         self._limits = TimeLimits()
         self._bases: dict[Vendor, URL] = {}

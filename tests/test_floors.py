@@ -18,6 +18,7 @@ PACKAGE = Path(distinct_async.__file__).parent
 
 # From the ground up: a module imports only what stands above it in this list, or beside it in the same folder.
 ORDER = [
+    ".version",
     ".errors",
     ".files",
     ".models",
@@ -61,7 +62,7 @@ FLOORS = {
     ".shapes": ".models attrs msgspec",
     ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".limits": "asyncio attrs",
-    ".session": ".config .errors .limits .sansio.messages aiohttp asyncio isal multidict os ssl yarl",
+    ".session": ".config .errors .limits .sansio.messages .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
@@ -82,7 +83,10 @@ FLOORS = {
     ".testing.vendors": ".testing.scans .testing.world attrs msgspec",
     ".testing.world": ".testing.data .testing.sample .testing.scans attrs msgspec random",
     ".testing": ".testing.contract .testing.faults .testing.scans .testing.server .testing.world",
-    ".": ".client .config .endpoints.impressions .endpoints.metrics .errors .models .sansio.pages .sansio.retry .walk",
+    ".": (
+        ".client .config .endpoints.impressions .endpoints.metrics .errors .models .sansio.pages .sansio.retry "
+        ".version .walk"
+    ),
     ".lifetime": ".client .errors .sansio.messages",
     ".aiohttp_web": ".client .lifetime .sansio.messages aiohttp",
     ".fastapi": (
@@ -102,7 +106,9 @@ FLOORS = {
     ),
     ".etl.jobs": (".client .core .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
     ".etl.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.parts": ".errors .etl.arrow .etl.formats .etl.jobs .etl.plans .models .sansio.pages msgspec os pyarrow uuid",
+    ".etl.parts": (
+        ".errors .etl.arrow .etl.formats .etl.jobs .etl.plans .models .sansio.pages .version msgspec os pyarrow uuid"
+    ),
     ".etl.plans": ".client .errors .models attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.running": (
@@ -112,17 +118,18 @@ FLOORS = {
         ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs os"
     ),
     ".etl.warehouse": (
-        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages attrs duckdb msgspec pyarrow pytz "
-        "time"
+        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages .version attrs duckdb msgspec "
+        "pyarrow pytz time"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
-    ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors cyclopts rich",
+    ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors .version cyclopts rich",
     ".cli.aside": ".cli.layout .cli.options rich",
     ".cli.commands": ". .cli.doctor .cli.jobs .cli.options .cli.reading .etl .models cyclopts",
     ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
     ".cli.demo": ". .cli.layout .errors .etl .models .testing asyncio attrs rich",
     ".cli.doctor": (
-        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages asyncio attrs"
+        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages .session "
+        "asyncio attrs"
     ),
     ".cli.exits": ".errors cyclopts",
     ".cli.files": ". .errors os",
@@ -265,6 +272,16 @@ def test_only_these_read_the_clock_on_the_wall_which_may_jump() -> None:
         ".etl.parts",  # a manifest and a run say when they were
         ".etl.warehouse",
     } == readers
+
+
+def test_nobody_asks_for_package_metadata_which_a_frozen_application_does_not_have() -> None:
+    names = {
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for _, node in nodes()
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set() == {name for name in names if name.startswith(("importlib.metadata", "importlib_metadata"))}
 
 
 def test_nothing_is_global() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import importlib.metadata
 import pickle
 from collections.abc import Callable
 from types import ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+import distinct_async
 from distinct_async import Checkpoint, DistinctClient, errors, etl
 
 PUBLIC = [f"distinct_async{name}" for name in ("", ".errors", ".etl", ".models", ".testing")]
@@ -114,6 +116,22 @@ def test_an_error_survives_a_copy_whole(error: type[errors.DistinctError], how: 
     assert type(after) is error
     assert values == {name: getattr(after, name) for name in values}
     assert (str(before), repr(before), before.args) == (str(after), repr(after), after.args)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert importlib.metadata.version("distinct-async") == distinct_async.__version__
+
+
+async def test_without_package_metadata_requests_are_sent(
+    client: DistinctClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Any:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", missing)
+    assert 3 == (await client.metrics.experience("exp-1")).total_touchpoints
+    assert distinct_async.__version__
 
 
 async def test_a_client_and_a_walk_refuse_to_be_pickled_with_a_hint(client: DistinctClient) -> None:

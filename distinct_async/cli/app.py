@@ -5,7 +5,6 @@ A command imports what it needs when it is called, so that ``--help`` waits for 
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from distinct_async.cli import commands, exits
 from distinct_async.cli.options import Flag, unfolded
 from distinct_async.errors import DistinctError
+from distinct_async.version import __version__
 
 _NAME = "distinct-async"
 _WIDTH = 80  # columns, where the terminal has as many
@@ -59,7 +59,7 @@ def _app(console: Console) -> App:
         name=_NAME,
         help="QR-scan data: touchpoint metrics (Distinct) and impressions (Vantio).",
         help_format="plaintext",
-        version=lambda: version(_NAME),
+        version=lambda: __version__,
         console=console,
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,

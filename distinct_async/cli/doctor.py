@@ -3,13 +3,12 @@
 import asyncio
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Final, Literal
 
 from attrs import frozen
 
-from distinct_async import DistinctClient, RetryPolicy
+from distinct_async import DistinctClient, RetryPolicy, __version__
 from distinct_async.cli import exits
 from distinct_async.cli.aside import Aside
 from distinct_async.cli.delivery import Delivery, Shape
@@ -63,8 +62,10 @@ def examine(experience: str | None, output: Output, common: Common) -> int:
 
 
 def _installed() -> Iterator[Finding]:
-    ours, theirs = version("distinct-async"), version("aiohttp")
-    yield Finding("versions", "ok", f"distinct-async {ours}, aiohttp {theirs}, Python {platform.python_version()}")
+    from distinct_async.session import AIOHTTP_VERSION  # noqa: PLC0415  # --help waits for no aiohttp
+
+    versions = f"distinct-async {__version__}, aiohttp {AIOHTTP_VERSION}, Python {platform.python_version()}"
+    yield Finding("versions", "ok", versions)
     for extra, (module, use) in _EXTRAS.items():
         if find_spec(module) is None:
             advice = f'for {use}: python -m pip install "distinct-async[{extra}]"'

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Literal
 from uuid import uuid4
@@ -28,6 +27,7 @@ from distinct_async.etl.jobs import Chunk, Key, Standing
 from distinct_async.etl.plans import Plan
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
+from distinct_async.version import __version__
 
 _JOINED_ROWS = 50_000  # at least, in a row group of the target
 _OPEN = 4  # parts
@@ -254,7 +254,7 @@ class Parts:
             written=self.rows(plan),
             lists=lists,
             finished_at=datetime.now(UTC),
-            distinct_async=version("distinct-async"),
+            distinct_async=__version__,
         )
 
     @contextmanager

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import attrs
@@ -23,6 +22,7 @@ from distinct_async.etl.plans import Plan
 from distinct_async.etl.results import Result
 from distinct_async.models import Impression, VisitsType
 from distinct_async.sansio.pages import Checkpoint
+from distinct_async.version import __version__
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
@@ -141,7 +141,7 @@ class Warehouse:
             self._insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             self._insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
             self._run = self._one("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
-            run = [self._run, plan.experience_id, version("distinct-async"), now, plan.expected]
+            run = [self._run, plan.experience_id, __version__, now, plan.expected]
             self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, NULL)", run)
             self._standing = dict(self._found())
 
