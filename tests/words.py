@@ -1,7 +1,7 @@
 """The words that this project does not use, with what it says instead, and where they are looked for.
 
-docs/glossary.md is the law for words. Listed here is only what can be found without false alarms: "where" in the sense of
-"if", for example, needs a reader.
+docs/glossary.md is the law for words. Listed here is only what can be found without false alarms: "where" in the sense
+of "if", for example, needs a reader.
 """
 
 import re
