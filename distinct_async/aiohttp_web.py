@@ -1,4 +1,4 @@
-"""At home in aiohttp.web: one client for the life of the app.
+"""aiohttp.web integration: one client per app.
 
 ::
 
@@ -9,7 +9,7 @@
         metrics = await request.app[CLIENT].metrics.experience(request.match_info["experience_id"])
         ...
 
-In the handlers of a sub-app it is ``request.config_dict[CLIENT]``.
+In handlers of a sub-app the client is ``request.config_dict[CLIENT]``.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
@@ -23,17 +23,23 @@ from distinct_async.sansio.messages import Vendor
 __all__ = ["CLIENT", "cleanup_ctx"]
 
 CLIENT = web.AppKey("CLIENT", DistinctClient)
-"""Where the app keeps its client."""
+"""The key of the client in the app."""
 
 
 def cleanup_ctx(
     factory: Factory | None = None, require: Collection[Vendor] = ()
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """What to append to ``app.cleanup_ctx``: opens the client when the app starts, and closes it at the end.
+    """Return a context for ``app.cleanup_ctx`` that opens one client at startup and closes it at cleanup.
 
-    :param factory: makes the client; else ``DistinctClient()``, with its keys from the environment.
-    :param require: ``("distinct", "vantio")`` or one of them: without its key the app does not start.
-    :raises ConfigurationError: when the app starts, for a key that is required and missing.
+    Args:
+        factory: A function that creates the client; by default ``DistinctClient()``, with keys from the environment.
+        require: The vendors whose keys the app cannot start without: ``"distinct"``, ``"vantio"`` or both.
+
+    Returns:
+        The context, to be appended to ``app.cleanup_ctx``.
+
+    Raises:
+        ConfigurationError: At startup, if the key of a required vendor is missing.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:

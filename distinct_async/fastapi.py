@@ -1,4 +1,4 @@
-"""At home in FastAPI (extra ``fastapi``): one client for the life of the app, as a dependency.
+"""FastAPI integration (extra ``fastapi``): one client per app, as a dependency.
 
 ::
 
@@ -9,9 +9,9 @@
     async def show(experience_id: str, client: DistinctDep) -> models.ExperienceMetrics:
         return await client.metrics.experience(experience_id)
 
-The models are responses under the vendors' own names, and request bodies too: ``Annotated[models.Visit, Body()]``, for
-FastAPI takes only its own kinds of classes for a body unasked. A test without a network overrides the dependency:
-``app.dependency_overrides[get_client] = lambda: client``.
+Routes can return all models, with the vendors' field names. As a request body a model needs the annotation
+``Annotated[models.Visit, Body()]``, because FastAPI recognises only pydantic models as bodies by themselves. In tests,
+override the dependency: ``app.dependency_overrides[get_client] = lambda: client``.
 """
 
 import asyncio
@@ -58,9 +58,9 @@ __all__ = ["DistinctDep", "add_error_handlers", "get_client", "jsonl_response", 
 
 _STATE = "distinct_client"  # the client's name in the request's state and in `app.state`
 _NOT_RUN = (
-    "there is no DistinctClient, because the app's lifespan did not run: make the app with "
-    "FastAPI(lifespan=lifespan()), and let it start. In tests: `with TestClient(app) as http`; on a bare ASGI "
-    "transport, which runs no lifespan, `async with app.router.lifespan_context(app)`; or "
+    "there is no DistinctClient, because the app's lifespan did not run: create the app with "
+    "FastAPI(lifespan=lifespan()). In tests use `with TestClient(app) as http`; with a bare ASGI transport, which runs "
+    "no lifespan, use `async with app.router.lifespan_context(app)`, or "
     "app.dependency_overrides[get_client] = lambda: client"
 )
 
@@ -71,15 +71,21 @@ _NOT_RUN = (
 def lifespan(
     factory: Factory | None = None, inner: Lifespan[Any] | None = None, require: Collection[Vendor] = ()
 ) -> Callable[[Starlette], AbstractAsyncContextManager[Mapping[str, Any]]]:
-    """What to give to ``FastAPI(lifespan=...)``: opens one client when the app starts, and closes it at the end.
+    """Return a lifespan for ``FastAPI(lifespan=...)`` that opens one client at startup and closes it at shutdown.
 
-    :param factory: makes the client; else ``DistinctClient()``, with its keys from the environment.
-    :param inner: your own lifespan; its state is kept. It runs within the client's life: there, the client is
-        ``app.state.distinct_client``.
-    :param require: ``("distinct", "vantio")`` or one of them: without its key the app does not start.
-    :raises ConfigurationError: when the app starts, for a key that is required and missing.
+    Args:
+        factory: A function that creates the client; by default ``DistinctClient()``, with keys from the environment.
+        inner: Your own lifespan, run while the client is open; its state is kept. In it, the client is
+            ``app.state.distinct_client``.
+        require: The vendors whose keys the app cannot start without: ``"distinct"``, ``"vantio"`` or both.
+
+    Returns:
+        The lifespan.
+
+    Raises:
+        ConfigurationError: At startup, if the key of a required vendor is missing.
     """
-    if inspect.isasyncgenfunction(inner):  # FastAPI takes these too
+    if inspect.isasyncgenfunction(inner):  # FastAPI accepts these too
         inner = asynccontextmanager(inner)
 
     @asynccontextmanager
@@ -96,11 +102,17 @@ def lifespan(
 
 
 async def get_client(conn: HTTPConnection) -> DistinctClient:
-    """The app's client, as a dependency of HTTP and WebSocket routes; of mounted apps too.
+    """Return the app's client: a dependency for HTTP and WebSocket routes, also of mounted apps.
 
-    It is looked for in the request's state, which mounted apps share, then in ``app.state.distinct_client``.
+    Args:
+        conn: The request or WebSocket. Its state, which mounted apps share, has the client; so does
+            ``app.state.distinct_client``.
 
-    :raises RuntimeError: where the lifespan never ran; it says how to run it.
+    Returns:
+        The client that `lifespan` opened.
+
+    Raises:
+        RuntimeError: If the lifespan did not run.
     """
     for holder in (conn, conn.scope.get("app")):
         client = getattr(getattr(holder, "state", None), _STATE, None)
@@ -117,14 +129,18 @@ DistinctDep = Annotated[DistinctClient, Depends(get_client)]
 
 
 def jsonl_response(walk: Walk[Any], request: Request) -> Response:
-    """A walk, streamed page by page as JSON lines (``application/jsonl``): a line for each row, in wire names.
+    """Return a response that streams a walk as JSON lines (``application/jsonl``), with the vendors' field names.
 
-    When the caller goes away, the run and its requests end, even while a slow page is awaited. An error of the first
-    page is raised before anything is sent, so `add_error_handlers` gives it a status of its own; one of a later page
-    cuts the connection: an answer that ends properly is the whole walk.
+    If the caller disconnects, the run ends and its requests are cancelled, even while it waits for a slow page. An
+    error in the first page is raised before anything is sent, so that `add_error_handlers` can set its status. An error
+    in a later page closes the connection: a response that ends properly is complete.
 
-    :param walk: what to stream: ``client.metrics.total_visits(...)``, say.
-    :param request: the route's own, which tells when its caller is gone.
+    Args:
+        walk: The walk to stream, for example ``client.metrics.total_visits("tp-1")``.
+        request: The request of the route, which shows when its caller disconnects.
+
+    Returns:
+        The response, to be returned from the route.
     """
     return _JSONLines(walk, request.receive)
 
@@ -138,37 +154,37 @@ class _JSONLines(StreamingResponse):
         self._receive = receive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # the request has it
-        # Starlette listens for the end of the connection only below spec 2.4; from there on it waits for `send` to
-        # raise, and so sits out a slow page for nobody.
+        # From ASGI 2.4 on, Starlette does not listen for a disconnect but waits for `send` to raise OSError, so that it
+        # would wait for a slow page in vain (asgi.readthedocs.io, "Disconnected Client - send exception").
         stream = asyncio.create_task(self.stream_response(send))
-        gone = asyncio.create_task(self.listen_for_disconnect(self._receive))
+        disconnect = asyncio.create_task(self.listen_for_disconnect(self._receive))
         try:
-            await asyncio.wait((stream, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stream, disconnect), return_when=asyncio.FIRST_COMPLETED)
             if stream.done():
                 stream.result()
         except ClientDisconnect:
             pass
         finally:
-            await drain((stream, gone))
+            await drain((stream, disconnect))
         if self.background is not None:
             await self.background()
 
     async def stream_response(self, send: Send) -> None:
-        async def tell(message: Message) -> None:
+        async def forward(message: Message) -> None:
             try:
                 await send(message)
-            except OSError:  # only here: a RequestTimeoutError of the walk is one too
+            except OSError:  # caught only around `send`, because RequestTimeoutError is an OSError too
                 raise ClientDisconnect from None
 
         started = False
         async with self._walk.run() as run:
-            async for page in run.pages():  # the first is always given
+            async for page in run.pages():  # there is at least one
                 if not started:
                     started = True
                     head = {"status": self.status_code, "headers": self.raw_headers}
-                    await tell({"type": "http.response.start", **head})
-                await tell({"type": "http.response.body", "body": _lines(page), "more_body": True})
-        await tell({"type": "http.response.body", "body": b"", "more_body": False})
+                    await forward({"type": "http.response.start", **head})
+                await forward({"type": "http.response.body", "body": _lines(page), "more_body": True})
+        await forward({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _lines(page: Page[Any]) -> bytes:
@@ -180,38 +196,42 @@ def _lines(page: Page[Any]) -> bytes:
 # --- errors as responses ----------------------------------------------------------------------------------------------
 
 _DETAILS = {
-    404: "What was asked for does not exist.",
-    502: "A service that this one depends on failed, or gave an answer that cannot be used.",
-    503: "A service that this one depends on asks for a pause.",
-    504: "A service that this one depends on gave no answer in time.",
+    404: "The requested resource does not exist.",
+    502: "An upstream service failed, or sent an invalid response.",
+    503: "An upstream service is temporarily unavailable.",
+    504: "An upstream service did not respond in time.",
 }
-_CLOSE_CODES = {404: 1008, 422: 1008, 503: 1013}  # RFC 6455: the caller's mistake; try again later; else 1011
+# WebSocket close codes: 1008 policy violation, 1013 try again later; 1011 internal error for the rest
+_CLOSE_CODES = {404: 1008, 422: 1008, 503: 1013}
 
 
 def add_error_handlers(app: Starlette) -> None:
-    """Answer the library's errors with RFC 9457 problems (``application/problem+json``).
+    """Convert the library's errors into RFC 9457 problem responses (``application/problem+json``).
 
     ======  ============================================================================================
-    422     `InvalidRequestError`, `CheckpointError`: the caller's mistake, told in `detail`
+    422     `InvalidRequestError`, `CheckpointError`: an error of the caller, described in `detail`
     404     `NotFoundError`
-    503     a vendor's 429 or 503; its ``Retry-After`` is passed on
+    503     a vendor's 429 or 503, with its ``Retry-After``
     504     `RequestTimeoutError`
-    500     a key that is missing or refused, and other mistakes of the app's own: the caller is told nothing
-    502     whatever else goes wrong with a vendor
+    500     a missing or rejected API key, and other errors of the app itself; without details
+    502     any other error of a vendor
     ======  ============================================================================================
 
-    From 500 up, the log tells which error it was. A WebSocket that was accepted is closed, with a code to match.
-    A mounted app answers its own errors: call this for it, too.
+    From 500 up, the error is logged. A WebSocket that was accepted is closed with a matching code.
+
+    Args:
+        app: The app. A mounted app handles its own errors: call this function for it too.
     """
-    app.add_exception_handler(DistinctError, _answer)  # type: ignore[arg-type]  # it takes both kinds of connection
+    app.add_exception_handler(DistinctError, _problem)  # type: ignore[arg-type]  # it accepts both kinds of connection
 
 
-async def _answer(conn: HTTPConnection, error: Exception) -> Response | None:
+async def _problem(conn: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, DistinctError)  # noqa: S101  # for the type checker
     status = _status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        where = error.operation.partition("(")[0] if error.operation else error.message  # then the words are our own
-        log.error("answered with %d: %s (%s)", status, type(error).__name__, where)
+        # The operation without its ids. An error without an operation contains no text of a vendor.
+        cause = error.operation.partition("(")[0] if error.operation else str(error)
+        log.error("responded with %d: %s (%s)", status, type(error).__name__, cause)
     title = HTTPStatus(status).phrase
     if isinstance(conn, WebSocket) and conn.application_state is WebSocketState.CONNECTED:
         await conn.close(_CLOSE_CODES.get(status, 1011), title)

@@ -646,8 +646,8 @@ async def test_an_error_is_a_problem_that_gives_nothing_away(
     assert "key" not in answer.text.lower()
     assert "secret" not in answer.text + caplog.text
     logged = [record.getMessage() for record in caplog.records if record.name == "distinct_async"]
-    told = [f"answered with {status}: {type(error).__name__} (metrics.user)"]
-    assert (told if status >= 500 else []) == logged
+    expected = [f"responded with {status}: {type(error).__name__} (metrics.user)"]
+    assert (expected if status >= 500 else []) == logged
 
 
 @pytest.mark.parametrize(
@@ -695,7 +695,7 @@ async def test_a_fraction_of_a_second_is_not_rounded_down(app: FastAPI) -> None:
         assert "1" == (await http.get("/")).headers["retry-after"]
 
 
-async def test_a_missing_key_is_told_to_the_log_and_not_to_the_caller(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_key_is_logged_and_not_shown_to_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI(lifespan=lifespan())
     add_error_handlers(app)
 
@@ -755,7 +755,7 @@ async def test_a_websocket_that_was_not_accepted_is_denied_with_the_problem() ->
 # --- the module -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_public_is_listed_sorted_and_told() -> None:
+def test_what_is_public_is_listed_sorted_and_documented() -> None:
     public = distinct_async.fastapi.__all__
     assert sorted(public) == public
     assert [] == [name for name in public if not getattr(distinct_async.fastapi, name).__doc__]
