@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from distinct_async.session import Session
 
 
+_TIMER_LATENESS = 0.02  # seconds, on a busy loop
+
+
 @define(eq=False)
 class Gate:
-    """One vendor's door: so many at a time, so many a second, and nobody during a pause."""
+    """Concurrency limit, rate limit and shared pause of one vendor.
+
+    Nothing is reserved ahead: whoever is cancelled while waiting leaves no trace. Callers queue for the rate under
+    `queue`, of which only the head sleeps; a turn is taken at the moment the request is sent.
+    """
 
     slots: asyncio.Semaphore
     rate: float | None
+    queue: asyncio.Lock = field(factory=asyncio.Lock)
     pause_until: float = 0.0  # loop time
     pause_length: float = 0.0
     next_start: float = 0.0
@@ -35,13 +43,13 @@ class Gate:
             self.pause_until, self.pause_length = now + seconds, seconds
         return begins
 
-    def turn(self, now: float) -> float:
-        """Take the next start that the rate allows, and return how long it is until then."""
-        if self.rate is None:
-            return 0.0
-        start = max(now, self.next_start)
-        self.next_start = start + 1 / self.rate
-        return start - now
+    def take_turn(self, now: float) -> None:
+        """Note that a request is sent now, which delays the next one by the rate's interval."""
+        if self.rate is not None:
+            interval = 1 / self.rate
+            # A timer fires a little late; counted from when it was due, that does not lower the rate
+            late = now - self.next_start
+            self.next_start = (self.next_start if late < min(_TIMER_LATENESS, interval) else now) + interval
 
 
 @define(eq=False)

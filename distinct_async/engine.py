@@ -1,7 +1,7 @@
 """Turns verdicts into deeds: wait for a place, send, sleep, return, raise.
 
-The order of one call is: slot, pause, rate, send. The slot is held over all attempts; time in the queue for it, or for
-the rate, is never a timeout.
+The order of one call is: slot, pause, rate, send. The slot is held over all attempts. Time in the queue for it, or for
+the rate, is never a timeout. A call that is cancelled while it waits gives back its slot and its retry tokens.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ class Call:
     on_wire: float = 0.0
     attempts: int = 0
     taken: int = 0  # from the budget, for the last retry
+    unsent: int = 0  # from the budget, for a retry that is still waiting
 
 
 @frozen(eq=False)
@@ -80,16 +81,19 @@ class Engine:
         state = state or self.core.state()
         loop, gate = state.loop, state.gates[request.vendor]
         state.calls += 1
+        asked = loop.time()
+        call = Call(asked, asked, asked)
         try:
-            asked = loop.time()
             async with gate.slots:
                 now = loop.time()
-                call = Call(asked, now, now + (self.limits.deadline or float("inf")), now - asked)
+                call.began, call.ends, call.waited = now, now + (self.limits.deadline or float("inf")), now - asked
                 reading = await self._attempt(request, state, gate, call, now)
                 while reading.error is not None:
                     await self._wait(reading, reading.error, request, state, gate, call)
                     reading = await self._attempt(request, state, gate, call, loop.time())
         finally:
+            if call.unsent:
+                self.core.budgets[request.vendor].give_back(call.unsent)
             state.calls -= 1
             if not state.calls:
                 state.idle.set()
@@ -102,13 +106,13 @@ class Engine:
         """One attempt, after the pause and the rate have let it pass."""
         loop, limits = state.loop, self.limits.timeouts
         if gate.pause_until or gate.rate:
-            if not await self._pass(state, gate, call):
-                text = "a pause that the server asked for outlasts the deadline"
-                return Reading(error=RequestTimeoutError(text, limit="deadline"))
+            if (error := await self._admit(state, gate, call)) is not None:
+                return Reading(error=error)
             now = loop.time()
+        elif now >= call.ends or state.closing.is_set():
+            return Reading(error=self._too_late())
         left = call.ends - now
-        if left <= 0 or state.closing.is_set():
-            return Reading(error=RequestTimeoutError("the deadline has passed", limit="deadline"))
+        call.unsent = 0
         call.attempts += 1
         outcome = await state.session.send(request, min(limits.attempt, left), limits.connect)
         call.on_wire += loop.time() - now
@@ -130,27 +134,41 @@ class Engine:
         elif state.session.closed:
             error = ClientStateError("the aiohttp.ClientSession beneath the client was closed during this call")
         elif (wait := self._judge(request, reading, gate, call, now)) is not None:
-            await self._sleep(state, call, wait)
+            await self._sleep(state, wait)
+            call.waited += state.loop.time() - now
             return
         raise self._finished(error, request, call, now - call.asked)
 
-    async def _pass(self, state: LoopState, gate: Gate, call: Call) -> bool:
-        """Wait for the pause, then for the rate. False where the pause would outlast the call's deadline."""
+    async def _admit(self, state: LoopState, gate: Gate, call: Call) -> DistinctError | None:
+        """Wait for the pause and the rate, and take a turn; or return why no request is to be sent."""
         loop = state.loop
         while not state.closing.is_set():
-            if (paused := gate.pause_until - loop.time()) > 0:
+            now = loop.time()
+            if (paused := gate.pause_until - now) > 0:
                 if gate.pause_until >= call.ends:
-                    return False
-                spread = self.dice() * min(1.0, gate.pause_length * _SPREAD)
-                await self._sleep(state, call, paused + spread)
+                    left = call.ends - now
+                    text = (
+                        f"the server's Retry-After ({paused:.3g} s left) exceeds the {left:.3g} s before the deadline"
+                    )
+                    return RequestTimeoutError(text, limit="deadline")
+                await self._sleep(state, paused + self.dice() * min(1.0, gate.pause_length * _SPREAD))
+                call.waited += loop.time() - now
                 continue
-            turn = gate.turn(loop.time())
-            call.ends += turn
-            if turn > 0:
-                await self._sleep(state, call, turn)
-            if gate.pause_until <= loop.time():
-                break
-        return True
+            async with gate.queue:
+                while gate.pause_until <= (turn := loop.time()) < gate.next_start and not state.closing.is_set():
+                    await self._sleep(state, gate.next_start - turn)
+                call.waited += turn - now
+                call.ends += turn - now  # time in the queue for the rate is never a timeout
+                if turn >= call.ends:
+                    return self._too_late()
+                if turn >= gate.pause_until and not state.closing.is_set():
+                    gate.take_turn(turn)
+                    return None
+        return ClientStateError("the client was closed during this call")
+
+    def _too_late(self) -> RequestTimeoutError:
+        text = f"the deadline of {self.limits.deadline:.3g} s passed before the request could be sent"
+        return RequestTimeoutError(text, limit="deadline")
 
     def _judge(self, request: Request, reading: Reading, gate: Gate, call: Call, now: float) -> float | None:
         """Seconds until the next attempt; None where this was the last."""
@@ -166,19 +184,18 @@ class Engine:
         )
         if not isinstance(verdict, Again) or not (taken := budget.take(throttled=reading.throttled)):
             return None
-        call.taken = taken
+        call.taken = call.unsent = taken
         wait = verdict.wait if policy.sleep else 0.0
         text, name = "%s: attempt %d failed (%s), again after %.3g s", type(reading.error).__name__
         log.info(text, _name(request), call.attempts, name, wait, extra=_figures(request, call))
         return wait
 
-    async def _sleep(self, state: LoopState, call: Call, seconds: float) -> None:
+    @staticmethod
+    async def _sleep(state: LoopState, seconds: float) -> None:
         """Sleep, or until the client is closed."""
-        began = state.loop.time()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await state.closing.wait()
-        call.waited += state.loop.time() - began
 
     def _finished(self, error: DistinctError, request: Request, call: Call, elapsed: float) -> DistinctError:
         """The error, with what only we know, and without any key that an answer may have echoed."""

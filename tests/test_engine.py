@@ -24,13 +24,25 @@ def client_of(fake: FakeServer, **settings: object) -> DistinctClient:
     )
 
 
-def test_starts_are_a_rates_distance_apart() -> None:
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        (100.0, 100.25),
+        (103.0, 103.25),  # later than it could have been: from then on
+        (102.009, 102.25),  # a timer that was late by little does not lower the rate
+    ],
+)
+def test_starts_are_a_rates_distance_apart(sent: float, then: float) -> None:
     door = gate(rate=4)
-    assert [0.0, 0.25, 0.5, 0.0] == [door.turn(100.0), door.turn(100.0), door.turn(100.0), door.turn(200.0)]
+    door.next_start = 102.0 if sent > 100 else 0.0
+    door.take_turn(sent)
+    assert then == door.next_start
 
 
 def test_without_a_rate_everybody_starts_at_once() -> None:
-    assert [0.0, 0.0] == [gate().turn(100.0), gate().turn(100.0)]
+    door = gate()
+    door.take_turn(100.0)
+    assert 0.0 == door.next_start
 
 
 def test_a_pause_begins_once_and_only_grows() -> None:
