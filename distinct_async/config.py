@@ -1,9 +1,10 @@
 """The settings: checked when the client is built, and the only reader of the environment."""
 
-import ipaddress
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +26,10 @@ _URL_ARGUMENTS: Mapping[Vendor, str] = {"distinct": "base_url", "vantio": "vanti
 _URL_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_BASE_URL", "vantio": "VANTIO_BASE_URL"}
 
 _SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would garble words and hide nothing
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_PRINTED = re.compile(r"[!-~]+", re.ASCII)
+_NO_PROXY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]+)(?::(?P<port>\d{1,5}))?", re.ASCII)  # not an IPv6 address without []
 
 SessionSource = Union["aiohttp.ClientSession", Callable[[], "aiohttp.ClientSession"], None]
 
@@ -185,11 +190,14 @@ def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
         return f"is not a URL: {wrong}", ""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return "must be like https://host", ""  # and is not repeated: it may hold a secret in the wrong place
+    if not url.isascii():
+        # Not encoded here: IDNA's versions differ in which host a name means, and the key must go to the right one
+        return "contains a letter outside ASCII; write a host name as xn--..., and percent-encode a path", ""
     if parts.query or parts.fragment or "?" in url or "#" in url:
         return "must not contain a query string or a fragment", ""
     if not url.isprintable() or " " in url or "\\" in url:
         return "contains a space, a backslash or a control character", ""
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts):
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname.removesuffix(".")):
         return (
             f"is plain http to {parts.hostname}: the API key would be sent unencrypted",
             "use https, or pass allow_http=True",
@@ -197,12 +205,18 @@ def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
     return "", ""
 
 
-def _is_loopback(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return address.is_loopback if address else host == "localhost" or host.endswith(".localhost")  # RFC 6761
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that `host` is, with IPv4 in IPv6 unwrapped; None for a name."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return None
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
 
 
 def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Vendor, str | None]:
@@ -211,14 +225,65 @@ def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Ve
     Read here rather than by aiohttp's own ``trust_env``, which would read ``~/.netrc`` too: a login from there beside
     Vantio's bearer token is refused by aiohttp, and is nobody's business.
     """
-    found: dict[Vendor, str | None] = dict.fromkeys(base_urls)
-    if trust_env:
-        from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  # drags in http.client
+    if not trust_env:
+        return dict.fromkeys(base_urls)
+    from urllib.request import getproxies  # noqa: PLC0415  # drags in http.client
 
-        proxies = getproxies()
-        for vendor, url in base_urls.items():
-            parts = urlsplit(url)
-            if not proxy_bypass(parts.netloc):
-                proxy = proxies.get(parts.scheme)
-                found[vendor] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"  # as curl reads it
+    found: dict[Vendor, str | None] = {}
+    for vendor, url in base_urls.items():
+        proxy = _proxy(urlsplit(url), getproxies())
+        if isinstance(proxy, ConfigurationError):
+            found.clear()  # a traceback that is rendered with its locals must not show a password
+            raise proxy
+        found[vendor] = proxy
     return found
+
+
+def _proxy(url: SplitResult, proxies: Mapping[str, str]) -> str | ConfigurationError | None:
+    """The proxy for a base URL; None for loopback, which no proxy can reach, and for what ``NO_PROXY`` exempts.
+
+    An error is returned, not raised: its traceback would hold the proxy's password.
+    """
+    name = url.scheme if url.scheme in proxies else "all"
+    host = (url.hostname or "").removesuffix(".")
+    if name not in proxies or _is_loopback(host) or _exempt(host, url.port, url.scheme, proxies.get("no", "")):
+        return None
+    proxy = proxies[name] if "://" in proxies[name] else f"http://{proxies[name]}"  # as curl reads it
+    scheme = proxy.partition("://")[0].lower()
+    if _SCHEME.fullmatch(scheme) and scheme not in {"http", "https"}:
+        problem = f"is a {scheme} proxy; only http and https proxies are supported"
+    elif _is_http_url(proxy):
+        return proxy
+    else:
+        problem = "is not a proxy URL like http://host:port"  # and is not repeated: it may hold a password
+    variable = f"{name}_proxy".upper()
+    return ConfigurationError(f"{variable} {problem}", setting="trust_env", variable=variable, problem=problem)
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(
+            parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and _PRINTED.fullmatch(url)
+        )
+    except ValueError:
+        return False
+
+
+def _exempt(host: str, port: int | None, scheme: str, no_proxy: str) -> bool:
+    """Whether ``NO_PROXY`` lists the host: ``*``, a name and all below it, an address, a network; each with a port."""
+    address = _address(host)
+    for entry in re.split(r"[,\s]+", no_proxy.lower()):
+        listed = _NO_PROXY.fullmatch(entry)
+        name, of_port = (listed["host"].strip("[]"), listed["port"]) if listed else (entry, None)
+        if of_port and int(of_port) != (port or {"http": 80, "https": 443}[scheme]):
+            continue
+        try:
+            if address and address in ip_network(name, strict=False):
+                return True
+        except ValueError:
+            pass
+        domain = name.removeprefix("*").strip(".")
+        if name == "*" or (domain and f".{host}".endswith(f".{domain}")):
+            return True
+    return False

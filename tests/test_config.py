@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, Timeouts
-from distinct_async.config import BASE_URLS, Key, base_urls_from, keys_from
+from distinct_async.config import BASE_URLS, Key, base_urls_from, keys_from, proxies_from
 from distinct_async.errors import ConfigurationError, TransportError
 
 from .rig import KEY, VANTIO_KEY, served
@@ -283,6 +283,164 @@ async def test_a_host_that_cannot_be_one_ends_in_an_error_of_ours(host: str) -> 
     with pytest.raises((ConfigurationError, TransportError)):
         async with DistinctClient(KEY, base_url=f"https://{host}.invalid", retry=RetryPolicy(1), timeout=2) as client:
             await client.metrics.experience("exp-1")
+
+
+@BOTH_URLS
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://b\u00fccher.example",
+        "https://stra\u00dfe.example",
+        "https://distinct\u3002so",
+        "https://\uff41pi.distinct.so",
+        "https://\u0430pi.distinct.so",
+        "https://api.distinct.so/gateway-\u00fc",
+    ],
+    ids=ascii,
+)
+def test_a_letter_outside_ascii_in_a_base_url_is_refused_with_its_reason(
+    argument: str, variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {argument: url}
+    assert str(refused(DistinctClient, **given)).startswith(f"{argument} ")
+    monkeypatch.setenv(variable, url)
+    assert str(refused(DistinctClient)).startswith(f"{variable} ")
+    given = {argument: "https://xn--bcher-kva.example"}
+    DistinctClient(**given)
+
+
+def test_the_reason_says_how_to_write_it() -> None:
+    assert "write a host name as xn--" in str(refused(DistinctClient, base_url="https://b\u00fccher.example"))
+
+
+# -- proxies
+
+PROXY = "http://proxy.internal:3128"
+
+
+def proxy_of(url: str, **variables: str) -> str | None:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        return proxies_from({"distinct": url}, trust_env=True)["distinct"]
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "LOCALHOST:8080", "localhost.", "a.localhost", "a.b.localhost.", "127.0.0.1", "127.8.9.1:80"),
+        *("[::1]", "[::1]:8080", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+    ],
+)
+def test_loopback_has_no_proxy(host: str, variable: str) -> None:
+    assert None is proxy_of(f"http://{host}", **{variable: PROXY})
+    assert None is proxy_of(f"https://{host}", **{variable: PROXY, "HTTPS_PROXY": PROXY})
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost.example.com", "notlocalhost", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.a.so"]
+)
+def test_other_hosts_have_one(host: str) -> None:
+    assert PROXY == proxy_of(f"https://{host}", HTTPS_PROXY=PROXY)
+
+
+def test_the_proxy_is_that_of_the_scheme_else_the_one_for_all() -> None:
+    own, other = {"HTTPS_PROXY": PROXY}, {"HTTP_PROXY": "http://other"}
+    for_all = {"ALL_PROXY": "http://all:1"}
+    seen = [proxy_of("https://a.so", **each) for each in (own | other | for_all, other | for_all, other, for_all, {})]
+    assert [PROXY, "http://all:1", None, "http://all:1", None] == seen
+    assert {"distinct": None} == proxies_from({"distinct": "https://a.so"}, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "exempt"),
+    [
+        ("https://api.distinct.so", "*", True),
+        ("https://api.distinct.so", "other.so, *", True),
+        ("https://api.distinct.so", "api.distinct.so", True),
+        ("https://api.distinct.so", "API.Distinct.SO", True),
+        ("https://api.distinct.so.", "api.distinct.so", True),
+        ("https://api.distinct.so", "distinct.so", True),
+        ("https://api.distinct.so", ".distinct.so", True),
+        ("https://distinct.so", ".distinct.so", True),
+        ("https://api.distinct.so", "*.distinct.so", True),
+        ("https://api.distinct.so", "a.so b.so distinct.so", True),
+        ("https://api.distinct.so", "tinct.so", False),
+        ("https://api.distinct.so", "api.distinct.so.com,so.", True),
+        ("https://api.distinct.so", "distinct.so:443", True),
+        ("https://api.distinct.so:8443", "distinct.so:8443", True),
+        ("https://api.distinct.so", "distinct.so:8443", False),
+        ("http://api.distinct.so", "distinct.so:80", True),
+        ("http://api.distinct.so", "distinct.so:443", False),
+        ("https://api.distinct.so", "", False),
+        ("https://api.distinct.so", ", ,.,:", False),
+        ("https://api.distinct.so", "10.0.0.0/8", False),
+        ("https://10.1.2.3", "10.1.2.3", True),
+        ("https://10.1.2.3", "10.0.0.0/8", True),
+        ("https://10.1.2.3", "10.9.9.9/8", True),
+        ("https://10.1.2.3", "192.168.0.0/16,10.1.0.0/16", True),
+        ("https://10.1.2.3", "10.2.0.0/16", False),
+        ("https://10.1.2.3:8443", "10.1.2.3:8443", True),
+        ("https://10.1.2.3:8443", "10.1.2.3:443", False),
+        ("https://10.1.2.3", "10.0.0.0/99", False),
+        ("https://[2001:db8::1]", "2001:db8::1", True),
+        ("https://[2001:db8::1]", "2001:DB8:0:0::1", True),
+        ("https://[2001:db8::1]", "[2001:db8::1]", True),
+        ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443", True),
+        ("https://[2001:db8::1]:8443", "[2001:db8::1]:443", False),
+        ("https://[2001:db8::1]", "2001:db8::/32", True),
+        ("https://[2001:db8::1]", "fd00::/8, 2001:db8::2", False),
+        ("https://[::ffff:10.1.2.3]", "10.0.0.0/8", True),
+        ("https://[2001:db8::1]", "10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_lists_names_addresses_networks_and_ports(url: str, no_proxy: str, exempt: bool) -> None:  # noqa: FBT001
+    given = {"HTTPS_PROXY": PROXY, "HTTP_PROXY": PROXY}
+    assert (None if exempt else PROXY) == proxy_of(url, **given, NO_PROXY=no_proxy)
+    assert (None if exempt else PROXY) == proxy_of(url, **given, no_proxy=no_proxy)
+
+
+def test_plain_http_through_a_proxy_needs_to_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", PROXY)
+    assert "allow_http" == refused(DistinctClient, base_url="http://a.so", trust_env=True).remedy_option
+    DistinctClient(base_url="http://a.so", trust_env=True, allow_http=True)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("scheme", ["socks5", "SOCKS5", "socks5h", "socks4", "ftp", "ws", "h2"])
+def test_a_proxy_of_another_scheme_is_refused_by_name(
+    variable: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, f"{scheme}://me:{SECRET}@proxy.internal:1080")
+    error = refused(DistinctClient, trust_env=True)
+    assert f"{variable} is a {scheme.lower()} proxy; only http and https proxies are supported" == str(error)
+    assert (variable, "trust_env") == (error.variable, error.setting)
+    assert SECRET not in shown(error)
+    DistinctClient()  # nobody asked for it
+    monkeypatch.setenv("NO_PROXY", "*")
+    DistinctClient(trust_env=True)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *(
+            f"http://me:{SECRET}@",
+            f"http://me:{SECRET}/@proxy:1",
+            f"http://me:{SECRET}@proxy:port",
+            f"{SECRET}@proxy:0",
+        ),
+        *(f"http://me:{SECRET}@pro xy", f"http://me:{SECRET}@pr\u00fcxy", f"http://me:{SECRET}@[::1", "http://", "://"),
+        *(f"{SECRET}@://proxy", f"me:{SECRET}@proxy://", f"http://me:{SECRET}@proxy:99999", f"http://proxy\t{SECRET}"),
+    ],
+    ids=lambda proxy: ascii(proxy.replace(SECRET, "S")),
+)
+def test_what_is_no_proxy_url_is_refused_and_not_repeated(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    error = refused(DistinctClient, trust_env=True)
+    assert "HTTPS_PROXY is not a proxy URL like http://host:port" == str(error)
+    assert SECRET not in f"{error} {error!r} {pickle.dumps(error)!r}"
 
 
 # -- what a front end needs of an error, so that it parses no message

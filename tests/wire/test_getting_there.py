@@ -293,9 +293,9 @@ async def test_a_proxy_in_the_environment_is_used_when_asked_for(
 ) -> None:
     async with FaultServer() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        client = build(trust_env=True)
+        client = build(trust_env=True, base_url="http://vendors.internal:8080", allow_http=True)
         await USER.call(client)
         assert (1, 0) == (len(proxy.requests), server.connections)
-        assert proxy.requests[0].target.startswith(f"{server.url}/v3/touchpoint/metrics?")
+        assert proxy.requests[0].target.startswith("http://vendors.internal:8080/v3/touchpoint/metrics?")
         await client.close()
         assert await proxy.settles()
