@@ -1,4 +1,4 @@
-"""The fake vendors, for tests without a network: both APIs on a real loopback socket, computed from one world.
+"""Fake vendors for tests without a network: both APIs on a real loopback socket, computed from one `World`.
 
 ::
 
@@ -11,10 +11,11 @@
     assert len(rows) == len(world.scans("tp-1"))
     assert fake.requests[0].query["touchpointId"] == "tp-1"
 
-Scans go into a `World`; every view of both vendors is worked out from them. `fake.fail(status=503, times=2)` orders a
+Add scans to a `World`; the responses of both vendors are computed from them. `fake.fail(status=503, times=2)` injects a
 fault. Synchronous code uses `with FakeServer.run_in_thread(world) as fake`. pytest has the fixtures `distinct_world`,
-`distinct_server` and `distinct_env`. `openapi()` is the vendors' contract as a document.
-Nothing here knows the client, so that both cannot share a mistake.
+`distinct_server` and `distinct_env`. `openapi()` returns an OpenAPI document of both APIs.
+
+Nothing here imports the client, so that the fake cannot share its mistakes.
 """
 
 from distinct_async.testing.contract import openapi

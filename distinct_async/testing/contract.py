@@ -1,4 +1,4 @@
-"""The vendors' contract as a document, for tools that read OpenAPI."""
+"""The OpenAPI document of both vendors."""
 
 import json
 from importlib.resources import files
@@ -6,9 +6,12 @@ from typing import Any
 
 
 def openapi() -> dict[str, Any]:
-    """Both vendors' endpoints as OpenAPI 3.1: parameters, schemas, documented examples and errors; a fresh copy each.
+    """Return both vendors' endpoints as OpenAPI 3.1: parameters, schemas, examples and errors.
 
-    The examples are the vendors' own, word for word. What is not in their documents is marked `x-inferred`.
+    The examples are the vendors' own, verbatim. What is not in their documents is marked ``x-inferred``.
+
+    Returns:
+        The document; a new copy for each call.
     """
     document: dict[str, Any] = json.loads(files("distinct_async.testing").joinpath("openapi.json").read_bytes())
     return document

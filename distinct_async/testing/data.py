@@ -1,4 +1,4 @@
-"""The file that a world can be read from, row by row as the `World`'s builders take them."""
+"""The JSON file that `World.from_json` reads; its rows have the arguments of the methods of `World`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class ScanRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `World.add_scan` takes."""
+    """The arguments of `World.add_scan`."""
 
     touchpoint_id: str
     user_id: str
@@ -15,7 +15,7 @@ class ScanRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TouchpointRow(Struct, frozen=True, forbid_unknown_fields=True, rename={"touchpoint_id": "id"}):
-    """What `World.add_touchpoint` takes, with the id as `id`."""
+    """The arguments of `World.add_touchpoint`, with the id as `id`."""
 
     touchpoint_id: str
     name: str | None = None
@@ -24,7 +24,7 @@ class TouchpointRow(Struct, frozen=True, forbid_unknown_fields=True, rename={"to
 
 
 class ImpressionRow(Struct, frozen=True, forbid_unknown_fields=True, rename={"impression_id": "id"}):
-    """What `World.add_impression` takes, with the id as `id`; what is not given is left to its defaults."""
+    """The arguments of `World.add_impression`, with the id as `id`."""
 
     impression_id: str
     poster_id: str | UnsetType = UNSET
@@ -36,8 +36,8 @@ class ImpressionRow(Struct, frozen=True, forbid_unknown_fields=True, rename={"im
     metadata: dict[str, object] | None = None
 
 
-class Data(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. An unknown name is refused: a misspelt `touchpoint_id` would go unnoticed otherwise."""
+class WorldData(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. Unknown keys are errors, so that a misspelt `touchpoint_id` does not go unnoticed."""
 
     experiences: tuple[str, ...] = ()
     touchpoints: tuple[TouchpointRow, ...] = ()
@@ -46,5 +46,5 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def arguments(row: Struct) -> dict[str, Any]:
-    """The row as keyword arguments, of those that were given."""
+    """Return the row as keyword arguments, without those that were not given."""
     return {name: value for name, value in msgspec.structs.asdict(row).items() if value is not UNSET}

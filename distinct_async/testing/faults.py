@@ -1,4 +1,4 @@
-"""What may go wrong, as rules: which requests a fault strikes, and what it does to the answer."""
+"""Fault injection: which requests a fault applies to, and what it does to the response."""
 
 import asyncio
 import random
@@ -11,38 +11,36 @@ from typing import Final, Literal, get_args
 import attrs
 from attrs.validators import in_
 
-from distinct_async.testing.vendors import Reply, phrase, refused
+from distinct_async.testing.vendors import VendorResponse, error_response, phrase
 
 GARBAGE: Final = b"\x16\x03\x01 not HTTP at all\r\n\r\n"
-# With these the client sees no status.
-SILENT: Final = frozenset({"reset", "close", "hang", "garbage"})
-
+WITHOUT_STATUS: Final = frozenset({"reset", "close", "hang", "garbage"})  # the client receives no status
 
 Wire = Literal["close", "reset", "hang", "garbage", "cut", "drip"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Fault:
-    """A rule: it strikes every request that fits, and changes the answer that would have gone out.
+    """A rule that changes the response to every request it matches.
 
-    Which requests (all that is given must fit):
+    `path`, `query`, `nth`, `times` and `probability` select requests, and all of them must match. The others say what
+    happens.
 
     Args:
-        path: the path, where `*` stands for anything: `/v3/*`, `*/imp_000007`. None: any.
-        query: parameters and values that must all be there: `{"offset": "50"}`.
-        nth: only the n-th request that fits, counted from 1.
-        times: not more often than this. None: for ever.
-        probability: from 0 to 1, thrown with dice of its own.
-        seed: for those dice.
-
-        delay: seconds before the answer goes out, beside the server's `latency`.
-        status: the status; without a body the vendor's way of saying it. None: as it was.
-        body: the body, or a function that makes it from the honest one. None: as it was.
-        headers: further headers, a mapping or pairs; they replace those of the same name.
-        wire: `close`, `reset`: the connection goes down before a byte; `hang`: nothing ever comes; `garbage`: the
-            body (or some bytes that are not HTTP) goes out as it is, without a head; `cut`: the connection goes down
-            in the middle of the body; `drip`: head and body come byte by byte.
-        interval: seconds between the bytes of a drip.
+        path: The path, with ``*`` as a wildcard, for example ``/v3/*`` or ``*/imp_000007``; by default any path.
+        query: Parameters and values that must be present, for example ``{"offset": "50"}``.
+        nth: Only the n-th matching request, counted from 1.
+        times: The maximum number of requests; by default unlimited.
+        probability: The probability that a matching request is selected, from 0 to 1.
+        seed: The seed of the random numbers for `probability`.
+        delay: Seconds before the response, in addition to the server's `latency`.
+        status: The HTTP status, with the vendor's error body unless `body` is given; by default unchanged.
+        body: The body, or a function that takes the original body and returns the new one; by default unchanged.
+        headers: Additional headers, as a mapping or pairs; they replace headers of the same name.
+        wire: How the connection misbehaves. ``close`` and ``reset`` end it before the first byte; ``hang`` never
+            responds; ``garbage`` sends the body (or some bytes that are not HTTP) without a head; ``cut`` closes it in
+            the middle of the body; ``drip`` sends head and body byte by byte.
+        interval: Seconds between the bytes of ``drip``.
     """
 
     path: str | None = None
@@ -60,64 +58,64 @@ class Fault:
 
 
 @attrs.define
-class Tally:
-    """How a rule fared so far."""
+class FaultState:
+    """What a `Fault` counts."""
 
-    dice: random.Random
-    fitting: int = 0
-    struck: int = 0
+    random: random.Random
+    matched: int = 0
+    applied: int = 0
 
-    def strikes(self, fault: Fault, path: str, query: Mapping[str, str]) -> bool:
-        """Whether the rule strikes this request; counts it if it fits."""
+    def applies(self, fault: Fault, path: str, query: Mapping[str, str]) -> bool:
+        """Return whether the fault applies to this request, and count it."""
         if fault.path is not None and not fnmatchcase(path, fault.path):
             return False
         if not fault.query.items() <= query.items():
             return False
-        self.fitting += 1
-        if fault.nth not in (None, self.fitting) or (fault.times is not None and self.struck >= fault.times):
+        self.matched += 1
+        if fault.nth not in (None, self.matched) or (fault.times is not None and self.applied >= fault.times):
             return False
-        if self.dice.random() >= fault.probability:
+        if self.random.random() >= fault.probability:
             return False
-        self.struck += 1
+        self.applied += 1
         return True
 
 
-def spoil(fault: Fault, path: str, reply: Reply) -> Reply:
-    """The answer that goes out instead of the honest one."""
+def apply_fault(fault: Fault, path: str, response: VendorResponse) -> VendorResponse:
+    """Return the response that is sent instead of the original one."""
     if fault.status is not None and fault.body is None:
-        reply = refused(path, fault.status, phrase(fault.status))
-    body = fault.body(reply.body) if callable(fault.body) else fault.body
+        response = error_response(path, fault.status, phrase(fault.status))
+    body = fault.body(response.body) if callable(fault.body) else fault.body
     if isinstance(body, str):
         body = body.encode()
     pairs = tuple(fault.headers.items() if isinstance(fault.headers, Mapping) else fault.headers)
     replaced = {name.lower() for name, _ in pairs}
-    return Reply(
-        fault.status or reply.status,
-        reply.body if body is None else body,
-        tuple(pair for pair in reply.headers if pair[0].lower() not in replaced) + pairs,
+    return VendorResponse(
+        fault.status or response.status,
+        response.body if body is None else body,
+        tuple(pair for pair in response.headers if pair[0].lower() not in replaced) + pairs,
     )
 
 
-async def break_wire(fault: Fault, transport: asyncio.Transport, reply: Reply) -> None:
-    """Send an answer as the fault has it, past the server, and leave the connection closed."""
+async def break_connection(fault: Fault, transport: asyncio.Transport, response: VendorResponse) -> None:
+    """Send the response as `fault.wire` says, bypassing the HTTP server, and close the connection."""
     if fault.wire == "hang":
-        await asyncio.get_running_loop().create_future()  # until the client goes, or the server stops
+        await asyncio.get_running_loop().create_future()  # until the client disconnects or the server stops
     elif fault.wire == "reset":
-        # A linger time of zero makes the kernel send RST, where a plain close would send FIN.
+        # With a linger time of zero the kernel sends RST instead of FIN.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     elif fault.wire == "garbage":
-        transport.write(GARBAGE if fault.body is None else reply.body)
+        transport.write(GARBAGE if fault.body is None else response.body)
     elif fault.wire == "cut":
-        transport.write(_head(reply) + reply.body[: len(reply.body) // 2])
+        transport.write(_head(response) + response.body[: len(response.body) // 2])
     elif fault.wire == "drip":
-        for byte in _head(reply) + reply.body:
+        for byte in _head(response) + response.body:
             transport.write(bytes((byte,)))
             await asyncio.sleep(fault.interval)
     transport.close()
 
 
-def _head(reply: Reply) -> bytes:
-    headers = (*reply.headers, ("Content-Length", str(len(reply.body))), ("Connection", "close"))
+def _head(response: VendorResponse) -> bytes:
+    headers = (*response.headers, ("Content-Length", str(len(response.body))), ("Connection", "close"))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n{lines}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {response.status} {phrase(response.status)}\r\n{lines}\r\n".encode("latin-1")

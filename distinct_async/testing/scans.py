@@ -1,4 +1,4 @@
-"""Scans at a touchpoint, as bare as they can be held, and what is made of them when somebody asks."""
+"""The scans of a touchpoint, stored compactly, and everything that is computed from them on request."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 import msgspec
 
-# Who, when (the text that goes out), and the running number in the world.
-Visit = tuple[str, str, int]
+# User id, time (the text that is sent), and the sequential number in the world.
+ScanTuple = tuple[str, str, int]
 
 DEVICES: Final = (
     ("mobile", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15"),
@@ -20,7 +20,13 @@ DEVICES: Final = (
 
 @attrs.frozen
 class Scan:
-    """One scan: who and when, in UTC. `impression_id`, the impression that it also yields, does not count in `==`."""
+    """One scan.
+
+    Attributes:
+        user_id: The user who scanned.
+        at: The time of the scan, in UTC.
+        impression_id: The id of the impression that the scan also creates; ignored by ``==``.
+    """
 
     user_id: str
     at: datetime
@@ -31,31 +37,31 @@ class Scan:
 class Touchpoint:
     """A touchpoint and its visits, in the order in which the server lists them.
 
-    Rows and users are worked out when first asked for: most worlds are large, most tests look at a small part.
+    Rows and users are computed on first use: most worlds are large, and most tests use a small part of them.
     """
 
     id: str
     name: str | None
     value: str | None
     experience_id: str
-    visits: list[Visit] = attrs.field(factory=list, init=False, repr=False)
+    visits: list[ScanTuple] = attrs.field(factory=list, init=False, repr=False)
     _rows: list[bytes] | None = attrs.field(default=None, init=False, repr=False)
     _unique_rows: list[bytes] | None = attrs.field(default=None, init=False, repr=False)
-    _by_user: dict[str, list[Visit]] | None = attrs.field(default=None, init=False, repr=False)
+    _by_user: dict[str, list[ScanTuple]] | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def poster_id(self) -> str:
-        """The poster that carries this touchpoint's QR code."""
+        """The id of the poster with this touchpoint's QR code."""
         return f"poster_{self.id}"
 
     @property
     def program_id(self) -> str:
-        """The program of this touchpoint's experience."""
+        """The id of the program of this touchpoint's experience."""
         return f"prog_{self.experience_id}"
 
     @property
-    def by_user(self) -> Mapping[str, Sequence[Visit]]:
-        """The visits of each user, users in the order in which the list first names them."""
+    def by_user(self) -> Mapping[str, Sequence[ScanTuple]]:
+        """The visits of each user, ordered by the first position of the user in the list."""
         if self._by_user is None:
             self._by_user = {}
             for visit in self.visits:
@@ -63,41 +69,41 @@ class Touchpoint:
         return self._by_user
 
     @property
-    def unique(self) -> Sequence[Visit]:
+    def unique(self) -> Sequence[ScanTuple]:
         """The earliest visit of each user, in the order of `by_user`."""
         return [min(visits, key=time_of) for visits in self.by_user.values()]
 
     @property
     def rows(self) -> Sequence[bytes]:
-        """The visits as the vendor writes them, so that a page is a slice and a join."""
+        """The visits as JSON, so that a page is a slice and a join."""
         if self._rows is None:
             self._rows = [_row(visit) for visit in self.visits]
         return self._rows
 
     @property
     def unique_rows(self) -> Sequence[bytes]:
-        """The unique visits as the vendor writes them."""
+        """The unique visits as JSON."""
         if self._unique_rows is None:
             self._unique_rows = [_row(visit) for visit in self.unique]
         return self._unique_rows
 
-    def put(self, index: int, visit: Visit) -> None:
-        """Place a visit in the list, as `list.insert` does."""
+    def insert(self, index: int, visit: ScanTuple) -> None:
+        """Insert a visit, as `list.insert` does."""
         self.visits.insert(index, visit)
         if self._rows is not None:
             self._rows.insert(index, _row(visit))
         self._by_user = self._unique_rows = None
 
-    def take(self, index: int) -> Visit:
-        """Take a visit out of the list, as `list.pop` does."""
+    def pop(self, index: int) -> ScanTuple:
+        """Remove and return a visit, as `list.pop` does."""
         visit = self.visits.pop(index)
         if self._rows is not None:
             self._rows.pop(index)
         self._by_user = self._unique_rows = None
         return visit
 
-    def impression(self, visit: Visit) -> dict[str, object]:
-        """The impression that a visit yields, as Vantio's JSON object."""
+    def impression(self, visit: ScanTuple) -> dict[str, object]:
+        """Return the impression of a visit as Vantio's JSON object."""
         _, text, number = visit
         device, user_agent = DEVICES[number % len(DEVICES)]
         return {
@@ -107,31 +113,31 @@ class Touchpoint:
             "student_id": f"user_{self.id}",
             "scanned_at": text,
             "user_agent": user_agent,
-            # "If available", says the vendor: one in ten is not. The others lie in a range kept for documentation.
+            # "If available" (the vendor's page): one in ten is null. The others are from a range for documentation.
             "ip_address": None if number % 10 == 0 else f"203.0.113.{number % 254 + 1}",
             "metadata": {"device_type": device, "location": self.value, "referrer": "direct"},
         }
 
 
-def impression_id(visit: Visit) -> str:
-    """The id of the impression that a visit yields."""
+def impression_id(visit: ScanTuple) -> str:
+    """Return the id of the impression of a visit."""
     return f"imp_{visit[2]:06d}"
 
 
-def scan_of(visit: Visit) -> Scan:
-    """A visit as tests like to see it."""
+def scan_of(visit: ScanTuple) -> Scan:
+    """Return a visit as a `Scan`."""
     return Scan(visit[0], time_of(visit), impression_id(visit))
 
 
-def time_of(visit: Visit) -> datetime:
-    """The time of a visit, in UTC."""
+def time_of(visit: ScanTuple) -> datetime:
+    """Return the time of a visit, in UTC."""
     return utc(datetime.fromisoformat(visit[1]))
 
 
 def utc(at: datetime) -> datetime:
-    """A time in UTC; one without a zone is taken to be."""
+    """Convert a time to UTC; a time without a zone is in UTC."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _row(visit: Visit) -> bytes:
+def _row(visit: ScanTuple) -> bytes:
     return msgspec.json.encode({"userId": visit[0], "timestampUTC": visit[1]})

@@ -1,4 +1,4 @@
-"""The fake vendors on a loopback socket, with a journal, and with faults to order."""
+"""The fake vendors on a loopback socket, with recorded requests and fault injection."""
 
 import asyncio
 import random
@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 import attrs
 from aiohttp import web
 
-from distinct_async.testing.faults import SILENT, Fault, Tally, Wire, break_wire, spoil
+from distinct_async.testing.faults import WITHOUT_STATUS, Fault, FaultState, Wire, apply_fault, break_connection
 from distinct_async.testing.vendors import FakeVendors
 
 SECRETS: Final = ("x-distinct-api-key", "Authorization")
-TURNS: Final = 5
+TURNS: Final = 5  # iterations of the event loop until an accepted connection is known
 
 P = ParamSpec("P")
 
@@ -27,8 +27,13 @@ P = ParamSpec("P")
 class RequestRecord:
     """One request that arrived.
 
-    `path` is as it was sent, percent signs and all; `headers` (any case) hold no key: its value reads `***`.
-    `status` is what was answered, None where the wire broke before any. `at` is the loop's clock, in seconds.
+    Attributes:
+        method: The HTTP method.
+        path: The path as it was sent, percent-encoded.
+        query: The decoded parameters.
+        status: The status of the response; None if the connection broke before it.
+        at: The time of arrival, in seconds of the event loop's clock.
+        headers: The headers, case-insensitive, with ``***`` in place of API keys.
     """
 
     method: str
@@ -41,18 +46,22 @@ class RequestRecord:
 
 @attrs.define(eq=False)
 class FakeServer(FakeVendors):
-    """Both vendors on one real socket, as an async context manager; beside these, all that `FakeVendors` takes.
+    """Both vendors on one real socket, as an async context manager.
 
-    `requests` is the journal, in the order of arrival; `in_flight` and `max_in_flight` count requests that are being
-    answered; `connections` counts all that were ever accepted. All may be set back at any time.
-    Leaving the context drops what is in flight, and leaves no task and no socket.
+    It also takes the arguments of `FakeVendors`. Leaving the context closes all connections and leaves no task.
 
     Args:
-        host: the address to listen on.
-        port: the port to listen on; 0 takes a free one.
-        tls: a server's context, to speak https.
-        latency: seconds before each answer, 0 or more.
-        faults: rules, of which the first that strikes is applied; see `Fault`, and `fail`.
+        host: The address to listen on.
+        port: The port to listen on; 0 selects a free one.
+        tls: The TLS context of the server, for https.
+        latency: Seconds before each response, 0 or more.
+        faults: The faults to inject; the first one that matches a request applies. See `Fault` and `fail`.
+
+    Attributes:
+        requests: The requests so far, in the order of arrival; it can be cleared.
+        in_flight: The number of requests without a response yet.
+        max_in_flight: The maximum of `in_flight`; it can be reset.
+        connections: The number of connections accepted so far; it can be reset.
     """
 
     host: str = attrs.field(default="127.0.0.1", kw_only=True)
@@ -66,9 +75,9 @@ class FakeServer(FakeVendors):
     connections: int = attrs.field(default=0, init=False, repr=False)
     _server: web.Server | None = attrs.field(default=None, init=False, repr=False)
     _listener: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
-    _tallies: dict[Fault, Tally] = attrs.field(factory=dict, init=False, repr=False)
+    _fault_states: dict[Fault, FaultState] = attrs.field(factory=dict, init=False, repr=False)
 
-    def fail(  # the parameters of `Fault` once more, for type checkers and editors
+    def fail(  # repeats the parameters of `Fault` for type checkers and editors
         self,
         *,
         path: str | None = None,
@@ -84,7 +93,27 @@ class FakeServer(FakeVendors):
         wire: Wire | None = None,
         interval: float = 0.05,
     ) -> Fault:
-        """Add a rule: `fake.fail(status=503, times=2)` is `fake.faults.append(Fault(status=503, times=2))`."""
+        """Inject a fault, by default into every request.
+
+        ``fake.fail(status=503, times=2)`` is ``fake.faults.append(Fault(status=503, times=2))``.
+
+        Args:
+            path: The path, with ``*`` as a wildcard; by default any path.
+            query: Parameters and values that must be present.
+            nth: Only the n-th matching request, counted from 1.
+            times: The maximum number of requests; by default unlimited.
+            probability: The probability that a matching request is selected, from 0 to 1.
+            seed: The seed of the random numbers for `probability`.
+            delay: Seconds before the response, in addition to `latency`.
+            status: The HTTP status, with the vendor's error body unless `body` is given.
+            body: The body, or a function that takes the original body and returns the new one.
+            headers: Additional headers, as a mapping or pairs.
+            wire: How the connection misbehaves; see `Fault`.
+            interval: Seconds between the bytes of ``wire="drip"``.
+
+        Returns:
+            The fault, which can be removed from `faults`.
+        """
         fault = Fault(
             path=path,
             query=query or {},
@@ -104,7 +133,11 @@ class FakeServer(FakeVendors):
 
     @property
     def url(self) -> str:
-        """Where both vendors are; `RuntimeError` while the server is not running."""
+        """The base URL of both vendors.
+
+        Raises:
+            RuntimeError: If the server is not running.
+        """
         if self._listener is None:
             raise RuntimeError("the server is not running: use `async with FakeServer(world) as fake`")
         host, port = self._listener.sockets[0].getsockname()[:2]
@@ -112,13 +145,21 @@ class FakeServer(FakeVendors):
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._server.connections) if self._server is not None else 0
 
     @classmethod
     @contextmanager
     def run_in_thread(cls: Callable[P, "FakeServer"], *args: P.args, **kwargs: P.kwargs) -> Iterator["FakeServer"]:
-        """A running server for synchronous code, on a loop in a thread of its own; takes what `FakeServer` takes."""
+        """Run a server in another thread, for synchronous code.
+
+        Args:
+            *args: The arguments of `FakeServer`.
+            **kwargs: The keyword arguments of `FakeServer`.
+
+        Yields:
+            The running server.
+        """
         fake, loop, stop = cls(*args, **kwargs), asyncio.new_event_loop(), asyncio.Event()
         started: Future[None] = Future()
 
@@ -135,7 +176,7 @@ class FakeServer(FakeVendors):
             running = pool.submit(run)
             wait((started, running), return_when=FIRST_COMPLETED)
             if not started.done():
-                running.result()  # it could not start: its error is the caller's
+                running.result()  # raises the error of a failed start
             try:
                 yield fake
             finally:
@@ -143,8 +184,8 @@ class FakeServer(FakeVendors):
                 running.result()
 
     async def __aenter__(self) -> Self:
-        """Listen."""
-        # Cancelled with its connection, a request that nobody waits for any more does not count as in flight.
+        """Start listening."""
+        # handler_cancellation: a request whose client disconnected is cancelled, and no longer counts as in flight
         server = self._server = web.Server(self._serve, handler_cancellation=True, access_log=None)
 
         def accept() -> asyncio.BaseProtocol:
@@ -158,11 +199,11 @@ class FakeServer(FakeVendors):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop everything, and wait until it is gone."""
+        """Close all connections and wait until they are closed."""
         if self._server is None or self._listener is None:
             return
-        # Closed while asyncio is accepting, a listener would drop that socket unclosed. So it stops listening first
-        # (where the loop can do that); what was accepted just now shows, and what is aborted goes, after some turns.
+        # If a listener is closed while asyncio is accepting a connection, that socket stays open. So stop accepting
+        # first (if the loop supports it), and give connections that were just accepted a few iterations to appear.
         for listening in self._listener.sockets:
             with suppress(NotImplementedError):
                 asyncio.get_running_loop().remove_reader(listening.fileno())
@@ -187,26 +228,27 @@ class FakeServer(FakeVendors):
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, text = request.raw_path.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
-        fault = self._strike(path, query)
-        reply = self.answer(request.method, path, query, request.headers)
+        fault = self._matching_fault(path, query)
+        response = self.respond(request.method, path, query, request.headers)
         if fault is not None:
-            reply = spoil(fault, path, reply)
-        self._note(request, path, query, None if fault is not None and fault.wire in SILENT else int(reply.status))
+            response = apply_fault(fault, path, response)
+        silent = fault is not None and fault.wire in WITHOUT_STATUS
+        self._record(request, path, query, None if silent else int(response.status))
         seconds = self.latency + (fault.delay if fault is not None else 0)
         if seconds:
             await asyncio.sleep(seconds)
         if fault is not None and fault.wire and request.transport is not None:
-            await break_wire(fault, request.transport, reply)
-        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+            await break_connection(fault, request.transport, response)
+        return web.Response(status=response.status, body=response.body, headers=response.headers)
 
-    def _strike(self, path: str, query: Mapping[str, str]) -> Fault | None:
+    def _matching_fault(self, path: str, query: Mapping[str, str]) -> Fault | None:
         for fault in self.faults:
-            tally = self._tallies.setdefault(fault, Tally(random.Random(fault.seed)))
-            if tally.strikes(fault, path, query):
+            state = self._fault_states.setdefault(fault, FaultState(random.Random(fault.seed)))
+            if state.applies(fault, path, query):
                 return fault
         return None
 
-    def _note(self, request: web.BaseRequest, path: str, query: Mapping[str, str], status: int | None) -> None:
+    def _record(self, request: web.BaseRequest, path: str, query: Mapping[str, str], status: int | None) -> None:
         headers = request.headers.copy()
         for name in SECRETS:
             if name in headers:

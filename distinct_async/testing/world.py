@@ -1,4 +1,4 @@
-"""The world behind the fake vendors: scans go in, all that the vendors answer is computed from them."""
+"""The data behind the fake vendors: all their responses are computed from its scans."""
 
 import random
 from collections.abc import Mapping
@@ -8,48 +8,51 @@ from typing import Self
 import attrs
 import msgspec
 
-from distinct_async.testing.data import Data, arguments
+from distinct_async.testing.data import WorldData, arguments
 from distinct_async.testing.sample import OPENING, fortnight, place_name
-from distinct_async.testing.scans import Scan, Touchpoint, Visit, impression_id, scan_of, time_of, utc
+from distinct_async.testing.scans import Scan, ScanTuple, Touchpoint, impression_id, scan_of, time_of, utc
 
-# Where an impression comes from: a visit, or a JSON object put there by hand.
-Source = tuple[Touchpoint, Visit] | dict[str, object]
+# The origin of an impression: a visit, or a JSON object of `add_impression`.
+ImpressionSource = tuple[Touchpoint, ScanTuple] | dict[str, object]
 
 
 @attrs.define(eq=False)
 class World:
-    """An empty world, to be filled by `add_scan` and the other builders; `World.sample()` is a filled one.
+    """The data of the fake vendors. A new world is empty; `World.sample` returns a filled one.
 
-    The order of a touchpoint's list is the order in which its scans were put there, and the server's order.
-    Ids are free text. A world may change while a server shows it: between two requests, best in the server's thread.
+    A touchpoint lists its scans in the order in which they were added, and so does the server. Ids are any text. A
+    world can be changed while a server runs, between two requests; preferably in the server's thread.
 
     Args:
-        seed: for what `grow` makes up. The same calls with the same seed make the same world.
+        seed: The seed of the random numbers of `grow`. The same calls with the same seed create the same world.
     """
 
     seed: int = 7
-    _dice: random.Random = attrs.field(init=False, repr=False)
+    _random: random.Random = attrs.field(init=False, repr=False)
     _experiences: dict[str, None] = attrs.field(factory=dict, init=False, repr=False)
     _touchpoints: dict[str, Touchpoint] = attrs.field(factory=dict, init=False, repr=False)
     _users: dict[str, None] = attrs.field(factory=dict, init=False, repr=False)
-    _sources: dict[str, Source] | None = attrs.field(default=None, init=False, repr=False)
+    _sources: dict[str, ImpressionSource] | None = attrs.field(default=None, init=False, repr=False)
     _listings: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = attrs.field(factory=dict, init=False, repr=False)
     _made: int = attrs.field(default=0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Load the dice."""
-        self._dice = random.Random(self.seed)
+        """Seed the random numbers."""
+        self._random = random.Random(self.seed)
 
     @classmethod
     def sample(cls, *, touchpoints: int = 3, scans: int = 100_000, users: int = 9_000, seed: int = 7) -> Self:
-        """A world of one experience, `exp-1`: two weeks with a daily rhythm, times ascending at each touchpoint.
+        """Create a world with one experience, ``exp-1``: two weeks with a daily rhythm, in ascending order of time.
 
         Args:
-            touchpoints: 1 or more, `tp-1` (the busiest), `tp-2`, and so on.
-            scans: 0 or more, over all touchpoints.
-            users: 1 or more different people, `user-1` and so on; each scans at least once if there are scans
-                enough, and some much more often than others.
-            seed: the same seed makes the same world.
+            touchpoints: The number of touchpoints, 1 or more: ``tp-1`` (the busiest), ``tp-2`` and so on.
+            scans: The number of scans over all touchpoints, 0 or more.
+            users: The number of users, 1 or more: ``user-1`` and so on. Each scans at least once if there are enough
+                scans, and some much more often than others.
+            seed: The seed of the random numbers; the same seed creates the same world.
+
+        Returns:
+            The world.
         """
         world = cls(seed)
         for number in range(1, touchpoints + 1):
@@ -64,7 +67,7 @@ class World:
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
-        """A world of what a JSON object lists, in the order of the lists.
+        """Create a world from a JSON object with up to four lists, which are read in this order.
 
         .. code-block:: json
 
@@ -75,13 +78,22 @@ class World:
               "impressions": [{"id": "imp_123abc", "poster_id": "poster_123abc", "metadata": {"device_type": "mobile"}}]
             }
 
-        Any list may be left out, and in a row whatever has a default in `add_touchpoint`, `add_scan` or
-        `add_impression`. `ValueError`, with the place, for anything else.
+        All lists are optional. The keys of a row are the arguments of `add_touchpoint`, `add_scan` or `add_impression`
+        (with ``id`` for the id); those with a default are optional.
+
+        Args:
+            data: The JSON text.
+
+        Returns:
+            The world.
+
+        Raises:
+            ValueError: If the text is not JSON of this form, or a time is invalid; with the location.
         """
         try:
-            content, world = msgspec.json.decode(data, type=Data), cls()
+            content, world = msgspec.json.decode(data, type=WorldData), cls()
         except msgspec.MsgspecError as error:
-            raise ValueError(str(error)) from None  # in older releases it is none
+            raise ValueError(str(error)) from None  # MsgspecError is not a ValueError
         for experience_id in content.experiences:
             world.add_experience(experience_id)
         for name, rows, add in (
@@ -96,7 +108,7 @@ class World:
                     raise ValueError(f"{error} - at `$.{name}[{index}]`") from None
         return world
 
-    # Looking.
+    # Reading.
 
     @property
     def experiences(self) -> tuple[str, ...]:
@@ -110,69 +122,124 @@ class World:
 
     @property
     def users(self) -> tuple[str, ...]:
-        """The ids of all users that ever scanned, in the order of their first appearance."""
+        """The ids of all users that ever scanned, in the order of their first scan."""
         return tuple(self._users)
 
     @property
     def impressions(self) -> tuple[str, ...]:
-        """The ids of all impressions in the order in which they were made, which is the server's."""
+        """The ids of all impressions, in the server's order."""
         return self.find_impressions()
 
     def touchpoint(self, touchpoint_id: str) -> Touchpoint:
-        """One touchpoint with its id, name, value and experience; `KeyError` if it is unknown."""
+        """Return a touchpoint with its id, name, value and experience.
+
+        Args:
+            touchpoint_id: The id of the touchpoint.
+
+        Returns:
+            The touchpoint.
+
+        Raises:
+            KeyError: If there is no such touchpoint.
+        """
         return self._touchpoints[touchpoint_id]
 
     def scans(self, touchpoint_id: str) -> tuple[Scan, ...]:
-        """All scans of a touchpoint, in the server's order; `KeyError` if it is unknown."""
+        """Return all scans of a touchpoint.
+
+        Args:
+            touchpoint_id: The id of the touchpoint.
+
+        Returns:
+            The scans, in the server's order.
+
+        Raises:
+            KeyError: If there is no such touchpoint.
+        """
         return tuple(map(scan_of, self._touchpoints[touchpoint_id].visits))
 
     def unique_scans(self, touchpoint_id: str) -> tuple[Scan, ...]:
-        """The earliest scan of each user of a touchpoint, in the server's order; `KeyError` if it is unknown."""
+        """Return the earliest scan of each user at a touchpoint.
+
+        Args:
+            touchpoint_id: The id of the touchpoint.
+
+        Returns:
+            The scans, in the server's order.
+
+        Raises:
+            KeyError: If there is no such touchpoint.
+        """
         return tuple(map(scan_of, self._touchpoints[touchpoint_id].unique))
 
     def impression(self, impression_id: str) -> dict[str, object]:
-        """One impression as the JSON object that the vendor sends; `KeyError` if it is unknown."""
+        """Return an impression as the JSON object that the vendor sends.
+
+        Args:
+            impression_id: The id of the impression.
+
+        Returns:
+            The object; a new copy for each call.
+
+        Raises:
+            KeyError: If there is no such impression.
+        """
         source = self._known_sources()[impression_id]
         return dict(source) if isinstance(source, dict) else source[0].impression(source[1])
 
     def find_impressions(self, *, program_id: str | None = None, poster_id: str | None = None) -> tuple[str, ...]:
-        """The ids of the impressions of a program and a poster (None: of any), in the server's order."""
+        """Return the ids of the impressions of a program and a poster.
+
+        Args:
+            program_id: The id of the program; by default any program.
+            poster_id: The id of the poster; by default any poster.
+
+        Returns:
+            The ids, in the server's order.
+        """
         filters = {"program_id": program_id, "poster_id": poster_id}
-        asked = tuple((field, wanted) for field, wanted in filters.items() if wanted is not None)
-        if asked not in self._listings:
-            self._listings[asked] = tuple(
+        given = tuple((field, wanted) for field, wanted in filters.items() if wanted is not None)
+        if given not in self._listings:
+            self._listings[given] = tuple(
                 found
                 for found, source in self._known_sources().items()
-                if all(_owner(source, field) == wanted for field, wanted in asked)
+                if all(_owner(source, field) == wanted for field, wanted in given)
             )
-        return self._listings[asked]
+        return self._listings[given]
 
-    def _known_sources(self) -> dict[str, Source]:
+    def _known_sources(self) -> dict[str, ImpressionSource]:
         if self._sources is None:
             pairs = [(touchpoint, visit) for touchpoint in self._touchpoints.values() for visit in touchpoint.visits]
             pairs.sort(key=lambda pair: pair[1][2])
             self._sources = {impression_id(visit): (touchpoint, visit) for touchpoint, visit in pairs}
         return self._sources
 
-    # Building.
+    # Changing.
 
     def add_experience(self, experience_id: str) -> None:
-        """Make an experience known; while it has no touchpoints it answers with none."""
+        """Add an experience, without touchpoints. An existing one is not changed.
+
+        Args:
+            experience_id: The id of the experience.
+        """
         self._experiences[experience_id] = None
 
     def add_touchpoint(
         self, touchpoint_id: str, name: str | None = None, value: str | None = None, experience_id: str = "exp-1"
     ) -> None:
-        """Make a touchpoint, and its experience where that is unknown; `ValueError` if it is there already.
+        """Add a touchpoint, and its experience if it does not exist.
 
         Args:
-            touchpoint_id: its id.
-            name: its display name, `Entry Scan` say. None is sent as null.
-            value: its identifier value, `entry_scan` say. None is sent as null.
-            experience_id: the experience that it belongs to.
+            touchpoint_id: The id of the touchpoint.
+            name: The display name, for example ``"Entry Scan"``; None is sent as null.
+            value: The identifier value, for example ``"entry_scan"``; None is sent as null.
+            experience_id: The id of the experience it belongs to.
+
+        Raises:
+            ValueError: If the touchpoint exists.
         """
         if touchpoint_id in self._touchpoints:
-            raise ValueError(f"touchpoint {touchpoint_id!r} is there already")
+            raise ValueError(f"touchpoint {touchpoint_id!r} already exists")
         self.add_experience(experience_id)
         self._touchpoints[touchpoint_id] = Touchpoint(touchpoint_id, name, value, experience_id)
 
@@ -180,25 +247,44 @@ class World:
         """Append a scan to a touchpoint's list, whatever its time.
 
         Args:
-            touchpoint_id: where; an unknown one is made, in `exp-1`, without name and value.
-            user_id: who; an unknown one is made.
-            at: when. A text goes out word for word, and is one that `datetime.fromisoformat` reads; without a zone
-                it is UTC. A datetime goes out in UTC with a ``Z``.
+            touchpoint_id: The id of the touchpoint; if it does not exist, it is created in ``exp-1`` without a name.
+            user_id: The id of the user; it need not exist.
+            at: The time. A text is sent verbatim and must be valid for `datetime.fromisoformat`; without a zone it is
+                UTC. A datetime is sent in UTC with a ``Z``.
+
+        Returns:
+            The scan.
+
+        Raises:
+            ValueError: If the time is invalid.
         """
-        return self._put(touchpoint_id, None, user_id, at)
+        return self._insert(touchpoint_id, None, user_id, at)
 
     def insert(self, touchpoint_id: str, index: int, user_id: str, at: datetime | str) -> Scan:
-        """Put a scan at a place in a touchpoint's list (as `list.insert` counts); else as `add_scan`."""
-        return self._put(touchpoint_id, index, user_id, at)
+        """Insert a scan into a touchpoint's list.
 
-    def _put(self, touchpoint_id: str, index: int | None, user_id: str, at: datetime | str) -> Scan:
+        Args:
+            touchpoint_id: The id of the touchpoint; see `add_scan`.
+            index: The position, as for `list.insert`.
+            user_id: The id of the user.
+            at: The time; see `add_scan`.
+
+        Returns:
+            The scan.
+
+        Raises:
+            ValueError: If the time is invalid.
+        """
+        return self._insert(touchpoint_id, index, user_id, at)
+
+    def _insert(self, touchpoint_id: str, index: int | None, user_id: str, at: datetime | str) -> Scan:
         text = at if isinstance(at, str) else utc(at).isoformat().replace("+00:00", "Z")
         visit = (user_id, text, self._made + 1)
-        scan = scan_of(visit)  # refuses a bad time before anything is changed
+        scan = scan_of(visit)  # raises for an invalid time before anything is changed
         if touchpoint_id not in self._touchpoints:
             self.add_touchpoint(touchpoint_id)
         touchpoint = self._touchpoints[touchpoint_id]
-        touchpoint.put(len(touchpoint.visits) if index is None else index, visit)
+        touchpoint.insert(len(touchpoint.visits) if index is None else index, visit)
         self._users[user_id] = None
         self._made += 1
         if self._sources is not None:
@@ -207,39 +293,51 @@ class World:
         return scan
 
     def remove(self, touchpoint_id: str, index: int = -1) -> Scan:
-        """Take a scan, and its impression, out of a touchpoint's list (as `list.pop` counts); its user stays known."""
-        scan = scan_of(self._touchpoints[touchpoint_id].take(index))
+        """Remove a scan and its impression from a touchpoint's list; its user still exists.
+
+        Args:
+            touchpoint_id: The id of the touchpoint.
+            index: The position, as for `list.pop`; by default the last.
+
+        Returns:
+            The removed scan.
+
+        Raises:
+            KeyError: If there is no such touchpoint.
+            IndexError: If there is no such position.
+        """
+        scan = scan_of(self._touchpoints[touchpoint_id].pop(index))
         if self._sources is not None:
             del self._sources[scan.impression_id]
         self._listings.clear()
         return scan
 
     def grow(self, n: int, touchpoint_id: str | None = None) -> None:
-        """Append `n` scans, each up to a minute after its touchpoint's last, about one in five by a new user.
+        """Append scans, each up to a minute after the last one of its touchpoint, about one in five by a new user.
 
         Args:
-            n: 0 or more.
-            touchpoint_id: where; None spreads them over all touchpoints (`tp-1` in an empty world).
+            n: The number of scans, 0 or more.
+            touchpoint_id: The id of the touchpoint; None spreads them over all (``tp-1`` in an empty world).
         """
         places = [touchpoint_id] if touchpoint_id is not None else list(self._touchpoints) or ["tp-1"]
         known = list(self._users)
         for _ in range(n):
-            place = self._dice.choice(places)
+            place = self._random.choice(places)
             visits = self._touchpoints[place].visits if place in self._touchpoints else []
             last = time_of(visits[-1]) if visits else OPENING
-            if not known or self._dice.random() < 0.2:
+            if not known or self._random.random() < 0.2:
                 known.append(f"user-{len(known) + 1}")
                 user_id = known[-1]
             else:
-                user_id = self._dice.choice(known)
-            self.add_scan(place, user_id, last + timedelta(seconds=self._dice.randint(1, 60)))
+                user_id = self._random.choice(known)
+            self.add_scan(place, user_id, last + timedelta(seconds=self._random.randint(1, 60)))
 
     def shrink(self, n: int, touchpoint_id: str | None = None) -> None:
-        """Take the last `n` scans away, or all if there are fewer.
+        """Remove the last scans, or all if there are fewer.
 
         Args:
-            n: 0 or more.
-            touchpoint_id: where; None takes, each time, the latest of the touchpoints' last scans.
+            n: The number of scans, 0 or more.
+            touchpoint_id: The id of the touchpoint; None removes, each time, the latest of the last scans of all.
         """
         places = self._touchpoints.values() if touchpoint_id is None else [self._touchpoints[touchpoint_id]]
         for _ in range(n):
@@ -259,7 +357,18 @@ class World:
         ip_address: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Make an impression that no scan yields, or replace one; all goes out word for word, None as null."""
+        """Add an impression without a scan, or replace one. All values are sent verbatim, None as null.
+
+        Args:
+            impression_id: The id of the impression.
+            poster_id: The id of its poster.
+            program_id: The id of its program.
+            student_id: The id of the student ambassador.
+            scanned_at: The time of the scan.
+            user_agent: The user agent of the device.
+            ip_address: The IP address of the device.
+            metadata: A JSON object.
+        """
         self._known_sources()[impression_id] = {
             "id": impression_id,
             "poster_id": poster_id,
@@ -273,6 +382,6 @@ class World:
         self._listings.clear()
 
 
-def _owner(source: Source, field: str) -> object:
-    # The program or poster that an impression belongs to, without making all of it.
+def _owner(source: ImpressionSource, field: str) -> object:
+    # Without building the whole impression
     return source[field] if isinstance(source, dict) else getattr(source[0], field)

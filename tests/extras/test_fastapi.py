@@ -207,7 +207,7 @@ async def test_the_client_is_awaited_on_the_loop_and_not_in_a_thread() -> None:
 async def vendors_own(fake: FakeServer, path: str, **query: str) -> Any:
     """What the vendor says, word for word."""
     headers = {"x-distinct-api-key": fake.api_key, "Authorization": f"Bearer {fake.vantio_api_key}"}
-    body = json.loads(fake.answer("GET", path, query, headers).body)
+    body = json.loads(fake.respond("GET", path, query, headers).body)
     return body.get("data", body)
 
 

@@ -104,7 +104,7 @@ def test_touchpoints_belong_to_the_experience_they_are_put_in() -> None:
     assert ("empty", "exp-2") == world.experiences
     touchpoint = world.touchpoint("tp-1")
     assert ("Entry Scan", "entry_scan", "exp-2") == (touchpoint.name, touchpoint.value, touchpoint.experience_id)
-    with pytest.raises(ValueError, match="there already"):
+    with pytest.raises(ValueError, match="already exists"):
         world.add_touchpoint("tp-1")
 
 
@@ -295,7 +295,7 @@ def test_an_empty_file_is_an_empty_world() -> None:
         ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1", "at": "noon"}]}', r"noon.*`\$\.scans\[0\]`"),
         ('{"scans": [{"touchpoint_id": "tp-1", "user_id": "user-1"}]}', r"`at`.*`\$\.scans\[0\]`"),
         ('{"scans": [{"touchpoint_id": "a", "user_id": "b", "at": "2024-01-01", "x": 1}]}', r"`x`.*`\$\.scans\[0\]`"),
-        ('{"touchpoints": [{"id": "tp-1"}, {"id": "tp-1"}]}', r"there already.*`\$\.touchpoints\[1\]`"),
+        ('{"touchpoints": [{"id": "tp-1"}, {"id": "tp-1"}]}', r"already exists.*`\$\.touchpoints\[1\]`"),
         ('{"touchpoints": [{"touchpoint_id": "tp-1"}]}', r"`\$\.touchpoints\[0\]`"),
         ('{"impressions": [{"id": 1}]}', r"`\$\.impressions\[0\]\.id`"),
         ('{"impressions": [{"id": "a", "poster": "b"}]}', r"poster.*`\$\.impressions\[0\]`"),
