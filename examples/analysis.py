@@ -1,4 +1,4 @@
-"""An analysis: when do people come, and do they come back? Visits straight into Polars, and a picture of them.
+"""An analysis: at which hours do people come, and how many for the first time? Visits into Polars, and a plot.
 
 ``python -m examples.analysis exp-1 visits.png``
 """
@@ -13,17 +13,17 @@ from matplotlib import pyplot as plt
 
 from distinct_async import DistinctClient, etl
 
-mpl.use("agg")  # a file, no window
+mpl.use("agg")  # draws into a file, not a window
 
 
 async def visits_of(client: DistinctClient, experience_id: str) -> pl.DataFrame:
-    """Every visit of an experience: touchpoint_id, visits_type, position, user_id, timestamp_utc."""
+    """Return every visit of an experience: touchpoint_id, visits_type, position, user_id, timestamp_utc."""
     async with etl.stream(client, experience_id, page_size=500) as stream:
-        return await asyncio.to_thread(pl.DataFrame, stream)  # in another thread: the requests need this one's loop
+        return await asyncio.to_thread(pl.DataFrame, stream)  # this thread's event loop makes the requests
 
 
 def by_hour(visits: pl.DataFrame) -> pl.DataFrame:
-    """Count visits and newcomers for each hour of the day, all 24 of them."""
+    """Count visits and newcomers for each of the 24 hours of the day."""
     newcomer = pl.struct("touchpoint_id", "user_id").is_first_distinct()
     counted = (
         visits.sort("timestamp_utc")
@@ -36,7 +36,7 @@ def by_hour(visits: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw(hours: pl.DataFrame, picture: Path) -> None:
-    """Draw the hours as bars, newcomers in front of all."""
+    """Draw the hours as bars, newcomers in front of all visits."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     axes.bar(hours["hour"], hours["visits"], color="#9fd3d1", label="visits")
     axes.bar(hours["hour"], hours["newcomers"], color="#0b6e6e", label="first visits")

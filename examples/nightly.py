@@ -1,4 +1,4 @@
-"""A nightly job: an experience's visits, and the impressions of its program, into DuckDB; the exit code tells cron.
+"""A nightly job: an experience's visits and its program's impressions into DuckDB, with an exit code for cron.
 
 ``python -m examples.nightly exp-1 warehouse.duckdb [PROGRAM]``
 """
@@ -15,26 +15,26 @@ log = logging.getLogger("nightly")
 
 
 async def nightly(client: DistinctClient, experience_id: str, database: Path, program_id: str | None = None) -> bool:
-    """Return whether all went well: every declared row is in the database."""
-    well = True
+    """Return whether every declared row is in the database and nothing failed."""
+    ok = True
     try:
-        # A list whose history has changed is replaced, in one transaction, by what the server lists now
+        # A list whose history has changed is replaced, in one transaction, by what the server returns now
         result = await etl.sync(client, experience_id, database, on_drift="rebuild", page_size=500)
         log.info("%d new visits of %d in %.1f s", result.rows, result.expected, result.elapsed)
-        well = result.complete
+        ok = result.complete
     except DistinctError as error:
         for failure in error.result.failures if error.result is not None else ():
             log.error("%s: %s", failure.work, failure.error)
         log.error("visits: %s", error)
-        well = False
+        ok = False
     if program_id is not None:
         try:
             found = await etl.sync_impressions(client, database, program_id=program_id, page_size=100)
             log.info("%d impressions in %.1f s", found.rows, found.elapsed)
         except DistinctError as error:
             log.error("impressions: %s", error)
-            well = False
-    return well
+            ok = False
+    return ok
 
 
 async def main(experience_id: str, database: str, program_id: str | None = None) -> int:

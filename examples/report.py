@@ -1,4 +1,4 @@
-"""Code of yours, to be tested: which touchpoints of an experience draw more newcomers than regulars?"""
+"""The code under test: which touchpoints of an experience do the same users visit most often?"""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ class Line:
 
     @property
     def per_visitor(self) -> float:
-        """Visits for each visitor; 0 where nobody came."""
+        """Visits per visitor; 0 without visitors."""
         return self.visits / self.visitors if self.visitors else 0.0
 
 
 async def report(client: DistinctClient, experience_id: str) -> Sequence[Line]:
-    """The touchpoints of an experience, those with the most faithful visitors first; none if it does not exist."""
+    """Return the touchpoints of an experience, most visits per visitor first; none if it does not exist."""
     try:
         metrics = await client.metrics.experience(experience_id)
     except NotFoundError:

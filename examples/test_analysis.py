@@ -1,4 +1,4 @@
-"""The analysis's tests: its figures are those of the world, and the picture is one."""
+"""Tests of the analysis: its figures are those of the world, and it draws a picture."""
 
 import subprocess
 import sys

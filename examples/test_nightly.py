@@ -1,4 +1,4 @@
-"""The nightly job's tests: only what is new is asked for, and a failure is told without stopping the rest."""
+"""Tests of the nightly job: it requests only new rows, and reports a failure without stopping the rest."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def counted(database: Path) -> list[tuple[str, int]]:
         return opened.execute("SELECT touchpoint_id, count(*) FROM visits GROUP BY ALL ORDER BY ALL").fetchall()
 
 
-def test_each_night_brings_what_is_new(distinct_env: FakeServer, distinct_world: World, tmp_path: Path) -> None:
+def test_each_night_stores_what_is_new(distinct_env: FakeServer, distinct_world: World, tmp_path: Path) -> None:
     database = tmp_path / "warehouse.duckdb"
     words = [sys.executable, "-m", "examples.nightly", "exp-1", str(database), "prog_exp-1"]
     for new in (0, 5):
@@ -32,7 +32,7 @@ def test_each_night_brings_what_is_new(distinct_env: FakeServer, distinct_world:
 
 
 @pytest.mark.asyncio
-async def test_a_list_that_fails_is_told_and_the_others_are_stored(
+async def test_a_list_that_fails_is_reported_and_the_others_are_stored(
     distinct_env: FakeServer, distinct_world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     distinct_env.fail(status=500, query={"touchpointId": "tp-2"})

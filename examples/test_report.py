@@ -1,4 +1,4 @@
-"""A test suite to copy: a world of one's own, faults, and the journal of what the vendor was asked."""
+"""A test suite to copy, with a custom world, fault injection, and the record of requests."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture
 def distinct_world() -> World:
-    """Two doors: all come to the front door once, and ann keeps coming to the back door."""
+    """Two doors: everybody scans at the front door once, and ann twice at the back door."""
     world = World()
     world.add_touchpoint("front", "Front door")
     world.add_touchpoint("back")
@@ -27,12 +27,12 @@ def distinct_world() -> World:
 
 @pytest_asyncio.fixture
 async def client(distinct_env: FakeServer) -> AsyncIterator[DistinctClient]:  # noqa: ARG001  # sets the variables
-    """A client as in production, which waits for nothing."""
+    """A client as in production, but without waits between attempts."""
     async with DistinctClient(retry=RetryPolicy(sleep=False)) as client:
         yield client
 
 
-async def test_the_most_faithful_come_first(client: DistinctClient) -> None:
+async def test_most_visits_per_visitor_come_first(client: DistinctClient) -> None:
     assert [Line("back", 2, 1), Line("Front door", 2, 2)] == await report(client, "exp-1")
 
 
@@ -48,7 +48,7 @@ async def test_a_touchpoint_without_visits_does_not_divide_by_zero(
     assert 0.0 == (await report(client, "exp-1"))[-1].per_visitor
 
 
-async def test_two_failures_are_survived(client: DistinctClient, distinct_env: FakeServer) -> None:
+async def test_two_failures_are_retried(client: DistinctClient, distinct_env: FakeServer) -> None:
     distinct_env.fail(status=503, times=2)
     assert 2 == len(await report(client, "exp-1"))
     assert [503, 503, 200] == [request.status for request in distinct_env.requests]
@@ -61,8 +61,8 @@ async def test_a_long_pause_is_not_waited_for(client: DistinctClient, distinct_e
     assert 3600 == caught.value.retry_after
 
 
-async def test_another_shape_is_told_with_its_place(client: DistinctClient, distinct_env: FakeServer) -> None:
-    distinct_env.fail(body=lambda honest: honest.replace(b'"totalVisits":2', b'"totalVisits":"2"', 1))
+async def test_an_unexpected_shape_is_reported_with_its_path(client: DistinctClient, distinct_env: FakeServer) -> None:
+    distinct_env.fail(body=lambda body: body.replace(b'"totalVisits":2', b'"totalVisits":"2"', 1))
     with pytest.raises(DecodeError) as caught:
         await report(client, "exp-1")
     assert "totalVisits" in caught.value.paths[0]

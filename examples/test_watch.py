@@ -1,4 +1,4 @@
-"""The watching service's tests: every visit comes, over outages and restarts."""
+"""Tests of the service that follows a touchpoint: every visit arrives, across outages and restarts."""
 
 import signal
 import subprocess

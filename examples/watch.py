@@ -1,6 +1,6 @@
 """A service that follows a touchpoint: every new visit, across restarts and outages, until SIGTERM.
 
-Killed in the middle of a page, it gives that page again.
+If it is killed in the middle of a page, it prints that page again.
 ``python -m examples.watch tp-1 tp-1.checkpoint`` prints a line for each visit.
 """
 
@@ -15,13 +15,13 @@ from distinct_async import Checkpoint, DistinctClient, Page
 from distinct_async.errors import ServerError, TransportError
 from distinct_async.models import Visit
 
-PAUSE = 60.0  # seconds between two looks
+PAUSE = 60.0  # seconds between two walks
 
 
 async def new_pages(
     client: DistinctClient, touchpoint_id: str, saved: Path, pause: float = PAUSE
 ) -> AsyncGenerator[Page[Visit], None]:
-    """Yield what is new, page by page, for ever. A page is behind the checkpoint when you ask for the next one."""
+    """Yield new pages without end. A page's checkpoint is saved when the next page is requested."""
     while True:
         walk = client.metrics.total_visits(touchpoint_id, page_size=500)
         if (checkpoint := load(saved)) is not None:
@@ -32,8 +32,8 @@ async def new_pages(
                     if page.items:
                         yield page
                     save(page.checkpoint, saved)
-        except (TransportError, ServerError) as error:  # an outage: the next look goes on where this one stopped
-            print(f"later: {error}", file=sys.stderr)
+        except (TransportError, ServerError) as error:  # an outage: the next walk resumes here
+            print(f"retrying later: {error}", file=sys.stderr)
         await asyncio.sleep(pause)
 
 

@@ -1,4 +1,4 @@
-"""Start the service on the fake vendors: ``python -m examples.fastapi_app [PORT]``."""
+"""Start the service with the fake vendors: ``python -m examples.fastapi_app [PORT]``."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The service: an experience's touchpoints, a touchpoint's visits as a stream, an impression."""
+"""The service: the touchpoints of an experience, the visits of a touchpoint as a stream, an impression."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ add_error_handlers(app)
 
 @app.get("/experiences/{experience_id}/touchpoints")
 async def touchpoints(experience_id: str, client: DistinctDep) -> Sequence[TouchpointSummary]:
-    """The touchpoints of an experience, the busiest first."""
+    """Return the touchpoints of an experience, the busiest first."""
     metrics = await client.metrics.experience(experience_id)
     return sorted(metrics.touchpoints, key=lambda each: each.total_visits, reverse=True)
 
@@ -23,12 +23,12 @@ async def touchpoints(experience_id: str, client: DistinctDep) -> Sequence[Touch
 async def visits(
     touchpoint_id: str, request: Request, client: DistinctDep, of: Literal["everyone", "newcomers"] = "everyone"
 ) -> Response:
-    """Every visit to a touchpoint, or the first one of each user, as JSON lines."""
+    """Stream every visit of a touchpoint, or the first one of each user, as JSON lines."""
     walks = {"everyone": client.metrics.total_visits, "newcomers": client.metrics.unique_visits}
     return jsonl_response(walks[of](touchpoint_id, page_size=500), request)
 
 
 @app.get("/impressions/{impression_id}")
 async def impression(impression_id: str, client: DistinctDep) -> Impression:
-    """One scan of a poster."""
+    """Return one scan of a poster."""
     return await client.impressions.get(impression_id)

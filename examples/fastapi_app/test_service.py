@@ -1,4 +1,4 @@
-"""The service's tests: its client is overridden by one of the fake vendors, so there is no network and no key."""
+"""Tests of the service, with a client of the fake vendors: they need neither a network nor a key."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +20,7 @@ WORLD = World.sample(touchpoints=3, scans=2_000, users=90, seed=7)
 
 @pytest_asyncio.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """The service, on the fake vendors."""
+    """The service with the fake vendors."""
     async with (
         FakeServer(WORLD) as fake,
         DistinctClient(
@@ -34,9 +34,9 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_touchpoints_come_the_busiest_first(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/experiences/exp-1/touchpoints")
+    response = await http.get("/experiences/exp-1/touchpoints")
 
-    counts = [each["totalVisits"] for each in answer.json()]
+    counts = [each["totalVisits"] for each in response.json()]
     assert sorted((len(WORLD.scans(each)) for each in WORLD.touchpoints), reverse=True) == counts
 
 
@@ -44,19 +44,19 @@ async def test_touchpoints_come_the_busiest_first(http: httpx.AsyncClient) -> No
 async def test_visits_are_streamed_in_order(
     http: httpx.AsyncClient, of: str, scans: Callable[[str], Sequence[Scan]]
 ) -> None:
-    answer = await http.get("/touchpoints/tp-1/visits", params={"of": of})
+    response = await http.get("/touchpoints/tp-1/visits", params={"of": of})
 
-    rows = [json.loads(line)["userId"] for line in answer.text.splitlines()]
+    rows = [json.loads(line)["userId"] for line in response.text.splitlines()]
     assert [scan.user_id for scan in scans("tp-1")] == rows
 
 
 async def test_an_impression_has_the_vendors_names(http: httpx.AsyncClient) -> None:
-    answer = await http.get(f"/impressions/{WORLD.impressions[0]}")
+    response = await http.get(f"/impressions/{WORLD.impressions[0]}")
 
-    assert WORLD.impression(WORLD.impressions[0]) == answer.json()
+    assert WORLD.impression(WORLD.impressions[0]) == response.json()
 
 
 async def test_what_does_not_exist_is_a_404(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/experiences/no-such/touchpoints")
+    response = await http.get("/experiences/no-such/touchpoints")
 
-    assert (404, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    assert (404, "application/problem+json") == (response.status_code, response.headers["content-type"])
