@@ -21,10 +21,9 @@ from distinct_async.errors import (
     ClientStateError,
     DistinctError,
     DriftWarning,
-    InvalidRequestError,
     PaginationError,
 )
-from distinct_async.sansio.messages import Reply, Request, whole_number
+from distinct_async.sansio.messages import Reply, Request, choice, whole_number
 from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Question, WalkState, digest
 
 if TYPE_CHECKING:
@@ -111,8 +110,8 @@ def _after(question: Question, identity: Callable[[T], str], row: T, position: i
 
 
 def _whole(least: int) -> Callable[[object, "Attribute[int]", int], None]:
-    def check(_: object, attribute: "Attribute[int]", value: int) -> None:
-        whole_number(value, attribute.name, least)
+    def check(walk: object, attribute: "Attribute[int]", value: int) -> None:
+        object.__setattr__(walk, attribute.name, whole_number(value, attribute.name, least))
 
     return check
 
@@ -136,8 +135,7 @@ class Walk(Generic[T_co]):
 
     @on_drift.validator
     def _is_on_drift(self, _: object, value: str) -> None:
-        if value not in get_args(OnDrift):
-            raise InvalidRequestError(f"on_drift must be 'raise' or 'warn', got {value!r}")
+        object.__setattr__(self, "on_drift", choice(value, "on_drift", get_args(OnDrift)))
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         """Row by row."""

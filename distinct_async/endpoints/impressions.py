@@ -18,7 +18,7 @@ from distinct_async.core import Flight, LoopState, drain
 from distinct_async.engine import Engine
 from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
 from distinct_async.models import Impression
-from distinct_async.sansio.messages import Reply, Request, identifier, query, segment
+from distinct_async.sansio.messages import Reply, Request, choice, identifier, query, segment
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.walk import Source, Walk
 
@@ -44,6 +44,7 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
+        impression_id = identifier(impression_id, "impression_id")
         path = f"{_PATH}/{segment(impression_id, 'impression_id')}"
         operation = f"impressions.get(impression_id={impression_id!r})"
         core = self._engine.core
@@ -104,8 +105,7 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
-        if missing not in get_args(Missing):
-            raise InvalidRequestError(f"missing must be 'raise', 'skip' or 'none', got {missing!r}")
+        choice(missing, "missing", get_args(Missing))
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable | AsyncIterable):
             raise InvalidRequestError(f"ids must be an iterable of str, got {type(ids).__name__}")
         return self._many(ids, missing)
@@ -167,9 +167,10 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/list-impressions
         """
-        ids = {"program_id": program_id, "poster_id": poster_id}
+        given = {"program_id": program_id, "poster_id": poster_id}
+        ids = {key: value if value is None else identifier(value, key) for key, value in given.items()}
         wire = {"program_id": "programId", "poster_id": "posterId"}
-        filters = {wire[key]: identifier(value, key) for key, value in ids.items() if value is not None}
+        filters = {wire[key]: value for key, value in ids.items() if value is not None}
         question = Question("impressions.list", ids)
         operation = str(question)
 

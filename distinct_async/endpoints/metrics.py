@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from distinct_async import structure
 from distinct_async.engine import Engine
-from distinct_async.errors import BadRequestError, InvalidRequestError, NotFoundError
+from distinct_async.errors import BadRequestError, NotFoundError
 from distinct_async.models import (
     ExperienceMetrics,
     TouchpointMetrics,
@@ -20,7 +20,7 @@ from distinct_async.models import (
     Visit,
     VisitsType,
 )
-from distinct_async.sansio.messages import Request, identifier, query, whole_number
+from distinct_async.sansio.messages import Request, choice, identifier, query, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.shapes import VISITS_READERS
 from distinct_async.walk import Source, Walk
@@ -59,9 +59,10 @@ def _request(
 
 
 def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
-    if experience_id is not None:
-        identifier(experience_id, "experience_id")
-    return {"touchpoint_id": identifier(touchpoint_id, "touchpoint_id"), "experience_id": experience_id}
+    return {
+        "touchpoint_id": identifier(touchpoint_id, "touchpoint_id"),
+        "experience_id": None if experience_id is None else identifier(experience_id, "experience_id"),
+    }
 
 
 def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> Source[Visit]:
@@ -106,7 +107,7 @@ class Metrics:
         """
         ids = {"experience_id": identifier(experience_id, "experience_id")}
         page = partial(_request, "experience", "EXPERIENCE", ids, page_size=page_size)
-        whole_number(offset, "offset", 0)
+        offset = whole_number(offset, "offset", 0)
         metrics = await self._engine.call(page(offset=offset or None), structure.experience)
         found: dict[str, TouchpointSummary] = {each.id: each for each in metrics.touchpoints}
         received = len(metrics.touchpoints)
@@ -160,8 +161,7 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        if visits_type not in get_args(VisitsType):
-            raise InvalidRequestError(f"visits_type must be 'TOTAL' or 'UNIQUE', got {visits_type!r}")
+        visits_type = choice(visits_type, "visits_type", get_args(VisitsType))
         ids = _touchpoint_ids(touchpoint_id, experience_id)
         request = _request("touchpoint", "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset)
         return await self._engine.call(request, partial(structure.touchpoint, visits_type=visits_type))

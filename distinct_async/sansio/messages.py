@@ -1,14 +1,17 @@
 """The values that travel between the floors: what is asked, what came back, and how it reads."""
 
 import re
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Literal
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from operator import index
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
 from attrs import field, frozen
 
 from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
+
+T = TypeVar("T", bound=str)
 
 Vendor = Literal["distinct", "vantio"]
 
@@ -101,20 +104,43 @@ def segment(value: str, name: str) -> str:
 
 
 def identifier(value: str, name: str) -> str:
-    """`value`, if it can be an id at all: a str, not empty, no control characters, encodable."""
+    """`value` as an exact str, if it can be an id: not empty, no control characters, encodable.
+
+    A member of a ``class X(str, Enum)`` is its value, not ``X.MEMBER``.
+    """
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
-    if not value.strip():
+    exact = str.__str__(value)
+    if not exact.strip():
         raise InvalidRequestError(f"{name} is empty")
-    if _UNSENDABLE.search(value):
+    if _UNSENDABLE.search(exact):
         raise InvalidRequestError(f"{name} contains a control character or a lone surrogate")
-    return value
+    return exact
+
+
+def choice(value: T, name: str, options: Sequence[str]) -> T:
+    """The option that `value` equals, as an exact str."""
+    for option in options:
+        if option == value:
+            return option
+    *first, last = map(repr, options)
+    raise InvalidRequestError(f"{name} must be {', '.join(first)} or {last}, got {value!r}")
+
+
+def exact_int(value: object) -> int | None:
+    """`value` as an exact int, NumPy's integers included; None for anything else, a bool too."""
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return None
 
 
 def whole_number(value: int, name: str, least: int) -> int:
-    """`value`, if it is an int of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """`value` as an exact int of at least `least`."""
+    if (exact := exact_int(value)) is None:
         raise InvalidRequestError(f"{name} must be an int, got {type(value).__name__}")
-    if not least <= value < _TOP:
-        raise InvalidRequestError(f"{name} must be from {least} to 2**63 - 1, got {value if value < _TOP else 'more'}")
-    return value
+    if exact < least:
+        raise InvalidRequestError(f"{name} must be at least {least}, got {exact}")
+    if exact >= _TOP:
+        raise InvalidRequestError(f"{name} must be below 2**63")
+    return exact

@@ -12,12 +12,13 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from numbers import Real
 from typing import Any
 
 from attrs import Attribute, define, field, frozen
 
 from distinct_async.errors import ConfigurationError
-from distinct_async.sansio.messages import Reading
+from distinct_async.sansio.messages import Reading, exact_int
 
 _ENORMOUS = 1e15  # more than any clock of an event loop can add
 _SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
@@ -35,18 +36,36 @@ def refused(setting: str, problem: str, **fields: Any) -> ConfigurationError:  #
 
 
 def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[Any]", Any], None]:
-    """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`."""
+    """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`.
 
-    def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # that is the question
-        whole = attribute.type is int
-        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not fits or (not whole and not -_ENORMOUS < value < _ENORMOUS):  # NaN is within no bounds
-            raise refused(attribute.name, f"must be {'an int' if whole else 'a finite number'}, got {value!r}")
-        if value < least or (above is not None and value <= above):
+    The field is set to the exact int or float, should NumPy have made the value. An attrs converter cannot do that: a
+    plain one does not know the field's name, and mypy (2.4) does not accept an `attrs.Converter`.
+    """
+
+    def check(instance: object, attribute: "Attribute[Any]", value: object) -> None:
+        exact: float | None
+        if attribute.type is int:
+            exact, expected = exact_int(value), "an int"
+        else:
+            exact, expected = _exact_float(value), "a finite number"
+        if exact is None:
+            raise refused(attribute.name, f"must be {expected}, got {value!r}")
+        if exact < least or (above is not None and exact <= above):
             bound = f"at least {least:g}" if above is None else f"above {above:g}"
-            raise refused(attribute.name, f"must be {bound}, got {value!r}")
+            raise refused(attribute.name, f"must be {bound}, got {exact:g}")
+        object.__setattr__(instance, attribute.name, exact)
 
     return check
+
+
+def _exact_float(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, Real):  # which NumPy's numbers are, of whatever size
+        return None
+    try:
+        exact = float(value)
+    except OverflowError:
+        return None
+    return exact if -_ENORMOUS < exact < _ENORMOUS else None  # NaN is within no bounds
 
 
 def kind(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
