@@ -1,4 +1,4 @@
-"""How the site is built: ``nox -s docs``. Nothing here needs a network."""
+"""Configuration of the site, which ``nox -s docs`` builds without a network."""
 
 import io
 import re
@@ -33,7 +33,7 @@ myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
-default_role = "py:obj"  # the single backticks of docstrings: a link where there is something to link to
+default_role = "py:obj"  # single backticks in docstrings: a link if there is a target
 nitpicky = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -42,6 +42,7 @@ python_display_short_literal_types = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # "Attributes:" as a list of fields, not as entries beside those of autodoc
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"
@@ -57,36 +58,38 @@ html_theme_options = {
 }
 
 
-def found(
+def resolve_reference(
     app: "Sphinx", env: "BuildEnvironment", node: nodes.Element, contnode: nodes.TextElement
 ) -> nodes.Element | None:
-    """Return the link of a name that Sphinx did not find by itself; None, a warning and so an error, for our typos.
+    """Resolve a name that Sphinx did not find, or return None, which is a warning and therefore an error.
 
-    Our own names are found by their last parts, wherever they are documented: `NotFoundError`, `Walk.resume`, and types
-    by the modules they really live in. What others own, and a docstring's own words (`page_size`, `exp-1`), is no link.
+    Names of this package are found by their last parts, for example `NotFoundError` or `Walk.resume`, and types by the
+    module that defines them. Names of other packages, parameters and values (`page_size`, `exp-1`) become plain text.
     """
     if node.get("refdomain") != "py":
         return None
-    told = str(node["reftarget"]).removesuffix("()")
-    ours = told.startswith("distinct_async.")
-    name = told.rpartition(".")[2] if ours and node["reftype"] != "obj" else told
+    target_name = str(node["reftarget"]).removesuffix("()")
+    internal = target_name.startswith("distinct_async.")
+    name = target_name.rpartition(".")[2] if internal and node["reftype"] != "obj" else target_name
     objects = {key: it for key, it in env.domains.python_domain.objects.items() if not it.aliased}
-    fits = _ending_with(name, objects) or _ending_with(name.rpartition(".")[0], objects)  # `APIError.message`
-    if len(fits) == 1 and (name[:1].isupper() or "." in name):
-        target = objects[fits[0]]
-        return make_refnode(app.builder, node["refdoc"], target.docname, target.node_id, contnode, fits[0])
-    parts = told.split(".")
-    if node["reftype"] == "obj":  # a word of a docstring: a parameter, a value, an attribute of what is described
-        return contnode if not (ours or told[:1].isupper()) or not all(map(str.isidentifier, parts)) else None
-    return contnode if not ours or name in SILENT else None
+    matches = _ending_with(name, objects) or _ending_with(name.rpartition(".")[0], objects)  # `APIError.message`
+    if len(matches) == 1 and (name[:1].isupper() or "." in name):
+        target = objects[matches[0]]
+        return make_refnode(app.builder, node["refdoc"], target.docname, target.node_id, contnode, matches[0])
+    parts = target_name.split(".")
+    if node["reftype"] == "obj":  # single backticks in a docstring: a parameter, a value, an attribute
+        return (
+            contnode if not (internal or target_name[:1].isupper()) or not all(map(str.isidentifier, parts)) else None
+        )
+    return contnode if not internal or name in UNDOCUMENTED else None
 
 
 def _ending_with(name: str, objects: "Mapping[str, ObjectEntry]") -> list[str]:
     return [key for key in objects if name and f".{key}".endswith(f".{name}")]
 
 
-# Type variables, and types that are told where they are used.
-SILENT = {
+# Type variables, and types that are described with the arguments that use them.
+UNDOCUMENTED = {
     "Factory",
     "Missing",
     "OnDrift",
@@ -101,25 +104,17 @@ SILENT = {
 }
 
 
-def shown(  # Sphinx calls it
+def process_signature(
     _app: "Sphinx", what: str, _name: str, _thing: object, _options: object, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    """Return the signature as a reader wants it: none for an exception, which is caught and not made."""
+    """Return the signature to show; none for an exception, which users catch but do not create."""
     if signature is None:
         return None
     return ("", None) if what == "exception" else (signature.replace("= nan", "= ..."), returns)
 
 
-def line_by_line(_app: "Sphinx", _what: str, _name: str, _thing: object, _options: object, lines: list[str]) -> None:
-    """Give each field a line of its own; our docstrings put short ones side by side."""
-    lines[:] = FIELD.sub("\n", "\n".join(lines)).split("\n")
-
-
-FIELD = re.compile(r"(?<=[^\s]) (?=:(?:ivar|param|raises) \w+:)")
-
-
-def as_here(_app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Turn what GitHub shows well into what shows better here: file names above code, drawings that know the theme."""
+def adapt_markdown(_app: "Sphinx", docname: str, source: list[str]) -> None:
+    """Replace what GitHub renders by what Sphinx renders better: captions of code blocks, themed drawings."""
     text = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
     text = DRAWING.sub(r":::{container} wide\n```{raw} html\n:file: \1\n```\n:::", text)
     folder = (HERE / docname).parent
@@ -129,42 +124,41 @@ def as_here(_app: "Sphinx", docname: str, source: list[str]) -> None:
 HERE = Path(__file__).parent
 FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
 DRAWING = re.compile(r"^!\[.*\]\(([\w-]+\.svg)\)$", re.MULTILINE)
-PLOT = re.compile(r"^!\[.*\]\((\.\./.+\.svg)\)$", re.MULTILINE)  # drawn by `python -m benchmarks plot`, or not yet
+PLOT = re.compile(r"^!\[.*\]\((\.\./.+\.svg)\)$", re.MULTILINE)  # exists after `python -m benchmarks plot`
 
 
 class Commands(SphinxDirective):
-    """The help of each command, as the command itself tells it."""
+    """The output of ``--help`` of each command."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a section for each."""
+        """Return a section for each command."""
         names = re.findall(r"^│ (\w[\w-]*) ", help_of(), re.MULTILINE)
         return [self._section(name) for name in names]
 
     def _section(self, name: str) -> nodes.Node:
         title = nodes.title("", "", nodes.literal("", name))
-        told = nodes.literal_block("", help_of(name), language="text")
-        return nodes.section("", title, told, ids=[name], names=[name])
+        output = nodes.literal_block("", help_of(name), language="text")
+        return nodes.section("", title, output, ids=[name], names=[name])
 
 
 def help_of(*words: str) -> str:
-    """What ``distinct-async ... --help`` prints, 80 columns wide."""
+    """Return the output of ``distinct-async ... --help``, 80 columns wide."""
     argv, hook = sys.argv, sys.excepthook
     sys.argv = ["distinct-async", *words, "--help"]
     try:
-        with redirect_stdout(io.StringIO()) as told:
+        with redirect_stdout(io.StringIO()) as output:
             command()
     finally:
         sys.argv, sys.excepthook = argv, hook
-    return told.getvalue()
+    return output.getvalue()
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
-    """Hook all this in."""
+    """Register the extensions of this file."""
     app.add_directive("commands", Commands)
     for field in PyObject.doc_field_types:
-        field.label = "Attributes" if field.name == "variable" else field.label  # what ``:ivar x:`` tells
-    app.connect("missing-reference", found)
-    app.connect("autodoc-process-signature", shown)
-    app.connect("autodoc-process-docstring", line_by_line)
-    app.connect("source-read", as_here)
+        field.label = "Attributes" if field.name == "variable" else field.label  # the label of ``:ivar x:``
+    app.connect("missing-reference", resolve_reference)
+    app.connect("autodoc-process-signature", process_signature)
+    app.connect("source-read", adapt_markdown)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
