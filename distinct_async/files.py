@@ -97,16 +97,16 @@ def _normal(path: Path) -> str:
 
 
 @contextmanager
-def atomic_replace(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+def atomic_replace(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of `path` in one step when the block ends, and vanishes if it raises.
 
     Args:
         path: What to replace; absolute, with links followed, else a link would be replaced.
-        folder: Where to write until then, on the same file system; the default is the folder of `path`.
+        temporary: Where to write until then, on the same file system; by default a hidden file beside `path`.
     """
-    temporary = (folder or path.parent) / f".distinct-async-{secrets.token_hex(4)}"
+    temporary = temporary or path.parent / f".distinct-async-{secrets.token_hex(4)}"
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

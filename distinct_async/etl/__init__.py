@@ -8,8 +8,9 @@
         result = await etl.sync(client, "exp-1", "warehouse.duckdb")
         print(result.rows, result.complete)
 
-All touchpoints are walked at once, under the client's one `max_concurrency`. Where the client has no retry policy of
-its own, jobs try longer: 8 attempts, waits of at most 30 seconds. A job says whether it is complete, and why not.
+Several touchpoints are read at once, under the client's one `max_concurrency`. Unless the client was given a retry
+policy, jobs try longer: 8 attempts, waits of at most 30 seconds. A job's result says whether it is complete, and if not
+why.
 
 Extras: ``arrow`` for `batches`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`; `plan` needs none.
 """
@@ -17,9 +18,11 @@ Extras: ``arrow`` for `batches`, `stream` and `export`; ``duckdb`` for `sync` an
 from distinct_async.etl.batches import Stream, batches, stream
 from distinct_async.etl.exports import ExportResult, export
 from distinct_async.etl.impressions import ImpressionsResult, sync_impressions
-from distinct_async.etl.plans import Plan, Work, plan
+from distinct_async.etl.plans import Plan, VisitList, plan
 from distinct_async.etl.results import Failure, Progress, Result
 from distinct_async.etl.syncs import SyncResult, sync
+
+Work = VisitList  # the name in 0.1.0
 
 __all__ = [
     "ExportResult",
@@ -30,6 +33,7 @@ __all__ = [
     "Result",
     "Stream",
     "SyncResult",
+    "VisitList",
     "Work",
     "batches",
     "export",

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from distinct_async.etl.jobs import Chunk
+from distinct_async.etl.destinations import Chunk
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
@@ -30,12 +30,12 @@ IMPRESSIONS = pa.schema(
 
 
 def record_batch(chunk: Chunk) -> pa.RecordBatch:
-    """A chunk's rows, each with its key."""
+    """Return a chunk's rows, each with its key."""
     count = len(chunk.visits)
     return pa.RecordBatch.from_arrays(
         [
-            pa.repeat(chunk.work.touchpoint.id, count),
-            pa.repeat(chunk.work.visits_type, count),
+            pa.repeat(chunk.visit_list.touchpoint.id, count),
+            pa.repeat(chunk.visit_list.visits_type, count),
             pa.array(range(chunk.start, chunk.start + count), pa.int64()),
             pa.array([visit.user_id for visit in chunk.visits], pa.string()),
             pa.array([visit.timestamp_utc for visit in chunk.visits], pa.timestamp("us", tz="UTC")),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Self
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
 from distinct_async.errors import ClientStateError, DistinctError
-from distinct_async.etl.extras import extra
+from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.jobs import Job
+from distinct_async.etl.options import JobOptions
 from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Progress, Result
-from distinct_async.etl.running import check, ending, patient
+from distinct_async.etl.runner import raise_failure, with_job_retries
 from distinct_async.models import VisitsType
 
 if TYPE_CHECKING:
@@ -29,56 +30,71 @@ def batches(
     visits_type: VisitsType | None = "TOTAL",
     page_size: int | None = None,
     prefetch: int = 4,
+    batch_rows: int = 10_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> "AsyncGenerator[pa.RecordBatch, None]":
-    """All visits of an experience as ``pyarrow.RecordBatch`` values (extra ``arrow``), up to some 10,000 rows each.
+    """Yield all visits of an experience as ``pyarrow.RecordBatch`` values (extra ``arrow``).
 
     Columns: `touchpoint_id`, `visits_type`, `position` (the row's place in its list, from 0), `user_id`,
-    `timestamp_utc`. Several touchpoints are walked at once: each batch is of one list, the batches of a list are in
-    order, those of different lists come as they come. Memory is bounded. Leave it early inside
+    `timestamp_utc`. Several touchpoints are read at once: each batch is of one list, the batches of a list are in
+    order, those of different lists arrive in any order. Memory is bounded. If you may leave it early, use
     ``contextlib.aclosing``.
 
-    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
-    :param page_size: visits per request, 1 or more; the server's default is 50.
-    :param prefetch: pages asked ahead in each list, 1 or more.
-    :param on_progress: called with a `Progress` after each page.
-    :raises InvalidRequestError: for options that cannot be meant; at once.
-    :raises ConfigurationError: where the extra is missing; at once.
-    :raises DistinctError: in its place; where one list fails the others are finished first, and the error's `result`
-        says what was done.
+    Args:
+        client: A client with a Distinct key.
+        experience_id: The experience's id, as in your Distinct account.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        page_size: Visits per request, 1 or more; the server's default is 50.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        batch_rows: Rows in a batch at most, about; 1 or more.
+        on_progress: Called with a `Progress` after each page.
+
+    Yields:
+        Batches of one list each.
+
+    Raises:
+        InvalidRequestError: An option is invalid; at once.
+        ConfigurationError: The extra is missing; at once.
+        DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
-    check(experience_id, visits_type, "raise", page_size, prefetch)
-    with extra("arrow"):
+    options = JobOptions(
+        experience_id=experience_id,
+        visits_type=visits_type,
+        page_size=page_size,
+        prefetch=prefetch,
+        on_progress=on_progress,
+        batch_rows=batch_rows,
+    )
+    return generate_batches(client, options)
+
+
+def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
+    """Yield batches, as `batches` does, with validated options."""
+    with requires_extra("arrow"):
         from distinct_async.etl.arrow import record_batch
-    client = patient(client)
+    client = with_job_retries(client)
 
     async def generate() -> "AsyncGenerator[pa.RecordBatch, None]":
-        job = Job(
-            client=client,
-            plan=await plan(client, experience_id, visits_type=visits_type),
-            page_size=page_size,
-            prefetch=prefetch,
-            on_progress=on_progress,
-        )
+        job = Job(client, await plan(client, options.experience_id, visits_type=options.visits_type), options)
         stopped, rows = None, 0
         try:
-            async with aclosing(job.chunks()) as taken:
-                async for chunks in taken:
+            async with aclosing(job.chunks()) as received:
+                async for chunks in received:
                     for chunk in chunks:
                         if chunk.visits:
                             rows += len(chunk.visits)
                             yield record_batch(chunk)
         except DistinctError as error:
             stopped = error
-        ending(job, stopped, Result(rows=rows, **job.figures()))
+        raise_failure(job, stopped, Result(rows=rows, **job.figures()))
 
     return generate()
 
 
 class Stream:
-    """Visits for whatever reads ``__arrow_c_stream__`` (DuckDB, Polars, pyarrow); each reading walks anew.
+    """Visits for any library that reads ``__arrow_c_stream__`` (DuckDB, Polars, pyarrow); each reading starts over.
 
-    It is read in another thread (``await asyncio.to_thread(...)``), since the walks need this one's event loop.
+    Read it in another thread (``await asyncio.to_thread(...)``), because the requests need this thread's event loop.
     """
 
     def __init__(self, walk: "Callable[[], AsyncGenerator[pa.RecordBatch, None]]") -> None:
@@ -95,7 +111,7 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the walks; where one of them failed, raise its error instead of what the reader made of it."""
+        """End the walks; if one of them failed, raise its error instead of what the reader made of it."""
         self._loop = None
         await drain(self._pulls)
         for walk in self._walks:
@@ -105,13 +121,13 @@ class Stream:
 
     def __arrow_c_schema__(self) -> object:
         """The columns as a PyCapsule."""
-        with extra("arrow"):
+        with requires_extra("arrow"):
             from distinct_async.etl.arrow import SCHEMA
         return SCHEMA.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The batches as a PyCapsule, by Arrow's C stream interface. Nothing is asked for before the first is read."""
-        with extra("arrow"):
+        """The batches as a PyCapsule, by Arrow's C stream interface. Nothing is requested before the first is read."""
+        with requires_extra("arrow"):
             import pyarrow as pa
 
             from distinct_async.etl.arrow import SCHEMA
@@ -123,7 +139,7 @@ class Stream:
         try:
             while (loop := self._loop) is not None:
                 if asyncio._get_running_loop() is loop:  # noqa: SLF001  # here it would wait for itself
-                    raise ClientStateError("read the stream in another thread: await asyncio.to_thread(...)")
+                    raise ClientStateError("read the stream in another thread; use await asyncio.to_thread(...)")
                 if walk is None:
                     self._walks.append(walk := self._walk())
                 batch = asyncio.run_coroutine_threadsafe(self._pull(walk), loop).result()
@@ -136,7 +152,7 @@ class Stream:
         except DistinctError as error:
             self._error = error
             raise
-        raise ClientStateError("the stream was left before its end: read it inside its `async with`")
+        raise ClientStateError("the stream was closed before its end; read it inside its `async with`")
 
     async def _pull(self, walk: "AsyncGenerator[pa.RecordBatch, None]") -> "pa.RecordBatch | None":
         task: asyncio.Task[object] | None = asyncio.current_task()
@@ -153,17 +169,36 @@ def stream(
     visits_type: VisitsType | None = "TOTAL",
     page_size: int | None = None,
     prefetch: int = 4,
+    batch_rows: int = 10_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Stream:
-    """All visits of an experience as something that DuckDB, Polars and pyarrow read directly, for ``async with``.
+    """Return all visits of an experience as something that DuckDB, Polars and pyarrow read, for ``async with``.
 
     ::
 
         async with etl.stream(client, "exp-1") as visits:
             frame = await asyncio.to_thread(polars.DataFrame, visits)
 
-    Columns, options and errors are those of `batches`; errors are raised where the ``async with`` is left.
+    Columns and errors are those of `batches`; errors are raised when the ``async with`` is left.
+
+    Args:
+        client: A client with a Distinct key.
+        experience_id: The experience's id, as in your Distinct account.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        page_size: Visits per request, 1 or more; the server's default is 50.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        batch_rows: Rows in a batch at most, about; 1 or more.
+        on_progress: Called with a `Progress` after each page.
+
+    Raises:
+        InvalidRequestError: An option is invalid; at once.
     """
-    check(experience_id, visits_type, "raise", page_size, prefetch)
-    walk = partial(batches, client, experience_id, visits_type=visits_type, page_size=page_size, prefetch=prefetch)
-    return Stream(partial(walk, on_progress=on_progress))
+    options = JobOptions(
+        experience_id=experience_id,
+        visits_type=visits_type,
+        page_size=page_size,
+        prefetch=prefetch,
+        on_progress=on_progress,
+        batch_rows=batch_rows,
+    )
+    return Stream(partial(generate_batches, client, options))

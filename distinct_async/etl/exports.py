@@ -1,31 +1,33 @@
-"""Into one file: Parquet, CSV or JSON lines; it appears when it is whole, with a manifest that proves it."""
+"""Into one file: Parquet, CSV or JSON lines, written atomically, with a manifest that proves what is in it."""
 
 from collections.abc import Callable
-from contextlib import closing
-from os import PathLike, fspath
+from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import DistinctError, InvalidRequestError, StorageError
-from distinct_async.etl.extras import extra
-from distinct_async.etl.jobs import Job, OnHistory
-from distinct_async.etl.plans import plan
+from distinct_async.errors import InvalidRequestError
+from distinct_async.etl.extras import requires_extra
+from distinct_async.etl.options import JobOptions, OnJobDrift
 from distinct_async.etl.results import Progress, Result
-from distinct_async.etl.running import check, ending, in_thread, opened, patient, write_all
+from distinct_async.etl.runner import run_job
+from distinct_async.files import resolve_path
 from distinct_async.models import VisitsType
 
-Format = Literal["parquet", "csv", "jsonl"]
-_SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FileFormat = Literal["parquet", "csv", "jsonl"]
+_SUFFIXES: dict[str, FileFormat] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @frozen(kw_only=True)
 class ExportResult(Result):
-    """What an export did; `rows` are those of the file, or of the parts where it is not whole.
+    """What an export did; `rows` are those of the file, or of the parts if the file is not complete.
 
-    :ivar path: the file. :ivar manifest: the proof beside it, JSON.
+    Attributes:
+        path: The absolute path of the file.
+        manifest: The path of the JSON document that proves what is in it.
     """
 
     path: Path
@@ -38,73 +40,104 @@ async def export(
     path: str | PathLike[str],
     *,
     visits_type: VisitsType | None = "TOTAL",
-    format: Format | None = None,  # noqa: A002  # the word that everybody uses
-    on_drift: OnHistory = "raise",
+    format: FileFormat | None = None,  # noqa: A002  # the word that everybody uses
+    on_drift: OnJobDrift = "raise",
     page_size: int | None = None,
     prefetch: int = 4,
+    batch_rows: int = 10_000,
+    safe_cells: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> ExportResult:
     """Write an experience's visits to one file, and a manifest that proves what is in it (extra ``arrow``).
 
     Columns are those of `batches`; touchpoint by touchpoint, each list in its order. Until the end there is only the
-    folder ``<path>.parts``: a half export never looks whole. Run again after a crash or an error, it does not ask for
-    what is there. At the end the file takes the place of an older one in one step, with ``<path>.manifest.json`` beside
-    it: the question, declared and written rows, completeness and checkpoint of each list, the version of this library.
+    folder ``<path>.parts``: an unfinished export never looks complete. Run again after a crash or an error, it does not
+    request what the folder holds. At the end the file replaces an older one atomically, with ``<path>.manifest.json``
+    beside it: the question, declared and written rows, completeness and checkpoint of each list, the version of this
+    library.
 
-    :param path: the file; its folder is made where it is not there. Of two exports to it at once, one ends in an error.
-    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
-    :param format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None to go by the path's suffix, which must
-        not say another one.
-    :param on_drift: where rows have moved under a walk, or since the crash: ``"raise"`` `DriftError`, or
-        ``"rebuild"``: walk that list anew.
-    :param page_size: visits per request, 1 or more; the server's default is 50.
-    :param prefetch: pages asked ahead in each list, 1 or more.
-    :param on_progress: called with a `Progress` after each page.
-    :raises InvalidRequestError: for options that cannot be meant, and where the parts are of another export; nothing
-        was sent.
-    :raises ConfigurationError: where the extra is missing.
-    :raises StorageError: where the disk refuses.
-    :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
-        error's `result` says what was done; the parts stand.
+    Args:
+        client: A client with a Distinct key.
+        experience_id: The experience's id, as in your Distinct account.
+        path: The file; its folder is created if it is missing. If it is a link, the file that it leads to is replaced.
+            Of two exports to it at once, one ends with an error.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None for the one that the path's suffix names.
+            If the suffix names another, that is an error.
+        on_drift: What to do if rows have moved during a walk, or since a crash: ``"raise"`` a `DriftError`, or
+            ``"rebuild"``: read that list from its start.
+        page_size: Visits per request, 1 or more; the server's default is 50.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        batch_rows: Rows in a part, about; 1 or more.
+        safe_cells: Put an apostrophe before each CSV text that a spreadsheet would run as a formula (``=``, ``+``,
+            ``-``, ``@``). The texts are then no longer the vendor's.
+        on_progress: Called with a `Progress` after each page.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InvalidRequestError: An option is invalid, or the folder holds parts of another export; nothing was sent.
+        ConfigurationError: The extra is missing.
+        StorageError: The file system refuses, or a part is damaged.
+        DistinctError: A list failed; raised after the others are finished (a refused key ends all at once), with what
+            was done in its `result`. The parts stay.
     """
-    check(experience_id, visits_type, on_drift, page_size, prefetch)
-    target = Path(fspath(path))
-    named = _SUFFIXES.get(target.suffix.lower())
-    form = format or named
-    if form not in _SUFFIXES.values():
-        raise InvalidRequestError(
-            f"format must be 'parquet', 'csv' or 'jsonl' (or a suffix of {path!s}), got {format!r}"
-        )
-    if named not in {None, form}:
-        raise InvalidRequestError(
-            f"format is {form!r}, but {target.name!r} says {named!r}: leave out the one or the other"
-        )
-    with extra("arrow"):
-        from distinct_async.etl.parts import Parts, Question, manifest_of
-    client = patient(client)
-    stopped: DistinctError | None = None
-    async with opened(lambda: closing(Parts(target, Question(experience_id, visits_type)))) as (thread, parts):
-        todo = await plan(client, experience_id, visits_type=visits_type)
-        job = Job(
-            client=client,
-            plan=todo,
-            standing=parts.standing,
-            page_size=page_size,
-            prefetch=prefetch,
-            on_drift=on_drift,
-            on_progress=on_progress,
-        )
-        try:
-            await write_all(job, thread, parts.write)
-        except DistinctError as error:
-            stopped = error
-        figures = job.figures()
-        figures["complete"] &= stopped is None
-        result = ExportResult(path=target, manifest=manifest_of(target), rows=parts.rows(todo), **figures)
-        if stopped is None and not job.failures:
-            try:
-                await in_thread(thread, parts.join, todo, form, result.complete)
-            except StorageError as error:
-                stopped = error
-    ending(job, stopped, result)
-    return result
+    options = JobOptions(
+        experience_id=experience_id,
+        visits_type=visits_type,
+        on_drift=on_drift,
+        page_size=page_size,
+        prefetch=prefetch,
+        on_progress=on_progress,
+        batch_rows=batch_rows,
+    )
+    return await export_with(client, options, path, format, safe_cells=safe_cells)
+
+
+async def export_with(
+    client: DistinctClient,
+    options: JobOptions,
+    path: str | PathLike[str],
+    file_format: FileFormat | None,
+    *,
+    safe_cells: bool = False,
+) -> ExportResult:
+    """Export, as `export` does, with validated options."""
+    with requires_extra("arrow"):
+        from distinct_async.etl.destinations.files import SUFFIXES, FileDestination, manifest_of
+    target = resolve_path(path, suffixes=SUFFIXES, new_parent=True)
+    chosen = format_of(Path(path), file_format)
+    if safe_cells and chosen != "csv":
+        raise InvalidRequestError(f"safe_cells is an option of CSV, and the format is {chosen!r}")
+    destination = partial(
+        FileDestination, target, chosen, options.experience_id, options.visits_type, safe_cells=safe_cells
+    )
+    make_result = partial(ExportResult, path=target, manifest=manifest_of(target))
+    return await run_job(client, options, destination, make_result)
+
+
+def format_of(path: Path, file_format: str | None) -> FileFormat:
+    """Return the format that the file name and the option agree on.
+
+    Args:
+        path: The file.
+        file_format: The option; None if it was not given.
+
+    Raises:
+        InvalidRequestError: They contradict each other, or neither names a format.
+    """
+    named = _SUFFIXES.get(path.suffix.lower())
+    if file_format is None:
+        if named is None:
+            formats = "'parquet', 'csv' or 'jsonl'"
+            raise InvalidRequestError(f"cannot infer the format from {path.name!r}; pass format={formats}")
+        return named
+    for known in _SUFFIXES.values():
+        if known == file_format:
+            if named not in {None, known}:
+                raise InvalidRequestError(
+                    f"format={file_format!r} contradicts the file name {path.name!r}; drop one of them"
+                )
+            return known
+    raise InvalidRequestError(f"format must be 'parquet', 'csv' or 'jsonl', got {file_format!r}")

@@ -1,4 +1,4 @@
-"""What the jobs need beyond the core is loaded by the first job that needs it, and its absence told in our words."""
+"""Optional packages are imported by the first job that needs them; if one is missing, the error names the extra."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ _PACKAGES = {"pyarrow", "duckdb", "pytz"}
 
 
 @contextmanager
-def extra(name: Literal["arrow", "duckdb"]) -> Iterator[None]:
-    """:exc:`ConfigurationError`, with what to install, where an import in this block misses a package of the extra."""
+def requires_extra(name: Literal["arrow", "duckdb"]) -> Iterator[None]:
+    """Raise a `ConfigurationError` that names the extra if an import in this block misses one of its packages."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
-        told = f'this job needs an extra: python -m pip install "distinct-async[{name}]"'
+        message = f'this job needs an extra: python -m pip install "distinct-async[{name}]"'
     else:
         return
-    raise ConfigurationError(told) from None
+    raise ConfigurationError(message) from None

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import aclosing, closing
+from contextlib import aclosing
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import InvalidRequestError, StorageError
-from distinct_async.etl.extras import extra
-from distinct_async.etl.running import in_thread, opened, patient
+from distinct_async.errors import InvalidRequestError
+from distinct_async.etl.extras import requires_extra
+from distinct_async.etl.runner import call_in_thread, open_in_thread, with_job_retries
+from distinct_async.files import storage_errors
 from distinct_async.sansio.messages import identifier
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from distinct_async.etl.warehouse import Warehouse
+    from distinct_async.etl.destinations.impressions import ImpressionTable
 
 _BATCH = 1000  # ids, or at least so many of a list, in one transaction
 
@@ -29,14 +31,19 @@ Ids = Iterable[str] | AsyncIterable[str] | PathLike[str]
 class ImpressionsResult:
     """What was done.
 
-    :ivar rows: impressions written. :ivar missing: ids that have none; they are in the table `missing`.
-    :ivar elapsed: seconds. :ivar database: where they are.
+    Attributes:
+        rows: Impressions written.
+        missing: Ids that have no impression; they are in the table `missing`.
+        elapsed: Seconds.
+        database: The absolute path of the database.
+        complete: Whether the vendor's list was read to its end without drift, or all ids were looked up.
     """
 
     rows: int
     missing: int
     elapsed: float
     database: Path
+    complete: bool = True
 
 
 async def sync_impressions(
@@ -50,47 +57,60 @@ async def sync_impressions(
 ) -> ImpressionsResult:
     """Bring impressions into the table `impressions` of a DuckDB database, each once (extra ``duckdb``).
 
-    With `ids`: each is asked for, unless it is there already; those that do not exist go to the table `missing`, and
-    are asked for again the next time. Without: the vendor's list, of one program or poster or all; what is there is
+    With `ids`: each is looked up, unless it is stored already; those that do not exist go to the table `missing`, and
+    are looked up again the next time. Without: the vendor's list, of one program or poster or all; what is stored is
     brought up to date. Rows are stored as they come, so after an error or a crash the next run has less to do.
 
-    :param database: the file; made where it is not there.
-    :param ids: ids, or the path of a file with one in each line; not with `program_id` or `poster_id`.
-    :param program_id: only this program's. :param poster_id: only this poster's.
-    :param page_size: impressions per request of the list, 1 or more; the server's default is 50.
-    :raises InvalidRequestError: for arguments that cannot be meant; at once, an id that cannot be one: in its place.
-    :raises ConfigurationError: where the extra is missing.
-    :raises StorageError: where the database, or the file of ids, cannot be opened, read or written.
-    :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`. What was stored stands.
+    Args:
+        client: A client with a Vantio key.
+        database: The file; created if it is missing.
+        ids: Ids, or the path of a file with one in each line; not with `program_id` or `poster_id`.
+        program_id: Only this program's.
+        poster_id: Only this poster's.
+        page_size: Impressions per request of the list, 1 or more; the server's default is 50.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InvalidRequestError: An argument is invalid (at once), or one of the ids (in its place).
+        ConfigurationError: The extra is missing.
+        StorageError: The database, or the file of ids, cannot be opened, read or written.
+        DistinctError: Any other failure; see `distinct_async.errors`. What was stored stays.
 
     Source: https://docs.vantio.app/api-reference/impressions/get-impression
     """
-    if isinstance(ids, str | bytes) or (ids is not None and (program_id is not None or poster_id is not None)):
-        raise InvalidRequestError("ids is an iterable or a Path, and stands without program_id and poster_id")
-    with extra("duckdb"):
-        from distinct_async.etl.warehouse import Warehouse
-    client, path, began, missing = patient(client), Path(fspath(database)), time.monotonic(), 0
+    if isinstance(ids, str | bytes):
+        raise InvalidRequestError("ids must be a list of ids or the Path of a file, not one string")
+    if ids is not None and (program_id is not None or poster_id is not None):
+        raise InvalidRequestError("pass either ids (an iterable or a Path) or program_id/poster_id, not both")
+    with requires_extra("duckdb"):
+        from distinct_async.etl.destinations.duckdb import database_path
+        from distinct_async.etl.destinations.impressions import ImpressionTable
+    path, began, missing, complete = database_path(database), time.monotonic(), 0, True
+    client = with_job_retries(client)
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)
-    async with opened(lambda: closing(Warehouse(path))) as (thread, warehouse):
+    async with open_in_thread(partial(ImpressionTable, path)) as (thread, table):
         if ids is None:
             async with walk.run() as run:
                 async for page in run.pages():
-                    await in_thread(thread, warehouse.put, page.items)
+                    await call_in_thread(thread, table.put, page.items)
+            complete = run.report.complete
         else:
-            given = await in_thread(thread, _lines, Path(fspath(ids))) if isinstance(ids, PathLike) else ids
+            given = await call_in_thread(thread, _lines, Path(fspath(ids))) if isinstance(ids, PathLike) else ids
             async with aclosing(_batches(_each(given))) as batches:
                 async for batch in batches:
-                    missing += await _enrich(client, thread, warehouse, batch)
-    rows, elapsed = warehouse.rows, time.monotonic() - began
-    return ImpressionsResult(rows=rows, missing=missing, elapsed=elapsed, database=path)
+                    missing += await _look_up(client, thread, table, batch)
+    elapsed = time.monotonic() - began
+    return ImpressionsResult(rows=table.rows, missing=missing, elapsed=elapsed, database=path, complete=complete)
 
 
-async def _enrich(client: DistinctClient, thread: "Executor", warehouse: "Warehouse", ids: list[str]) -> int:
-    unknown = await in_thread(thread, warehouse.unknown, ids)
+async def _look_up(client: DistinctClient, thread: "Executor", table: "ImpressionTable", ids: list[str]) -> int:
+    unknown = await call_in_thread(thread, table.unknown, ids)
     async with aclosing(client.impressions.get_many(unknown, missing="none")) as impressions:
-        answers = [impression async for impression in impressions]
-    missing = [asked for asked, impression in zip(unknown, answers, strict=True) if impression is None]
-    await in_thread(thread, warehouse.put, [each for each in answers if each is not None], missing)
+        replies = [impression async for impression in impressions]
+    missing = [each for each, impression in zip(unknown, replies, strict=True) if impression is None]
+    await call_in_thread(thread, table.put, [each for each in replies if each is not None], missing)
     return len(missing)
 
 
@@ -116,10 +136,6 @@ async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, 
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with storage_errors(path, UnicodeError):
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        told = f"{path}: {error}"
-    else:
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    raise StorageError(told)
+    return [line.strip() for line in text.splitlines() if line.strip()]

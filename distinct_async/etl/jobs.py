@@ -1,16 +1,12 @@
-"""A job: the lists of a plan walked at once under the client's one gate, their rows handed on in whole pages.
-
-What a job fills, a file or a database, is not known here: it takes the rows in chunks, each with the checkpoint after
-its last row, and stores both together. `Standing` is what it tells the next job.
-"""
+"""A job: the lists of a plan walked at once under the client's one gate, their rows handed on in whole pages."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
-from typing import Literal, TypedDict
+from typing import TypedDict
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
@@ -25,21 +21,19 @@ from distinct_async.errors import (
     PermissionDeniedError,
     StorageError,
 )
-from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.destinations import Chunk, ListState
+from distinct_async.etl.options import JobOptions
+from distinct_async.etl.plans import ListKey, Plan, VisitList
 from distinct_async.etl.results import Failure, Progress
-from distinct_async.models import Visit, VisitsType
+from distinct_async.models import Visit
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.walk import Page, Report, Run, Walk
 
-BATCH_ROWS = 10_000
-BATCH_SECONDS = 2.0
-CONCURRENCY = 8
+CONCURRENT_LISTS = 8
+REBUILD = "pass on_drift='rebuild' to reload this list"
 
-CANNOT_KEEP = "the positions of this list cannot be kept"
-REBUILD = "on_drift='rebuild' replaces it by what the server lists now"
-
-OnHistory = Literal["raise", "rebuild"]
-Key = tuple[str, VisitsType]
+# Errors that every other list would meet too
+_FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError, ClientStateError, StorageError)
 
 
 class Figures(TypedDict):
@@ -53,88 +47,41 @@ class Figures(TypedDict):
     elapsed: float
 
 
-@frozen
-class Standing:
-    """What a target has of a list already.
-
-    :ivar checkpoint: after its last row. :ivar declared: the total that the experience declared then.
-    :ivar complete: whether the list was walked to its end. :ivar ascends: whether it ascends in time, as far as seen.
-    """
-
-    checkpoint: Checkpoint | None
-    declared: int
-    complete: bool
-    ascends: bool | None
-
-    @property
-    def position(self) -> int:
-        """How many rows it has."""
-        return self.checkpoint.position if self.checkpoint is not None else 0
-
-    def up_to_date(self, work: Work) -> bool:
-        """Whether nothing needs to be asked for: it was walked to its end, and the total is that of then."""
-        return self.complete and work.expected in {self.declared, self.position}
-
-
-@define(eq=False)
-class Chunk:
-    """Whole pages of one list, in order.
-
-    :ivar start: the position of the first row. :ivar checkpoint: after the last.
-    :ivar rebuild: whether they replace, at their `end`, what the target has of this list.
-    :ivar ascends: whether the list ascends in time, as far as this walk has seen it.
-    :ivar end: set with the last chunk: the walk's report.
-    """
-
-    work: Work
-    start: int
-    rebuild: bool
-    checkpoint: Checkpoint
-    visits: list[Visit] = field(factory=list)
-    ascends: bool | None = None
-    end: Report | None = None
-
-    def standing(self, before: Standing | None) -> Standing:
-        """What a target that has stored this chunk has of the list."""
-        ascends = self.ascends
-        if before is not None and not self.rebuild and before.ascends is not None and ascends is not False:
-            ascends = before.ascends
-        whole = self.end is not None and self.end.complete
-        return Standing(self.checkpoint, self.work.expected, whole, ascends)
-
-
 @define(eq=False)
 class Job:
-    """Walks what a plan lists and a target does not have yet.
+    """Reads what a plan lists and a destination does not have yet.
 
-    :param standing: what the target has.
-    :param prefetch: pages asked ahead in each list.
+    Attributes:
+        client: Whose gate and limits count.
+        plan: The lists.
+        options: How to read them.
+        states: What the destination has.
+        failures: The lists that failed so far.
+        reports: The reports of the lists that this job has read to their ends.
+        rows: Rows received.
     """
 
     client: DistinctClient
     plan: Plan
-    standing: Mapping[Key, Standing] = Factory(dict)
-    page_size: int | None = None
-    prefetch: int = 4
-    on_drift: OnHistory = "raise"
-    on_progress: Callable[[Progress], object] | None = None
+    options: JobOptions
+    states: Mapping[ListKey, ListState] = Factory(dict)
 
     failures: list[Failure] = field(factory=list, init=False)
-    reports: dict[Key, Report] = field(factory=dict, init=False)  # of lists walked to their ends by this job
-    rows: int = field(default=0, init=False)  # received
-    _positions: dict[Key, int] = field(factory=dict, init=False)  # where those lists ended
+    reports: dict[ListKey, Report] = field(factory=dict, init=False)
+    rows: int = field(default=0, init=False)
+    _positions: dict[ListKey, int] = field(factory=dict, init=False)  # where those lists ended
     _expected: int = field(init=False)
     _began: float = field(factory=time.monotonic, init=False)
     _requests: int = field(default=0, init=False)
     _retries: int = field(default=0, init=False)
     _runs: set[Run[Visit]] = field(factory=set, init=False)
-    _chunks: dict[tuple[Key, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
+    _chunks: dict[tuple[ListKey, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
     _waiting: int = field(default=0, init=False)  # their rows
     _full: asyncio.Event = field(factory=asyncio.Event, init=False)
     _room: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._expected = sum(max(0, work.expected - self._position(work)) for work in self.plan.works)
+        self._expected = sum(max(0, each.expected - self._position(each)) for each in self.plan.works)
         self._room.set()
 
     @property
@@ -150,36 +97,36 @@ class Job:
         )
 
     def figures(self) -> Figures:
-        """What a result says beside its rows."""
+        """Return what a result says beside its rows."""
         progress = self.progress
         return {
             "expected": self.plan.expected,
-            "complete": not self.failures and self.plan.complete and all(map(self._walked, self.plan.works)),
+            "complete": not self.failures and self.plan.complete and all(map(self._is_complete, self.plan.works)),
             "failures": tuple(self.failures),
             "requests": progress.requests,
             "retries": progress.retries,
             "elapsed": progress.elapsed,
         }
 
-    def _walked(self, work: Work) -> bool:
-        if (report := self.reports.get(work.key)) is not None:
-            return report.complete and self._positions[work.key] >= work.expected
-        return self._up_to_date(work) and self._position(work) >= work.expected
+    def _is_complete(self, visit_list: VisitList) -> bool:
+        if (report := self.reports.get(visit_list.key)) is not None:
+            return report.complete and self._positions[visit_list.key] >= visit_list.expected
+        return self._is_current(visit_list) and self._position(visit_list) >= visit_list.expected
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
-        """The rows as they come: about `BATCH_ROWS`, or what came in `BATCH_SECONDS`. Whoever is slow is waited for.
+        """Yield rows as they come: about `batch_rows`, or what came in `batch_seconds`; a slow consumer is waited for.
 
-        A list that fails is put into `failures`, the others go on; a refused key ends all.
+        A list that fails is put into `failures` and the others continue; a refused key ends the job.
         """
-        works = iter(self.plan.works)
-        tasks = [asyncio.create_task(self._worker(works)) for _ in range(CONCURRENCY)]
+        lists = iter(self.plan.works)
+        tasks = [asyncio.create_task(self._read_lists(lists)) for _ in range(CONCURRENT_LISTS)]
         for task in tasks:
             task.add_done_callback(lambda _: self._full.set())
         try:
             ended = False
             while not ended:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(BATCH_SECONDS):
+                    async with asyncio.timeout(self.options.batch_seconds):
                         await self._full.wait()
                 ended = all(task.done() for task in tasks)  # before the last rows are taken
                 for task in tasks:
@@ -191,7 +138,7 @@ class Job:
             await drain(tasks)
 
     def take(self) -> list[Chunk]:
-        """What has come and was not handed on yet; a chunk without rows tells of an end."""
+        """Return what has come and was not handed on yet; a chunk without rows announces an end."""
         chunks = list(self._chunks.values())
         self._chunks.clear()
         self._waiting = 0
@@ -199,106 +146,106 @@ class Job:
         self._room.set()
         return chunks
 
-    async def _worker(self, works: Iterator[Work]) -> None:
-        for work in works:
+    async def _read_lists(self, lists: Iterator[VisitList]) -> None:
+        for visit_list in lists:
             try:
-                await self._list(work)
-            except (AuthenticationError, PermissionDeniedError, ConfigurationError, ClientStateError, StorageError):
-                raise  # the others would meet it too
+                await self._read(visit_list)
+            except _FATAL:
+                raise
             except DistinctError as error:
-                self.failures.append(Failure(work, error))
+                self.failures.append(Failure(visit_list, error))
 
-    async def _list(self, work: Work) -> None:
-        if self._up_to_date(work):
+    async def _read(self, visit_list: VisitList) -> None:
+        if self._is_current(visit_list):
             return
-        standing = self.standing.get(work.key)
         try:
-            await self._walk(work, standing)
+            await self._walk(visit_list, self.states.get(visit_list.key))
         except DriftError:
-            if self.on_drift == "raise":
+            if self.options.on_drift == "raise":
                 raise
         else:
             return
-        await self._walk(work, None, rebuild=True)
+        await self._walk(visit_list, None, rebuild=True)
 
-    def _up_to_date(self, work: Work) -> bool:
-        standing = self.standing.get(work.key)
-        return standing.up_to_date(work) if standing is not None else not work.expected
+    def _is_current(self, visit_list: VisitList) -> bool:
+        state = self.states.get(visit_list.key)
+        return state.is_current(visit_list) if state is not None else not visit_list.expected
 
-    def _position(self, work: Work) -> int:
-        standing = self.standing.get(work.key)
-        return standing.position if standing is not None else 0
+    def _position(self, visit_list: VisitList) -> int:
+        state = self.states.get(visit_list.key)
+        return state.position if state is not None else 0
 
-    async def _walk(self, work: Work, standing: Standing | None, *, rebuild: bool = False) -> None:
-        walk = self._visits(work)
-        if standing is not None and standing.checkpoint is not None:
-            walk = walk.resume(standing.checkpoint)
+    async def _walk(self, visit_list: VisitList, state: ListState | None, *, rebuild: bool = False) -> None:
+        walk = self._walk_of(visit_list)
+        if state is not None and state.checkpoint is not None:
+            walk = walk.resume(state.checkpoint)
         async with walk.run() as run:
             self._runs.add(run)
             try:
                 async for page in run.pages():
                     await self._room.wait()
-                    chunk = self._chunk(work, page.offset, page.checkpoint, rebuild=rebuild)
+                    chunk = self._chunk(visit_list, page.offset, page.checkpoint, rebuild=rebuild)
                     chunk.ascends = run.report.ascends
-                    self._take_in(chunk, page)
-                self._end(work, run, rebuild=rebuild)
+                    self._receive(chunk, page)
+                self._end(visit_list, run, rebuild=rebuild)
             except (BadRequestError, NotFoundError) as error:
                 # Beyond the end of a list that has become shorter a server may refuse: that is not documented
-                if standing is None or work.expected >= standing.position:
+                if state is None or visit_list.expected >= state.position:
                     raise
-                told = f"{work}: {CANNOT_KEEP}, {work.expected} rows are left of {standing.position}"
-                raise DriftError(
-                    told,
-                    checkpoint=error.checkpoint,
-                    vendor=error.vendor,
-                    remedy=REBUILD,
-                    remedy_option="on_drift",
-                ) from None
+                left = f"the server lists {visit_list.expected} rows, {state.position} are stored"
+                raise self._drifted(visit_list, left, error) from None
             except DriftError as error:
-                if self.on_drift == "raise":
-                    ascends = run.report.ascends is not False and (standing is None or standing.ascends is not False)
-                    why = "its history has changed" if ascends else "it does not ascend in time"
-                    error.message = f"{work}: {CANNOT_KEEP}, {why} ({error.message})"
-                    error.remedy, error.remedy_option = REBUILD, "on_drift"
-                raise
+                if self.options.on_drift == "rebuild":
+                    raise
+                ascends = run.report.ascends is not False and (state is None or state.ascends is not False)
+                reason = error.message if ascends else f"the list is not sorted oldest-first; {error.message}"
+                raise self._drifted(visit_list, reason, error) from None
             finally:
                 self._runs.discard(run)
                 self._requests += run.report.requests
                 self._retries += run.report.retries
 
-    def _take_in(self, chunk: Chunk, page: Page[Visit]) -> None:
+    @staticmethod
+    def _drifted(visit_list: VisitList, reason: str, error: DistinctError) -> DriftError:
+        message = f"{visit_list}: rows already stored no longer match the server ({reason})"
+        drift = DriftError(message, remedy=REBUILD, remedy_option="on_drift")
+        for name in ("vendor", "operation", "attempts", "elapsed", "waited", "on_wire", "checkpoint"):
+            setattr(drift, name, getattr(error, name))
+        return drift
+
+    def _receive(self, chunk: Chunk, page: Page[Visit]) -> None:
         chunk.visits.extend(page.items)
         self.rows += len(page)
         self._waiting += len(page)
-        if self._waiting >= BATCH_ROWS:
+        if self._waiting >= self.options.batch_rows:
             self._room.clear()
             self._full.set()
-        if self.on_progress is not None:
-            self.on_progress(self.progress)
+        if self.options.on_progress is not None:
+            self.options.on_progress(self.progress)
 
-    def _end(self, work: Work, run: Run[Visit], *, rebuild: bool) -> None:
+    def _end(self, visit_list: VisitList, run: Run[Visit], *, rebuild: bool) -> None:
         checkpoint, report = run.checkpoint, run.report
         if checkpoint is None:
-            return  # cannot be: a walk that has ended has given a page
-        chunk = self._chunk(work, checkpoint.position, checkpoint, rebuild=rebuild)
+            return  # only without any page, and a walk that has ended has yielded one
+        chunk = self._chunk(visit_list, checkpoint.position, checkpoint, rebuild=rebuild)
         chunk.end, chunk.ascends = report, report.ascends
-        self.reports[work.key], self._positions[work.key] = report, checkpoint.position
+        self.reports[visit_list.key], self._positions[visit_list.key] = report, checkpoint.position
 
-    def _visits(self, work: Work) -> Walk[Visit]:
+    def _walk_of(self, visit_list: VisitList) -> Walk[Visit]:
         metrics = self.client.metrics
-        visits = metrics.total_visits if work.visits_type == "TOTAL" else metrics.unique_visits
-        # The totals of the plan are those of the experience, so its lists are asked for (what the id does is inferred)
+        visits = metrics.total_visits if visit_list.visits_type == "TOTAL" else metrics.unique_visits
+        # The plan's totals are those of the experience, so its lists are requested (what the id does is inferred)
         return visits(
-            work.touchpoint.id,
+            visit_list.touchpoint.id,
             experience_id=self.plan.experience_id,
-            page_size=self.page_size,
-            prefetch=self.prefetch,
+            page_size=self.options.page_size,
+            prefetch=self.options.prefetch,
         )
 
-    def _chunk(self, work: Work, start: int, checkpoint: Checkpoint, *, rebuild: bool) -> Chunk:
-        key = work.key, rebuild
+    def _chunk(self, visit_list: VisitList, start: int, checkpoint: Checkpoint, *, rebuild: bool) -> Chunk:
+        key = visit_list.key, rebuild
         if key not in self._chunks:
-            self._chunks[key] = Chunk(work, start, rebuild, checkpoint)
+            self._chunks[key] = Chunk(visit_list, start, rebuild, checkpoint)
         chunk = self._chunks[key]
         chunk.checkpoint = checkpoint
         return chunk

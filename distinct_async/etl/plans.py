@@ -1,5 +1,6 @@
-"""What there is to do, before any walk: one EXPERIENCE call tells every touchpoint's totals."""
+"""What there is to read, before any walk: one EXPERIENCE call gives every touchpoint's totals."""
 
+from collections.abc import Iterable
 from typing import get_args
 
 from attrs import frozen
@@ -7,14 +8,19 @@ from attrs import frozen
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
 from distinct_async.models import TouchpointSummary, VisitsType
+from distinct_async.sansio.messages import identifier
+
+ListKey = tuple[str, VisitsType]
+"""Which list of an experience: the touchpoint's id and the type of its visits."""
 
 
 @frozen
-class Work:
-    """One list of visits to be walked.
+class VisitList:
+    """One touchpoint's visits of one type.
 
-    :ivar touchpoint: whose, with the totals that the experience declares.
-    :ivar visits_type: ``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user.
+    Attributes:
+        touchpoint: The touchpoint, with the totals that the experience declares.
+        visits_type: ``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user.
     """
 
     touchpoint: TouchpointSummary
@@ -26,8 +32,8 @@ class Work:
         return self.touchpoint.total_visits if self.visits_type == "TOTAL" else self.touchpoint.unique_visits
 
     @property
-    def key(self) -> tuple[str, VisitsType]:
-        """What tells this list from the others of its experience."""
+    def key(self) -> ListKey:
+        """What distinguishes this list from the others of its experience."""
         return self.touchpoint.id, self.visits_type
 
     def __str__(self) -> str:
@@ -38,51 +44,68 @@ class Work:
 class Plan:
     """The lists of an experience, in the server's order of its touchpoints.
 
-    :ivar experience_id: of which experience.
-    :ivar works: the lists.
-    :ivar declared: how many touchpoints the server says there are.
+    Attributes:
+        experience_id: The experience's id.
+        works: The lists.
+        declared: How many touchpoints the server says there are.
     """
 
     experience_id: str
-    works: tuple[Work, ...]
+    works: tuple[VisitList, ...]
     declared: int
 
     @property
     def touchpoints(self) -> tuple[TouchpointSummary, ...]:
         """The touchpoints, each once."""
-        return tuple({work.touchpoint.id: work.touchpoint for work in self.works}.values())
+        return tuple({each.touchpoint.id: each.touchpoint for each in self.works}.values())
 
     @property
     def expected(self) -> int:
-        """Rows in all."""
-        return sum(work.expected for work in self.works)
+        """Rows in all lists, as the experience declares them."""
+        return sum(each.expected for each in self.works)
 
     @property
     def complete(self) -> bool:
-        """Whether as many touchpoints were listed as declared; the vendor's page is at odds with itself on paging."""
+        """Whether as many touchpoints were listed as declared; the vendor's page contradicts itself on paging."""
         return len(self.touchpoints) >= self.declared
 
 
 async def plan(client: DistinctClient, experience_id: str, *, visits_type: VisitsType | None = None) -> Plan:
-    """The work that an experience's visits are, with the rows to expect, in one call (``metricsType=EXPERIENCE``).
+    """Return the lists of visits of an experience, with the rows to expect, in one call (``metricsType=EXPERIENCE``).
 
-    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
-    :raises InvalidRequestError: for an empty id or another visits type; nothing was sent.
-    :raises NotFoundError: where the experience does not exist.
-    :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+    Args:
+        client: A client with a Distinct key.
+        experience_id: The experience's id, as in your Distinct account.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+
+    Raises:
+        InvalidRequestError: The id is empty or the visits type unknown; nothing was sent.
+        NotFoundError: The experience does not exist.
+        DistinctError: Any other failure of the request; see `distinct_async.errors`.
 
     Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
     """
-    kinds = kinds_of(visits_type)
+    types = visits_types(visits_type)
+    experience_id = identifier(experience_id, "experience_id")
     metrics = await client.metrics.experience(experience_id)
-    touchpoints = {each.id: each for each in metrics.touchpoints}.values()  # a list walked twice would be there twice
-    works = tuple(Work(touchpoint, kind) for touchpoint in touchpoints for kind in kinds)
-    return Plan(experience_id, works, metrics.total_touchpoints)
+    return make_plan(experience_id, metrics.touchpoints, metrics.total_touchpoints, types)
 
 
-def kinds_of(visits_type: str | None) -> tuple[VisitsType, ...]:
-    """The types that are meant; :exc:`InvalidRequestError` for one that there is not."""
-    kinds: tuple[VisitsType, ...] = get_args(VisitsType)
-    if visits_type is not None and visits_type not in kinds:
+def make_plan(
+    experience_id: str, touchpoints: Iterable[TouchpointSummary], declared: int, types: tuple[VisitsType, ...]
+) -> Plan:
+    """Return the plan of these touchpoints; one that the server lists twice is read once."""
+    each_once = {each.id: each for each in touchpoints}.values()
+    return Plan(experience_id, tuple(VisitList(each, kind) for each in each_once for kind in types), declared)
+
+
+def visits_types(visits_type: str | None) -> tuple[VisitsType, ...]:
+    """Return the types that an option selects.
+
+    Raises:
+        InvalidRequestError: There is no such type.
+    """
+    known: tuple[VisitsType, ...] = get_args(VisitsType)
+    if visits_type is not None and visits_type not in known:
         raise InvalidRequestError(f"visits_type must be 'TOTAL', 'UNIQUE' or None, got {visits_type!r}")
-    return tuple(kind for kind in kinds if visits_type in {None, kind})
+    return tuple(each for each in known if visits_type in {None, each})

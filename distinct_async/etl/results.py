@@ -1,18 +1,21 @@
-"""What a job tells: how far it is, what it did, what failed."""
+"""What a job reports: how far it is, what it did, what failed."""
 
 from attrs import frozen
 
 from distinct_async.errors import DistinctError
-from distinct_async.etl.plans import Work
+from distinct_async.etl.plans import VisitList
 
 
 @frozen
 class Progress:
     """How far a job has come.
 
-    :ivar rows: received by this job. :ivar expected: how many it set out for; a list may grow meanwhile.
-    :ivar requests: of the walks. :ivar retries: how many of them were retries.
-    :ivar elapsed: seconds.
+    Attributes:
+        rows: Rows received by this job.
+        expected: How many it set out for; a list may grow meanwhile.
+        requests: Requests of the walks, retries included.
+        retries: How many of them were retries.
+        elapsed: Seconds since the job began.
     """
 
     rows: int
@@ -24,12 +27,14 @@ class Progress:
 
 @frozen
 class Failure:
-    """A list that could not be walked to its end.
+    """A list that could not be read to its end.
 
-    :ivar work: which. :ivar error: why; its `checkpoint` is where the walk stood.
+    Attributes:
+        work: The list.
+        error: The reason; its `checkpoint` is the position that the walk had reached.
     """
 
-    work: Work
+    work: VisitList
     error: DistinctError
 
 
@@ -37,11 +42,14 @@ class Failure:
 class Result:
     """What a job did.
 
-    :ivar rows: written by this job. :ivar expected: how many the experience declares in all.
-    :ivar complete: whether every list was walked to its end, nothing failed, and no row that is declared is missing.
-    :ivar failures: the lists that failed; the others were finished.
-    :ivar requests: of the walks. :ivar retries: how many of them were retries.
-    :ivar elapsed: seconds.
+    Attributes:
+        rows: Rows written by this job.
+        expected: Rows that the experience declares in all.
+        complete: Whether every list was read to its end, nothing failed, and no declared row is missing.
+        failures: The lists that failed; the others were finished.
+        requests: Requests of the walks, retries included.
+        retries: How many of them were retries.
+        elapsed: Seconds since the job began.
     """
 
     rows: int

@@ -2,19 +2,19 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import closing
-from os import PathLike, fspath
+from functools import partial
+from os import PathLike
 from pathlib import Path
 
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import DistinctError, DriftWarning, StorageError
-from distinct_async.etl.extras import extra
-from distinct_async.etl.jobs import CANNOT_KEEP, REBUILD, Job, OnHistory
-from distinct_async.etl.plans import plan
+from distinct_async.errors import DriftWarning
+from distinct_async.etl.extras import requires_extra
+from distinct_async.etl.jobs import REBUILD, Job
+from distinct_async.etl.options import JobOptions, OnJobDrift
 from distinct_async.etl.results import Progress, Result
-from distinct_async.etl.running import check, ending, in_thread, opened, patient, write_all
+from distinct_async.etl.runner import run_job
 from distinct_async.models import VisitsType
 
 
@@ -22,7 +22,8 @@ from distinct_async.models import VisitsType
 class SyncResult(Result):
     """What a sync did.
 
-    :ivar database: where the rows are.
+    Attributes:
+        database: The absolute path of the database.
     """
 
     database: Path
@@ -34,62 +35,61 @@ async def sync(
     database: str | PathLike[str],
     *,
     visits_type: VisitsType | None = None,
-    on_drift: OnHistory = "raise",
+    on_drift: OnJobDrift = "raise",
     page_size: int | None = None,
     prefetch: int = 4,
+    batch_rows: int = 10_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SyncResult:
     """Bring a DuckDB database up to date with an experience's visits, each row exactly once (extra ``duckdb``).
 
     The database has the tables `touchpoints`, `visits`, `unique_visits`, `checkpoints` and `runs`, and the view
-    `reconciliation` of declared and counted rows. Rows and the checkpoint behind them are stored in one transaction, so
-    whatever is killed, the next sync goes on there. It asks only for what is new; of touchpoints whose totals
-    have not changed it asks nothing.
+    `reconciliation` of declared and stored rows. Rows and the checkpoint behind them are stored in one transaction, so
+    after a crash the next sync continues there. It requests only what is new; for touchpoints whose totals have not
+    changed, nothing.
 
-    :param database: the file; made where it is not there.
-    :param visits_type: ``"TOTAL"`` or ``"UNIQUE"``; None for both.
-    :param on_drift: where the history of a list has changed, ``"raise"`` `DriftError`, or ``"rebuild"`` the list: what
-        is in the database is replaced in one transaction by what the server lists now.
-    :param page_size: visits per request, 1 or more; the server's default is 50.
-    :param prefetch: pages asked ahead in each list, 1 or more.
-    :param on_progress: called with a `Progress` after each page.
-    :raises InvalidRequestError: for options that cannot be meant; nothing was opened or sent.
-    :raises ConfigurationError: where the extra is missing.
-    :raises StorageError: where the database cannot be opened (another process has it open, say) or written.
-    :raises DistinctError: where a list failed, once the others are finished; a refused key ends all at once. The
-        error's `result` says what was done; what was stored stands.
+    Args:
+        client: A client with a Distinct key.
+        experience_id: The experience's id, as in your Distinct account.
+        database: The file; created if it is missing, once the experience was found.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        on_drift: What to do if stored rows no longer match the server's: ``"raise"`` a `DriftError`, or
+            ``"rebuild"`` the list: it is replaced in one transaction by what the server lists now.
+        page_size: Visits per request, 1 or more; the server's default is 50.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        batch_rows: Rows in a transaction, about; 1 or more.
+        on_progress: Called with a `Progress` after each page.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InvalidRequestError: An option is invalid; nothing was opened or sent.
+        ConfigurationError: The extra is missing.
+        StorageError: The database cannot be opened (for example because another process has it open) or written, or
+            has tables of these names with other columns.
+        DistinctError: A list failed; raised after the others are finished (a refused key ends all at once), with what
+            was done in its `result`. What was stored stays.
     """
-    check(experience_id, visits_type, on_drift, page_size, prefetch)
-    with extra("duckdb"):
-        from distinct_async.etl.warehouse import Warehouse
-    client, path = patient(client), Path(fspath(database))
-    stopped: DistinctError | None = None
-    async with opened(lambda: closing(Warehouse(path))) as (thread, warehouse):
-        todo = await plan(client, experience_id, visits_type=visits_type)
-        job = Job(
-            client=client,
-            plan=todo,
-            standing=await in_thread(thread, warehouse.begin, todo),
-            page_size=page_size,
-            prefetch=prefetch,
-            on_drift=on_drift,
-            on_progress=on_progress,
-        )
-        try:
-            await write_all(job, thread, warehouse.write)
-        except DistinctError as error:
-            stopped = error
-        figures = job.figures()
-        figures["complete"] &= stopped is None
-        result = SyncResult(database=path, rows=warehouse.rows, **figures)
-        if not isinstance(stopped, StorageError):
-            try:
-                await in_thread(thread, warehouse.finish, result)
-            except StorageError as error:
-                stopped = error
-    for work in todo.works if on_drift == "raise" else ():
-        if (report := job.reports.get(work.key)) is not None and report.ascends is False:
-            told = f"{work}: {CANNOT_KEEP} once it grows, it does not ascend in time: {REBUILD}"
-            warnings.warn(told, DriftWarning, stacklevel=2)
-    ending(job, stopped, result)
-    return result
+    options = JobOptions(
+        experience_id=experience_id,
+        visits_type=visits_type,
+        on_drift=on_drift,
+        page_size=page_size,
+        prefetch=prefetch,
+        on_progress=on_progress,
+        batch_rows=batch_rows,
+    )
+    with requires_extra("duckdb"):
+        from distinct_async.etl.destinations.duckdb import DuckDBDestination, database_path
+    path = database_path(database)
+    destination, make_result = partial(DuckDBDestination, path), partial(SyncResult, database=path)
+    return await run_job(client, options, destination, make_result, _warn)
+
+
+def _warn(job: Job) -> None:
+    """Warn of lists that this sync has stored and that no later one can continue."""
+    for each in job.plan.works if job.options.on_drift == "raise" else ():
+        if (report := job.reports.get(each.key)) is not None and report.ascends is False:
+            problem = "the list is not sorted oldest-first; once it grows, a sync cannot continue it"
+            warnings.warn(f"{each}: {problem}; {REBUILD}", DriftWarning, stacklevel=4)

@@ -3,15 +3,17 @@
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, errors, etl
-from distinct_async.etl import jobs
+from distinct_async.etl.batches import generate_batches
 from distinct_async.etl.jobs import Job
-from distinct_async.etl.running import RETRY, patient
+from distinct_async.etl.options import JobOptions
+from distinct_async.etl.runner import JOB_RETRY, with_job_retries
 from distinct_async.models import VisitsType
 from distinct_async.testing import FakeServer, World
 
@@ -71,7 +73,7 @@ async def test_rows_of_one_second_and_one_user_are_told_apart_by_their_places(
 async def test_a_batch_is_of_one_list_and_the_batches_of_a_list_are_in_order(
     client: DistinctClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
+    monkeypatch.setattr(etl, "batches", partial(etl.batches, batch_rows=50))
     seen: dict[tuple[str, str], int] = {}
     batches = await collected(client, visits_type=None, page_size=5)
     assert len(batches) > 12
@@ -89,12 +91,10 @@ async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: Fa
     assert fake.max_in_flight >= 3
 
 
-async def test_rows_wait_for_a_slow_reader_in_bounded_number(
-    client: DistinctClient, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 100)
+async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctClient, fake: FakeServer) -> None:
     world = fake.world = World.sample(touchpoints=1, scans=3000, users=40)
-    job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), page_size=10, prefetch=2)
+    options = JobOptions(experience_id="exp-1", page_size=10, prefetch=2, batch_rows=100)
+    job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), options)
     rows = 0
     async with aclosing(job.chunks()) as taken:
         async for chunks in taken:
@@ -125,13 +125,11 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
         assert walks(fake) <= 11 + 11 + 4
 
 
-async def test_what_is_slow_is_handed_on_in_time(
-    client: DistinctClient, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "BATCH_SECONDS", 0.05)
+async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
+    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
     fake.world = World.sample(touchpoints=1, scans=30, users=4)
     fake.fail(query={"offset": "20"}, wire="hang")
-    async with asyncio.timeout(1), aclosing(etl.batches(client, "exp-1", page_size=10, prefetch=1)) as batches:
+    async with asyncio.timeout(1), aclosing(generate_batches(client, options)) as batches:
         assert 20 == len(await anext(batches))
 
 
@@ -229,12 +227,12 @@ async def test_what_cannot_be_meant_is_refused_at_once(client: DistinctClient, f
     assert [] == fake.requests
 
 
-async def test_a_job_is_patient_unless_its_client_has_a_policy_of_its_own(fake: FakeServer) -> None:
-    assert (8, 30.0) == (RETRY.attempts, RETRY.cap)
+async def test_a_job_is_with_job_retries_unless_its_client_has_a_policy_of_its_own(fake: FakeServer) -> None:
+    assert (8, 30.0) == (JOB_RETRY.attempts, JOB_RETRY.cap)
     own = RetryPolicy(attempts=2)
     async with DistinctClient(fake.api_key, base_url=fake.url) as client:
-        assert RETRY == patient(client)._engine.limits.retry
-        assert own == patient(client.with_options(retry=own))._engine.limits.retry
+        assert JOB_RETRY == with_job_retries(client)._engine.limits.retry
+        assert own == with_job_retries(client.with_options(retry=own))._engine.limits.retry
         assert RetryPolicy() == client._engine.limits.retry
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ import pytest
 from attrs import astuple
 
 from distinct_async import Checkpoint, DistinctClient, errors, etl
-from distinct_async.etl import jobs, parts
-from distinct_async.etl.exports import Format
-from distinct_async.etl.jobs import Chunk
-from distinct_async.etl.plans import Plan, Work
+from distinct_async.etl.destinations import Chunk, files
+from distinct_async.etl.exports import FileFormat, export_with
+from distinct_async.etl.options import JobOptions
+from distinct_async.etl.plans import Plan, VisitList
 from distinct_async.models import TouchpointSummary, Visit, VisitsType
 from distinct_async.sansio.pages import Question
 from distinct_async.testing import FakeServer, World
@@ -37,7 +38,7 @@ FORMATS = ("parquet", "csv", "jsonl")
 @pytest.fixture
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part for every 50 rows or so."""
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
+    monkeypatch.setattr(etl, "export", partial(etl.export, batch_rows=50))
 
 
 def pages(fake: FakeServer) -> list[tuple[str, str, int]]:
@@ -65,7 +66,7 @@ async def test_each_format_holds_the_rows_of_the_world_in_order(
     client: DistinctClient,
     world: World,
     tmp_path: Path,
-    form: Format,
+    form: FileFormat,
     visits_type: VisitsType | None,
     kinds: tuple[VisitsType, ...],
 ) -> None:
@@ -88,7 +89,7 @@ async def test_the_suffix_tells_the_format_unless_one_is_given(client: DistinctC
 async def test_a_format_that_the_suffix_gives_the_lie_is_refused(
     client: DistinctClient, fake: FakeServer, tmp_path: Path
 ) -> None:
-    with pytest.raises(errors.InvalidRequestError, match=r"'jsonl', but 'visits\.parquet' says 'parquet'"):
+    with pytest.raises(errors.InvalidRequestError, match=r"format='jsonl' contradicts the file name 'visits\.parquet'"):
         await etl.export(client, "exp-1", tmp_path / "visits.parquet", format="jsonl")
     assert ([], set()) == (fake.requests, names(tmp_path))
 
@@ -135,7 +136,7 @@ async def test_the_manifest_is_true(client: DistinctClient, world: World, tmp_pa
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.usefixtures("_small_parts")
-async def test_nothing_looks_whole_before_the_end(client: DistinctClient, tmp_path: Path, form: Format) -> None:
+async def test_nothing_looks_whole_before_the_end(client: DistinctClient, tmp_path: Path, form: FileFormat) -> None:
     path, seen = tmp_path / f"visits.{form}", list[set[str]]()
     await etl.export(
         client, "exp-1", path, format=form, page_size=10, on_progress=lambda _: seen.append(names(tmp_path))
@@ -192,7 +193,7 @@ async def test_killed_by_a_refused_key_it_keeps_what_came(
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.usefixtures("_small_parts")
 async def test_cancelled_at_random_moments_and_run_again_every_row_is_there_once(
-    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path, form: Format
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path, form: FileFormat
 ) -> None:
     dice, path = random.Random(form), tmp_path / f"visits.{form}"
     fake.latency = 0.001
@@ -274,7 +275,10 @@ async def test_parts_of_another_question_are_not_mixed_in(
     path = tmp_path / "visits.parquet"
     folder = await broken_off(client, fake, path)
     before = names(folder)
-    with pytest.raises(errors.InvalidRequestError, match=r"parquet\.parts .*another question.*delete the folder"):
+    with pytest.raises(
+        errors.InvalidRequestError,
+        match=r"parquet\.parts .*of experience 'exp-1', visits_type='TOTAL'.*delete the folder",
+    ):
         await etl.export(client, experience_id, path, visits_type=visits_type)
     assert [] == fake.requests
     assert before == names(folder)
@@ -297,7 +301,7 @@ async def test_a_journal_that_is_none_is_told(
     folder = await broken_off(client, fake, tmp_path / "visits.parquet")
     with (folder / "journal.jsonl").open("ab") as journal:
         journal.write(line)
-    with pytest.raises(errors.InvalidRequestError, match="not of this version"):
+    with pytest.raises(errors.InvalidRequestError, match=r"written by another version.*delete the folder"):
         await etl.export(client, "exp-1", tmp_path / "visits.parquet")
     assert [] == fake.requests
 
@@ -320,21 +324,25 @@ async def test_of_two_exports_at_once_to_one_path_one_is_refused_and_the_other_h
 
 
 def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: Path) -> None:
-    work = Work(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=2, unique_visits=1), "TOTAL")
-    visit, question = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC)), parts.Question("exp-1", "TOTAL")
+    work = VisitList(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=2, unique_visits=1), "TOTAL")
+    visit = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
+    plan = Plan("exp-1", (work,), 1)
 
     def chunk(start: int) -> Chunk:
         checkpoint = Checkpoint(Question("metrics.total_visits", {"touchpoint_id": "tp-1"}), start + 1, "digest")
         return Chunk(work, start, rebuild=False, checkpoint=checkpoint, visits=[visit])
 
     path = tmp_path / "visits.jsonl"
-    first, second = (parts.Parts(path, question) for _ in range(2))
+    first, second = (files.FileDestination(path, "jsonl", "exp-1", "TOTAL") for _ in range(2))
+    first.begin(plan)
     first.write([chunk(0)])
-    with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this path is going on"):
+    with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this file is running"):
         second.write([chunk(0)])
     second.close()
     first.write([chunk(1)])
-    first.join(Plan("exp-1", (work,), 1), "jsonl", complete=True)
+    first.finish(
+        etl.Result(rows=2, expected=2, complete=True, failures=(), requests=1, retries=0, elapsed=0), stopped=False
+    )
     assert [("tp-1", "TOTAL", position, *astuple(visit)) for position in range(2)] == rows_from(path)
     assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
 
@@ -342,18 +350,18 @@ def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: 
 def test_of_two_exports_that_begin_at_once_one_begins_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, question, encode = tmp_path / "visits.jsonl", parts.Question("exp-1", "TOTAL"), msgspec.json.encode
+    path, encode = tmp_path / "visits.jsonl", msgspec.json.encode
 
     def when_another_comes(line: object) -> bytes:
         monkeypatch.setattr(msgspec.json, "encode", encode)
-        with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this path is going on"):
-            parts.Parts(path, question)
+        with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this file is running"):
+            files.FileDestination(path, "jsonl", "exp-1", "TOTAL")
         return encode(line)
 
     with monkeypatch.context() as moment:
         moment.setattr(Path, "exists", lambda _: False)  # when they looked
         monkeypatch.setattr(msgspec.json, "encode", when_another_comes)
-        first = parts.Parts(path, question)
+        first = files.FileDestination(path, "jsonl", "exp-1", "TOTAL")
     first.close()
     assert set() == names(tmp_path)
 
@@ -376,12 +384,12 @@ async def test_parts_that_were_being_deleted_when_it_was_killed_are_not_asked_fo
 ) -> None:
     path = tmp_path / "visits.parquet"
 
-    def killed(folder: Path) -> None:
-        next(folder.glob("*.parquet")).unlink()
+    def killed(destination: files.FileDestination) -> None:
+        next(destination._folder.glob("*.parquet")).unlink()
         raise OSError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", killed)
+        patched.setattr(files.FileDestination, "_delete_parts", killed)
         with pytest.raises(errors.StorageError, match="killed"):
             await etl.export(client, "exp-1", path)
     assert rows_of(world) == rows_from(path)
@@ -478,14 +486,14 @@ async def test_a_full_disk_ends_it_the_parts_before_stand_and_none_comes_behind_
     def fsync(_: int) -> None:
         nonlocal count
         count += 1
-        if count in {4, 5}:  # full once, then again there is room
+        if count in {5, 6}:  # full once, then again there is room
             full.append(count)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", fsync)
     with pytest.raises(errors.StorageError, match=r"visits\.parquet.*No space left") as caught:
         await etl.export(client, "exp-1", path, page_size=10)
-    assert [4] == full  # nothing was tried after it
+    assert [5] == full  # nothing was tried after it
     assert caught.value.result is not None
     assert (False, parts_rows(path)) == (caught.value.result.complete, caught.value.result.rows)
     assert {"visits.parquet.parts"} == names(tmp_path)
@@ -505,12 +513,12 @@ async def test_a_cancellation_is_not_hidden_by_a_full_disk_and_what_came_later_i
     client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=300, users=9)
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
-    write, calls = parts.Parts.write, 0
+    monkeypatch.setattr(etl, "export", partial(etl.export, batch_rows=50))
+    write, calls = files.FileDestination.write, 0
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
-    def fails_once(self: parts.Parts, chunks: Any) -> None:
+    def fails_once(self: files.FileDestination, chunks: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -521,7 +529,7 @@ async def test_a_cancellation_is_not_hidden_by_a_full_disk_and_what_came_later_i
             raise errors.StorageError("full")
         write(self, chunks)
 
-    monkeypatch.setattr(parts.Parts, "write", fails_once)
+    monkeypatch.setattr(files.FileDestination, "write", fails_once)
     with pytest.raises(asyncio.CancelledError):
         await etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=10)
     task.uncancel()
@@ -538,9 +546,9 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
 
     fake.world = World.sample(touchpoints=1, scans=100, users=9)
     fake.fail(query={"offset": "70"}, wire="hang")
-    monkeypatch.setattr(parts.Parts, "write", fails)
-    monkeypatch.setattr(jobs, "BATCH_SECONDS", SOON)
-    task = asyncio.create_task(etl.export(client, "exp-1", tmp_path / "visits.csv", page_size=10, prefetch=1))
+    monkeypatch.setattr(files.FileDestination, "write", fails)
+    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=SOON)
+    task = asyncio.create_task(export_with(client, options, tmp_path / "visits.csv", None))
     while ("tp-1", "TOTAL", 70) not in pages(fake):
         await asyncio.sleep(0.01)
     task.cancel()
@@ -548,21 +556,21 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
         await task
 
 
-@pytest.mark.parametrize("method", ["__init__", "write", "join", "close"])
+@pytest.mark.parametrize("method", ["__init__", "write", "finish", "close"])
 async def test_the_loop_turns_while_the_disk_works(
     client: DistinctClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    loop, work, turns = asyncio.get_running_loop(), getattr(parts.Parts, method), 0
+    loop, work, turns = asyncio.get_running_loop(), getattr(files.FileDestination, method), 0
 
-    def waits(*args: Any) -> Any:
+    def waits(*args: Any, **options: Any) -> Any:
         nonlocal turns
         turned = threading.Event()
         loop.call_soon_threadsafe(turned.set)
         assert turned.wait(SOON), "it waits for the disk"
         turns += 1
-        return work(*args)
+        return work(*args, **options)
 
-    monkeypatch.setattr(parts.Parts, method, waits)
+    monkeypatch.setattr(files.FileDestination, method, waits)
     assert (await etl.export(client, "exp-1", tmp_path / "visits.csv")).complete
     assert turns >= 1
 
@@ -593,7 +601,7 @@ async def test_history_that_changed_since_the_crash_is_drift_or_that_list_is_wal
     path = tmp_path / "visits.parquet"
     await broken_off(client, fake, path)
     fake.world.insert("tp-1", 3, "user-0", "2026-06-01T00:00:00Z")
-    with pytest.raises(errors.DriftError, match=r"touchpoint 'tp-1'.*history has changed.*on_drift='rebuild'"):
+    with pytest.raises(errors.DriftError, match=r"touchpoint 'tp-1'.*no longer match the server.*on_drift='rebuild'"):
         await etl.export(client, "exp-1", path, page_size=10)
     result = await etl.export(client, "exp-1", path, page_size=10, on_drift="rebuild")
     assert rows_of(fake.world) == rows_from(path)
@@ -689,7 +697,7 @@ async def test_an_experience_without_visits_is_a_file_without_rows(
 async def test_row_groups_are_joined_not_one_a_page(
     client: DistinctClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_JOINED_ROWS", 100)
+    monkeypatch.setattr(files, "_GROUP_ROWS", 100)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", page_size=10)
     metadata = pq.read_metadata(tmp_path / "visits.parquet")
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]

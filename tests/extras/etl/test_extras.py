@@ -16,7 +16,7 @@ from distinct_async.testing import FakeServer
 def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A package that cannot be imported; our modules that need it were never loaded."""
     for name in list(sys.modules):
-        if name.startswith(("distinct_async.etl.arrow", "distinct_async.etl.parts", "distinct_async.etl.warehouse")):
+        if name.startswith(("distinct_async.etl.arrow", "distinct_async.etl.destinations.")):
             monkeypatch.delitem(sys.modules, name)
         if name.partition(".")[0] == request.param:
             monkeypatch.delitem(sys.modules, name)

@@ -1,14 +1,14 @@
-"""What a target that has stored a chunk knows of its list; the rest of `jobs` shows in batches, exports and syncs."""
+"""What a destination that has stored a chunk knows of its list; the rest shows in batches, exports and syncs."""
 
 import pytest
 
 from distinct_async import Checkpoint
-from distinct_async.etl.jobs import Chunk, Standing
-from distinct_async.etl.plans import Work
+from distinct_async.etl.destinations import Chunk, ListState
+from distinct_async.etl.plans import VisitList
 from distinct_async.models import TouchpointSummary
 from distinct_async.sansio.pages import Question
 
-WORK = Work(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
+WORK = VisitList(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
 CHECKPOINT = Checkpoint(Question("metrics.total_visits", {}), 0)
 
 
@@ -32,6 +32,6 @@ def test_what_is_known_of_the_order_of_a_list_is_kept_until_it_is_rebuilt(
     after: bool | None,  # noqa: FBT001
 ) -> None:
     chunk = Chunk(WORK, 0, rebuild, CHECKPOINT, ascends=seen)
-    assert Standing(CHECKPOINT, 9, complete=False, ascends=after) == chunk.standing(
-        Standing(CHECKPOINT, 5, complete=True, ascends=before)
+    assert ListState(CHECKPOINT, 9, complete=False, ascends=after) == chunk.state(
+        ListState(CHECKPOINT, 5, complete=True, ascends=before)
     )

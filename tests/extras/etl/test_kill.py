@@ -27,18 +27,17 @@ pytestmark = [
 SCRIPT = """
 import asyncio, sys
 from distinct_async import DistinctClient, RetryPolicy, etl
-from distinct_async.etl import jobs
 
 url, key, job, target, page_size = sys.argv[1:]
-jobs.BATCH_ROWS = 40
 
 async def main():
     retry = RetryPolicy(attempts=8, base=0.001, cap=0.01)
     async with DistinctClient(key, base_url=url, retry=retry) as client:
+        sizes = {"page_size": int(page_size), "batch_rows": 40}
         if job == "export":
-            result = await etl.export(client, "exp-1", target, visits_type=None, page_size=int(page_size))
+            result = await etl.export(client, "exp-1", target, visits_type=None, **sizes)
         else:
-            result = await etl.sync(client, "exp-1", target, page_size=int(page_size), on_drift="rebuild")
+            result = await etl.sync(client, "exp-1", target, on_drift="rebuild", **sizes)
         assert result.complete
 
 asyncio.run(main())

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -128,7 +129,7 @@ async def test_left_while_a_reader_waits_the_reader_ends_in_an_error_and_nothing
 async def test_left_between_two_batches_the_next_one_is_an_error_and_never_the_end(
     client: DistinctClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distinct_async.etl.jobs.BATCH_ROWS", 50)
+    monkeypatch.setattr(etl, "stream", partial(etl.stream, batch_rows=50))
     began, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 

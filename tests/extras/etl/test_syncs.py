@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,7 @@ import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, errors, etl
 from distinct_async.errors import DriftWarning
-from distinct_async.etl import jobs
-from distinct_async.etl.warehouse import Warehouse
+from distinct_async.etl.destinations.duckdb import DuckDBDestination
 from distinct_async.models import VisitsType
 from distinct_async.testing import FakeServer, World
 
@@ -34,7 +34,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction for every 50 rows or so."""
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
+    monkeypatch.setattr(etl, "sync", partial(etl.sync, batch_rows=50))
 
 
 def pages(fake: FakeServer) -> list[tuple[str, str, int]]:
@@ -177,7 +177,7 @@ async def test_history_that_changed_is_drift_that_says_where_and_what_to_do(
     world.grow(9, "tp-3")
     with pytest.raises(errors.DriftError) as caught:
         await etl.sync(client, "exp-1", database, page_size=20, visits_type="TOTAL")
-    expected = "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, its history has changed ("
+    expected = "touchpoint 'tp-2', TOTAL visits: rows already stored no longer match the server ("
     assert str(caught.value).startswith(expected)
     assert ("on_drift", True) == (caught.value.remedy_option, "on_drift='rebuild'" in caught.value.remedy)
     assert caught.value.result is not None
@@ -237,7 +237,9 @@ async def test_a_list_that_became_shorter_is_drift_whatever_the_server_says_beyo
     fake.past_end = past_end
     await etl.sync(client, "exp-1", database)
     world.shrink(9, "tp-2")
-    with pytest.raises(errors.DriftError, match=r"touchpoint 'tp-2', TOTAL.*cannot be kept.*on_drift='rebuild'"):
+    with pytest.raises(
+        errors.DriftError, match=r"touchpoint 'tp-2', TOTAL.*no longer match the server.*on_drift='rebuild'"
+    ):
         await etl.sync(client, "exp-1", database, visits_type="TOTAL")
     assert (await etl.sync(client, "exp-1", database, on_drift="rebuild")).complete
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
@@ -285,17 +287,19 @@ async def test_a_descending_list_is_stored_with_a_warning_and_cannot_grow(
     fake.order = "descending"
     with pytest.warns(DriftWarning) as warned:
         await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
-    told = "the positions of this list cannot be kept once it grows, it does not ascend in time: on_drift='rebuild'"
+    problem = "the list is not sorted oldest-first; once it grows, a sync cannot continue it; pass on_drift='rebuild'"
     assert 3 == len(warned)
     for each, touchpoint_id in zip(warned, ("tp-1", "tp-2", "tp-3"), strict=True):
-        assert str(each.message).startswith(f"touchpoint '{touchpoint_id}', TOTAL visits: {told}")
+        assert str(each.message).startswith(f"touchpoint '{touchpoint_id}', TOTAL visits: {problem}")
         assert __file__ == each.filename
     await etl.sync(client, "exp-1", database, visits_type="TOTAL")  # nothing new: no warning
 
     world.grow(5, "tp-2")
     with pytest.raises(errors.DriftError) as caught:
         await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
-    expected = "touchpoint 'tp-2', TOTAL visits: the positions of this list cannot be kept, it does not ascend in time"
+    expected = (
+        "touchpoint 'tp-2', TOTAL visits: rows already stored no longer match the server (the list is not sorted oldest"
+    )
     assert str(caught.value).startswith(expected)
 
     await etl.sync(client, "exp-1", database, visits_type="TOTAL", on_drift="rebuild")
@@ -316,7 +320,7 @@ async def test_a_descending_list_that_was_broken_off_is_told_as_such_too(
         await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
     fake.faults.remove(fault)
     world.grow(5, "tp-1")
-    with pytest.raises(errors.DriftError, match="does not ascend in time"):
+    with pytest.raises(errors.DriftError, match="not sorted oldest-first"):
         await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=10)
 
 
@@ -366,8 +370,8 @@ async def test_a_refused_key_that_is_met_while_a_batch_is_written_is_not_lost(
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=60, users=9)
     fake.fail(query={"offset": "50"}, status=401)
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 50)
-    monkeypatch.setattr(Warehouse, "write", slowly(Warehouse.write, 0.2))
+    monkeypatch.setattr(etl, "sync", partial(etl.sync, batch_rows=50))
+    monkeypatch.setattr(DuckDBDestination, "write", slowly(DuckDBDestination.write, 0.2))
     with pytest.raises(errors.AuthenticationError):
         await etl.sync(client, "exp-1", database, page_size=10, visits_type="TOTAL")
 
@@ -384,17 +388,17 @@ def slowly(method: Callable[..., Any], seconds: float) -> Callable[..., Any]:
 async def test_the_loop_turns_while_the_database_works(
     client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    loop, work, turns = asyncio.get_running_loop(), getattr(Warehouse, method), 0
+    loop, work, turns = asyncio.get_running_loop(), getattr(DuckDBDestination, method), 0
 
-    def waits(*args: Any) -> Any:
+    def waits(*args: Any, **options: Any) -> Any:
         nonlocal turns
         turned = threading.Event()
         loop.call_soon_threadsafe(turned.set)
         assert turned.wait(SOON), "it waits for the database"
         turns += 1
-        return work(*args)
+        return work(*args, **options)
 
-    monkeypatch.setattr(Warehouse, method, waits)
+    monkeypatch.setattr(DuckDBDestination, method, waits)
     assert (await etl.sync(client, "exp-1", database)).complete
     assert turns >= 1
 
@@ -416,7 +420,7 @@ async def test_what_duckdb_would_open_and_store_nothing_in_is_told(
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / "visits.csv", tmp_path / "visits.json"):
         path.write_text('{"a": 1}\n', encoding="utf-8")
-    with pytest.raises(errors.StorageError, match=f"{name}: .*nothing"):
+    with pytest.raises((errors.StorageError, errors.InvalidRequestError), match=f"{name}.*(not a DuckDB|be lost)"):
         await etl.sync(client, "exp-1", name)
     assert [] == fake.requests
 
@@ -459,14 +463,16 @@ def tables(database: Path) -> list[tuple[Any, ...]]:
 async def test_cancelled_while_the_database_is_opened_it_is_closed(
     client: DistinctClient, fake: FakeServer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, task, opens = asyncio.get_running_loop(), asyncio.current_task(), Warehouse.__init__
+    loop, task, opens = asyncio.get_running_loop(), asyncio.current_task(), DuckDBDestination.__init__
     assert task is not None
 
-    def cancelled(self: Warehouse, path: Path) -> None:
+    def cancelled(self: DuckDBDestination, path: Path) -> None:
         opens(self, path)
         loop.call_soon_threadsafe(task.cancel)
 
-    monkeypatch.setattr(Warehouse, "__init__", cancelled)
+    await etl.sync(client, "exp-1", database)
+    fake.requests.clear()
+    monkeypatch.setattr(DuckDBDestination, "__init__", cancelled)
     with pytest.raises(asyncio.CancelledError) as caught:
         await etl.sync(client, "exp-1", database)
     task.uncancel()
@@ -500,10 +506,10 @@ async def test_a_full_disk_is_told_as_such_and_there_is_more_room_the_next_time(
 async def test_an_end_that_cannot_be_noted_is_told_with_what_was_done(
     client: DistinctClient, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
-        raise errors.StorageError("full")
+    def fails(*_: object, stopped: bool) -> None:
+        raise errors.StorageError(f"full, {stopped}")
 
-    monkeypatch.setattr(Warehouse, "finish", fails)
+    monkeypatch.setattr(DuckDBDestination, "finish", fails)
     with pytest.raises(errors.StorageError, match="full") as caught:
         await etl.sync(client, "exp-1", database)
     assert caught.value.result is not None
@@ -515,16 +521,16 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
     client: DistinctClient, fake: FakeServer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=300, users=9)
-    keep, calls = Warehouse._keep, 0
+    keep, calls = DuckDBDestination._keep, 0
 
-    def fails_once(self: Warehouse, chunks: Any) -> None:
+    def fails_once(self: DuckDBDestination, chunks: Any) -> None:
         nonlocal calls
         calls += 1
         keep(self, chunks)
         if calls == 3:  # with rows and checkpoints half stored
             raise duckdb.IOException("disk full")
 
-    monkeypatch.setattr(Warehouse, "_keep", fails_once)
+    monkeypatch.setattr(DuckDBDestination, "_keep", fails_once)
     with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb.*disk full") as caught:
         await etl.sync(client, "exp-1", database, page_size=10, visits_type="TOTAL")
     assert 3 == calls
@@ -538,11 +544,11 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
 async def test_where_the_database_is_lost_the_first_error_is_told(
     client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: Warehouse, _: object) -> None:
-        self._db.close()
+    def fails(self: DuckDBDestination, _: object) -> None:
+        self._database.close()
         raise errors.StorageError("disk full")
 
-    monkeypatch.setattr(Warehouse, "write", fails)
+    monkeypatch.setattr(DuckDBDestination, "write", fails)
     with pytest.raises(errors.StorageError, match="disk full"):
         await etl.sync(client, "exp-1", database)
 
@@ -550,11 +556,11 @@ async def test_where_the_database_is_lost_the_first_error_is_told(
 async def test_what_ends_the_transaction_itself_is_told_for_what_it_is(
     client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: Warehouse, _: object) -> None:
-        self._db.rollback()  # as a commit does that finds no room
+    def fails(self: DuckDBDestination, _: object) -> None:
+        self._database.connection.rollback()  # as a commit does that finds no room
         raise duckdb.TransactionException("disk full")
 
-    monkeypatch.setattr(Warehouse, "_keep", fails)
+    monkeypatch.setattr(DuckDBDestination, "_keep", fails)
     with pytest.raises(errors.StorageError, match="disk full"):
         await etl.sync(client, "exp-1", database)
 

@@ -7,15 +7,15 @@ import duckdb
 import pytest
 
 from distinct_async import Checkpoint, errors
-from distinct_async.etl.jobs import Chunk
-from distinct_async.etl.plans import Plan, Work
-from distinct_async.etl.warehouse import Warehouse
+from distinct_async.etl.destinations import Chunk
+from distinct_async.etl.destinations.duckdb import DuckDBDestination
+from distinct_async.etl.plans import Plan, VisitList
 from distinct_async.models import TouchpointSummary, Visit
 from distinct_async.sansio.pages import Question
 
 from .rows import asked
 
-WORK = Work(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
+WORK = VisitList(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
 PLAN = Plan("exp-1", (WORK,), 1)
 VISIT = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
 
@@ -28,7 +28,7 @@ def chunk(start: int) -> Chunk:
 
 def test_of_two_syncs_in_one_process_the_one_that_is_behind_is_refused(tmp_path: Path) -> None:
     database = tmp_path / "warehouse.duckdb"
-    first, second = Warehouse(database), Warehouse(database)
+    first, second = DuckDBDestination(database), DuckDBDestination(database)
     assert {} == first.begin(PLAN) == second.begin(PLAN)
     first.write([chunk(0)])
     with pytest.raises(errors.StorageError, match="another sync of this experience"):
@@ -44,10 +44,10 @@ def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
-    warehouse = Warehouse(database)
+    warehouse = DuckDBDestination(database)
     warehouse.begin(PLAN)
     warehouse.write([chunk(0)])
-    monkeypatch.setattr("distinct_async.etl.warehouse._CHECKPOINTS", {})
+    monkeypatch.setattr("distinct_async.etl.destinations.duckdb._CHECKPOINTS", {})
     with pytest.raises(ValueError, match="zip"):  # a mistake of ours: not hidden, and undone
         warehouse.write([chunk(1)])
     warehouse.close()
@@ -58,7 +58,7 @@ def test_what_its_owner_has_set_is_set_again(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
         notebook.execute("SET memory_limit = '1 GiB'; SET threads = 2")
         settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
-        warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+        warehouse = DuckDBDestination(tmp_path / "warehouse.duckdb")
         warehouse.begin(PLAN)
         within = notebook.execute(settings).fetchone()
         warehouse.close()
@@ -69,7 +69,7 @@ def test_what_its_owner_has_set_is_set_again(tmp_path: Path) -> None:
 def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
         notebook.execute("SET memory_limit = '1 GiB'; SET threads = 2")
-        first, last = (Warehouse(tmp_path / "warehouse.duckdb") for _ in range(2))
+        first, last = (DuckDBDestination(tmp_path / "warehouse.duckdb") for _ in range(2))
         for warehouse in (first, last):
             warehouse.begin(PLAN)
         for warehouse in (first, last):
@@ -80,7 +80,7 @@ def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set
 
 def test_settings_that_cannot_be_set_again_do_not_keep_the_database_open(tmp_path: Path) -> None:
     database = tmp_path / "warehouse.duckdb"
-    warehouse = Warehouse(database)
+    warehouse = DuckDBDestination(database)
     warehouse.begin(PLAN)
     warehouse._settings = ("much", "many")
     warehouse.close()

@@ -1,0 +1,389 @@
+"""A DuckDB database of an experience's visits: rows and the checkpoints behind them, in one transaction each time.
+
+Every method blocks; all are called from one thread.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytz  # noqa: F401  # duckdb needs it to return TIMESTAMPTZ, and would say so only then
+
+from distinct_async.errors import InvalidRequestError, StorageError
+from distinct_async.etl.arrow import record_batch
+from distinct_async.etl.destinations import Chunk, ListState
+from distinct_async.etl.plans import ListKey, Plan
+from distinct_async.etl.results import Result
+from distinct_async.files import resolve_path, storage_errors
+from distinct_async.models import VisitsType
+from distinct_async.sansio.pages import Checkpoint
+from distinct_async.version import __version__
+
+_SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
+_MEMORY = 32  # MiB, and one for each thousand of lists
+
+_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
+_TRIES, _PAUSE = 100, 0.02  # seconds
+
+_TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
+
+_ROW = "touchpoint_id, position, user_id, timestamp_utc"
+_TIME = pa.timestamp("us", tz="UTC")
+_TOUCHPOINTS = {
+    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "name", "value")},
+    **{name: pa.int64() for name in ("total_visits", "unique_visits")},
+    "synced_at": _TIME,
+}
+_CHECKPOINTS = {
+    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "visits_type")},
+    **{name: pa.int64() for name in ("position", "declared")},
+    **{name: pa.bool_() for name in ("complete", "ascends")},
+    "checkpoint": pa.string(),
+    "updated_at": _TIME,
+}
+_KEYS = {"touchpoint_id": pa.string(), "visits_type": pa.string(), "position": pa.int64()}
+
+_VISITS = """(
+    experience_id VARCHAR NOT NULL, touchpoint_id VARCHAR NOT NULL, position BIGINT NOT NULL,
+    user_id VARCHAR NOT NULL, timestamp_utc TIMESTAMPTZ NOT NULL
+)"""
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS touchpoints (
+    experience_id VARCHAR, touchpoint_id VARCHAR, name VARCHAR, value VARCHAR,
+    total_visits BIGINT NOT NULL, unique_visits BIGINT NOT NULL, synced_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (experience_id, touchpoint_id)
+);
+CREATE TABLE IF NOT EXISTS visits {_VISITS};
+CREATE TABLE IF NOT EXISTS unique_visits {_VISITS};
+CREATE TABLE IF NOT EXISTS checkpoints (
+    experience_id VARCHAR, touchpoint_id VARCHAR, visits_type VARCHAR,
+    position BIGINT NOT NULL, declared BIGINT NOT NULL, complete BOOLEAN NOT NULL, ascends BOOLEAN,
+    checkpoint VARCHAR, updated_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (experience_id, touchpoint_id, visits_type)
+);
+CREATE TABLE IF NOT EXISTS runs (
+    run_id BIGINT PRIMARY KEY, experience_id VARCHAR NOT NULL, version VARCHAR NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ, rows BIGINT, expected BIGINT, complete BOOLEAN,
+    failures VARCHAR[]
+);
+CREATE TEMP TABLE IF NOT EXISTS staged (visits_type VARCHAR, touchpoint_id VARCHAR, position BIGINT, user_id VARCHAR,
+    timestamp_utc TIMESTAMPTZ);
+"""
+
+# The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
+_VIEWS = """
+CREATE OR REPLACE VIEW reconciliation AS
+WITH stored AS (
+    SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS stored_rows FROM visits GROUP BY ALL
+    UNION ALL
+    SELECT experience_id, touchpoint_id, 'UNIQUE', count(*) FROM unique_visits GROUP BY ALL
+), compared AS (
+    SELECT
+        lists.experience_id, lists.touchpoint_id, lists.visits_type,
+        CASE lists.visits_type WHEN 'TOTAL' THEN total_visits ELSE unique_visits END AS declared_rows,
+        coalesce(stored_rows, 0) AS counted_rows,
+        lists.complete AS read_to_end
+    FROM checkpoints AS lists
+    JOIN touchpoints ON touchpoints.experience_id = lists.experience_id
+        AND touchpoints.touchpoint_id = lists.touchpoint_id
+    LEFT JOIN stored ON stored.experience_id = lists.experience_id
+        AND stored.touchpoint_id = lists.touchpoint_id AND stored.visits_type = lists.visits_type
+)
+SELECT
+    experience_id, touchpoint_id, visits_type, declared_rows AS declared, counted_rows AS counted,
+    declared_rows - counted_rows AS missing, read_to_end AND counted_rows >= declared_rows AS complete
+FROM compared
+ORDER BY ALL;
+"""
+
+_COLUMNS = """
+SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_name) FROM duckdb_columns()
+WHERE database_name = current_database() AND schema_name = current_schema() AND NOT internal
+GROUP BY table_name
+"""
+_PRIMARY_KEYS = """
+SELECT table_name, constraint_column_names FROM duckdb_constraints()
+WHERE constraint_type = 'PRIMARY KEY' AND database_name = current_database() AND schema_name = current_schema()
+"""
+
+
+def database_path(database: str | PathLike[str]) -> Path:
+    """Return the absolute path of a database, if one can be there.
+
+    Args:
+        database: The path as the user gave it.
+
+    Raises:
+        InvalidRequestError: It is a URL or ``:memory:``, or no file can have this name.
+        StorageError: Something else is there, or its folder is missing or cannot be written.
+    """
+    if os.fspath(database) == ":memory:":
+        raise InvalidRequestError("database ':memory:' would be lost when the job ends; name a file")
+    path = resolve_path(database, "database", suffixes=[".wal"])
+    if not path.exists() and not os.access(path.parent, os.W_OK):
+        raise StorageError(f"{path}: no file can be created in {path.parent}")
+    return path
+
+
+class Database:
+    """A connection to a database file, which is created with the first statement that needs it.
+
+    Args:
+        path: Of the file; absolute.
+        schema: Creates the tables that are missing.
+
+    Raises:
+        StorageError: The file cannot be opened, or a table in it has other columns.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self._path, self._schema = path, schema
+        self._db: duckdb.DuckDBPyConnection | None = None
+        if path.exists():
+            self._connect()
+
+    def _connect(self) -> None:
+        with self._errors():
+            self._db = duckdb.connect(str(self._path))
+        try:
+            self._check_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_tables(self) -> None:
+        """Compare the tables that are there with those that the schema would create."""
+        with self._errors():
+            nowhere = self.number("SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL")
+        if nowhere:  # DuckDB opens CSV, JSON and Parquet too, and would store nothing in them
+            raise StorageError(f"{self._path} is not a DuckDB database")
+        with self._errors(), duckdb.connect(config={"threads": 1}) as fresh:
+            fresh.execute(self._schema)
+            present: set[str] | None = None  # those that were there first: another sync may be creating them
+            for query, what in ((_COLUMNS, "columns"), (_PRIMARY_KEYS, "primary key")):
+                expected = dict(fresh.execute(query).fetchall())
+                found = dict(self.connection.execute(query).fetchall())
+                present = found.keys() & expected.keys() if present is None else present
+                for table in sorted(expected.keys() & present):
+                    if missing := set(expected[table]) - set(found.get(table, ())):
+                        raise StorageError(
+                            f"{self._path}: the table {table} has other {what} than this version uses (it needs "
+                            f"{', '.join(sorted(missing))}); sync into another file, or rename the table"
+                        )
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection; the file is created if necessary."""
+        if self._db is None:
+            self._connect()
+        if self._db is None:
+            raise AssertionError  # a connection, or an error
+        return self._db
+
+    def create_tables(self, views: str = "") -> None:
+        """Create what is missing, and replace the views."""
+        self.retry_conflicts(lambda: self.connection.execute(self._schema + views))
+
+    def close(self) -> None:
+        """Close the database; what was committed stays, so this cannot fail."""
+        if self._db is not None:
+            self._db.close()
+
+    def insert(self, into: str, rows: pa.Table, columns: str = "*", values: Sequence[object] = ()) -> None:
+        """Insert the columns of an Arrow table by their names."""
+        self.connection.register("given", rows)
+        self.connection.execute(f"INSERT {into} BY NAME SELECT {columns} FROM given", list(values))
+        self.connection.unregister("given")
+
+    def number(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Return the first value of a statement's result, 0 if there is none."""
+        rows = self.connection.execute(statement, list(values)).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def retry_conflicts(self, action: Callable[[], object]) -> None:
+        """Call `action` in a transaction, again if another sync in this process conflicts: DuckDB refuses at once."""
+        with self._errors():
+            for left in reversed(range(_TRIES)):
+                try:
+                    with self._commit_or_rollback():
+                        action()
+                except _CONFLICTS:
+                    if not left:
+                        raise
+                    time.sleep(_PAUSE)
+                else:
+                    return
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit the statements of this block, or undo them if it raises."""
+        with self._errors(), self._commit_or_rollback():
+            yield
+
+    @contextmanager
+    def _commit_or_rollback(self) -> Iterator[None]:
+        self.connection.begin()
+        try:
+            yield
+            self.connection.commit()
+        except BaseException:
+            with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
+                self.connection.rollback()
+            raise
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return storage_errors(self._path, duckdb.Error)
+
+
+class DuckDBDestination:
+    """Visits of one experience in a database.
+
+    Args:
+        path: Of the file; absolute.
+
+    Raises:
+        StorageError: The database cannot be opened or does not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._run = 0
+        self._experience_id = ""
+        self._states: dict[ListKey, ListState] = {}
+        self._settings: tuple[object, ...] | None = None  # the owner's
+        self.rows: int = 0  # inserted
+        self._database = Database(path, _SCHEMA)
+
+    def begin(self, plan: Plan) -> dict[ListKey, ListState]:
+        """Note what the plan declares and that a run begins; return what is here already."""
+        database = self._database
+        database.create_tables(_VIEWS)
+        self._experience_id, now = plan.experience_id, datetime.now(UTC)
+        self._limit_memory(len(plan.works))
+        touchpoints = [
+            (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
+            for each in plan.touchpoints
+        ]
+        begun = [(plan.experience_id, *each.key, 0, 0, False, None, None, now) for each in plan.works]
+
+        def note() -> None:
+            database.insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
+            database.insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
+            self._run = database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
+            database.connection.execute(
+                "INSERT INTO runs (run_id, experience_id, version, started_at, expected) VALUES (?, ?, ?, ?, ?)",
+                [self._run, plan.experience_id, __version__, now, plan.expected],
+            )
+            self._states = dict(self._stored_states())
+
+        database.retry_conflicts(note)
+        return dict(self._states)
+
+    def _limit_memory(self, lists: int) -> None:
+        """Keep the database small in memory: DuckDB would keep most of the file in it, for queries to come."""
+        connection = self._database.connection
+        with storage_errors(self._path, duckdb.Error):
+            before = connection.execute(f"SELECT {_SETTINGS}").fetchone()
+            self._set(f"{_MEMORY + lists // 1000} MiB", 1)
+            # Another sync at once has set them already, and will restore what was before
+            self._settings = before if before != connection.execute(f"SELECT {_SETTINGS}").fetchone() else None
+
+    def _stored_states(self) -> Iterator[tuple[ListKey, ListState]]:
+        columns = "touchpoint_id, visits_type, checkpoint, declared, complete, ascends"
+        rows = self._database.connection.execute(
+            f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL",
+            [self._experience_id],
+        )
+        for touchpoint_id, visits_type, checkpoint, declared, complete, ascends in rows.fetchall():
+            state = ListState(Checkpoint.from_json(checkpoint), declared, complete, ascends)
+            yield (touchpoint_id, visits_type), state
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Store rows and checkpoints, in one transaction."""
+        rows, kept = 0, {}
+        with self._database.transaction():
+            # One statement for all lists: a statement costs more than a thousand rows
+            for visits_type, name in _TABLES.items():
+                appended = [each for each in chunks if each.visit_list.visits_type == visits_type and not each.rebuild]
+                if appended:
+                    rows += self._append(name, appended)
+            for chunk in chunks:
+                if chunk.rebuild:
+                    rows += self._rebuild(chunk)
+                if not chunk.rebuild or chunk.end is not None:
+                    kept[chunk.visit_list.key] = chunk
+            self._keep(kept)
+        self.rows += rows
+
+    def _append(self, name: str, chunks: Sequence[Chunk]) -> int:
+        rows = pa.Table.from_batches(map(record_batch, chunks))
+        self._database.insert(f"INTO {name}", rows, f"? AS experience_id, {_ROW}", [self._experience_id])
+        return len(rows)
+
+    def _rebuild(self, chunk: Chunk) -> int:
+        """Stage the rows of a list; with the last of them, let them replace what is there."""
+        touchpoint_id, visits_type = chunk.visit_list.key
+        staged, name = "visits_type = ? AND touchpoint_id = ?", _TABLES[visits_type]
+        rows = pa.Table.from_batches([record_batch(chunk)])
+        self._database.insert("INTO staged", rows, f"visits_type, {_ROW}")
+        if chunk.end is None:
+            return 0
+        execute, key = self._database.connection.execute, [self._experience_id, touchpoint_id]
+        execute(f"DELETE FROM {name} WHERE experience_id = ? AND touchpoint_id = ?", key)
+        columns = f"(experience_id, {_ROW})"
+        new = [self._experience_id, visits_type, touchpoint_id]
+        count = self._database.number(f"INSERT INTO {name} {columns} SELECT ?, {_ROW} FROM staged WHERE {staged}", new)
+        execute(f"DELETE FROM staged WHERE {staged}", new[1:])
+        return count
+
+    def _keep(self, chunks: Mapping[ListKey, Chunk]) -> None:
+        now, rows = datetime.now(UTC), []
+        self._check_positions(chunks)
+        for key, chunk in chunks.items():
+            state = self._states[key] = chunk.state(self._states.get(key))
+            text = chunk.checkpoint.to_json()
+            rows.append(
+                (self._experience_id, *key, state.position, state.declared, state.complete, state.ascends, text, now)
+            )
+        self._database.insert("OR REPLACE INTO checkpoints", _table(_CHECKPOINTS, rows))
+
+    def _check_positions(self, keys: Iterable[ListKey]) -> None:
+        """Refuse to write behind another sync in this process: DuckDB shuts out other processes only."""
+        known = [(*key, self._states[key].position if key in self._states else 0) for key in keys]
+        self._database.connection.register("known", _table(_KEYS, known))
+        unchanged = self._database.number(
+            "SELECT count(*) FROM known JOIN checkpoints USING (touchpoint_id, visits_type, position) "
+            "WHERE experience_id = ?",
+            [self._experience_id],
+        )
+        self._database.connection.unregister("known")
+        if unchanged != len(known):
+            raise StorageError(f"{self._path}: another sync of this experience is running in this process")
+
+    def finish(self, result: Result, *, stopped: bool) -> None:  # noqa: ARG002  # `complete` says it too
+        """Note how the run has ended."""
+        with self._database.transaction():
+            row = [datetime.now(UTC), result.rows, result.complete, [str(each.work) for each in result.failures]]
+            setting = "finished_at = ?, rows = ?, complete = ?, failures = ?"
+            self._database.connection.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, self._run])
+
+    def close(self) -> None:
+        """Close the database, with the memory settings of its owner; what was committed stays."""
+        with suppress(duckdb.Error):
+            if self._settings is not None:
+                self._set(*self._settings)  # a connection of the caller's to the same file shares them
+        self._database.close()
+
+    def _set(self, memory: object, threads: object) -> None:
+        self._database.connection.execute(f"SET memory_limit = '{memory}'; SET threads = {threads}")
+
+
+def _table(columns: Mapping[str, pa.DataType], rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], pa.schema(columns.items()))

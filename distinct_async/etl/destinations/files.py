@@ -1,0 +1,380 @@
+"""One file, by way of a folder of parts beside it: ``<file>.parts``.
+
+``journal.jsonl`` in the folder has a line for what is exported, one for each run, and one for each closed part: its
+slices, and the checkpoints behind them. A part that the journal does not name, and a last line that is torn, do not
+count. At the end the parts are joined. Of two exports to one file, the one that finds the journal longer than it has
+left it ends. Every method blocks; all are called from one thread.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
+from distinct_async.etl.arrow import SCHEMA, record_batch
+from distinct_async.etl.destinations import Chunk, ListState
+from distinct_async.etl.destinations.formats import WRITERS, parquet_writer
+from distinct_async.etl.plans import ListKey, Plan
+from distinct_async.etl.results import Result
+from distinct_async.files import atomic_replace, storage_errors
+from distinct_async.models import VisitsType
+from distinct_async.sansio.pages import Checkpoint
+from distinct_async.version import __version__
+
+SUFFIXES = (".parts", ".manifest.json")  # of what is beside the file
+
+_GROUP_ROWS = 50_000  # at least, in a row group of the file; at most about so many in one of a part
+_OPEN_PARTS, _CACHED_GROUPS = 32, 8
+_MAGIC = b"PAR1"
+_PART = re.compile(r"\d{6,}-([0-9a-f]{8})\.parquet")
+_OWN_FILE = re.compile(r"(?:\d{6,}-([0-9a-f]{8})\.parquet|joined-([0-9a-f]{8}))")
+
+
+class _Header(msgspec.Struct, frozen=True):
+    """What is exported: the first line of a journal."""
+
+    experience_id: str
+    visits_type: VisitsType | None
+    journal: Literal[1] = 1
+
+
+class _Slice(msgspec.Struct):
+    """Rows of one list within a part."""
+
+    touchpoint_id: str
+    visits_type: VisitsType
+    start: int
+    rows: int
+    checkpoint: str
+    declared: int
+    complete: bool
+    ascends: bool | None
+    rebuild: bool
+    # Where in the part; 0.1.0, which did not say so, wrote each slice with rows as a row group of its own
+    group: int | None = None
+    offset: int = 0
+
+
+class _Part(msgspec.Struct):
+    """A closed part; or, without slices, the names that a run gives its parts (``<number>-<token>.parquet``)."""
+
+    name: str
+    slices: list[_Slice]
+
+
+class _ListManifest(msgspec.Struct):
+    touchpoint_id: str
+    visits_type: VisitsType
+    name: str | None
+    value: str | None
+    declared: int
+    written: int
+    complete: bool
+    checkpoint: object
+
+
+class _Manifest(msgspec.Struct):
+    file: str
+    format: str
+    experience_id: str
+    visits_type: VisitsType | None
+    complete: bool
+    declared: int
+    written: int
+    lists: list[_ListManifest]
+    finished_at: datetime
+    distinct_async: str
+
+
+class FileDestination:
+    """Visits of one experience on their way into one file.
+
+    Args:
+        target: The file; absolute, with links followed.
+        file_format: ``"parquet"``, ``"csv"`` or ``"jsonl"``.
+        experience_id: The experience.
+        visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
+        safe_cells: Whether text that a spreadsheet would run as a formula is defused in CSV.
+
+    Raises:
+        StorageError: The file system refuses, or a part is damaged.
+        InvalidRequestError: The folder holds parts of another export.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        file_format: str,
+        experience_id: str,
+        visits_type: VisitsType | None,
+        *,
+        safe_cells: bool = False,
+    ) -> None:
+        self._target, self._format, self._safe_cells = target, file_format, safe_cells
+        self._header = _Header(experience_id, visits_type)
+        self._folder = target.with_name(f"{target.name}.parts")
+        self._journal = self._folder / "journal.jsonl"
+        self._finished = self._folder / "finished.jsonl"  # the journal of an export that was killed while tidying up
+        self._plan = Plan(experience_id, (), 0)
+        self._states: dict[ListKey, ListState] = {}
+        self._slices: dict[ListKey, list[tuple[str, _Slice]]] = {}  # the name of the part and the slice, in order
+        self._written: dict[ListKey, int] = {}
+        self._parts: list[str] = []
+        self._length = 0  # bytes of the journal
+        self._token = secrets.token_hex(4)  # no other export has files of these names
+        self._tokens = {self._token}
+        with self._errors():
+            for path in (self._folder, self._journal, self._finished):
+                if path.is_symlink():
+                    raise StorageError(f"{path} is a symbolic link; delete it, an export keeps its own files there")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if self._finished.exists():
+                self._tokens.update(re.findall(r"-([0-9a-f]{8})\.parquet", self._finished.read_text()))
+            self._read_journal()
+
+    @property
+    def manifest(self) -> Path:
+        """The path of the manifest."""
+        return manifest_of(self._target)
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the plan's lists the parts have."""
+        return sum(self._written.get(each.key, 0) for each in self._plan.works)
+
+    def _read_journal(self) -> None:
+        begun = self._journal.exists()
+        text = self._journal.read_bytes() if begun else b""
+        lines = text.splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            os.truncate(self._journal, len(text) - len(lines.pop()))  # torn
+        self._length = sum(map(len, lines))
+        try:
+            header = msgspec.json.decode(lines[0], type=_Header) if lines else self._header
+            for line in lines[1:]:
+                self._note(msgspec.json.decode(line, type=_Part))
+        except (msgspec.MsgspecError, UnicodeError, CheckpointError) as error:
+            raise InvalidRequestError(
+                f"{self._folder} was written by another version ({error}); finish it with that version or delete the "
+                "folder"
+            ) from None
+        if header != self._header:
+            raise InvalidRequestError(
+                f"{self._folder} is an unfinished export of experience {header.experience_id!r}, visits_type="
+                f"{header.visits_type!r}; finish that one or delete the folder"
+            )
+        for name in self._parts:
+            self._check_part(name)
+        if not lines:
+            if begun:
+                self._journal.unlink(missing_ok=True)  # torn in its first line
+            self._append(self._header)
+
+    def _check_part(self, name: str) -> None:
+        path = self._folder / name
+        try:
+            with path.open("rb") as part:
+                part.seek(-len(_MAGIC), os.SEEK_END)
+                if part.read() == _MAGIC:
+                    return
+        except OSError:
+            pass  # missing, or shorter than that
+        raise self._damaged(name)
+
+    def _damaged(self, name: str) -> StorageError:
+        return StorageError(f"{self._folder / name} is damaged or missing; delete {self._folder} and export again")
+
+    def _append(self, line: msgspec.Struct) -> None:
+        not_alone = StorageError(f"{self._target}: another export to this file is running")
+        try:
+            journal = self._journal.open("ab" if self._length else "xb")
+        except FileExistsError:
+            raise not_alone from None
+        with journal:
+            if journal.tell() != self._length:
+                raise not_alone
+            self._length += journal.write(msgspec.json.encode(line) + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def _note(self, part: _Part) -> None:
+        match = _PART.fullmatch(part.name)
+        if match is None:
+            raise CheckpointError(f"{part.name!r} is not the name of a part")
+        self._tokens.add(match[1])
+        if not part.slices:
+            return
+        self._parts.append(part.name)
+        group = 0
+        for each in part.slices:
+            key = each.touchpoint_id, each.visits_type
+            if each.group is None:
+                each.group, group = group, group + bool(each.rows)
+            if each.rebuild and each.start == 0:
+                self._slices[key], self._written[key] = [], 0
+            # Else of another export, in the moment before one of them ended
+            if each.start == self._written.get(key, 0):
+                if each.rows:
+                    self._slices.setdefault(key, []).append((part.name, each))
+                self._written[key] = each.start + each.rows
+                checkpoint = Checkpoint.from_json(each.checkpoint)
+                self._states[key] = ListState(checkpoint, each.declared, each.complete, each.ascends)
+
+    def begin(self, plan: Plan) -> Mapping[ListKey, ListState]:
+        """Note what is to be exported; return what the closed parts have."""
+        self._plan = plan
+        return dict(self._states)
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Close a part with these rows, and name it in the journal."""
+        if not chunks:
+            return
+        with self._errors():
+            if not any(self._token in name for name in self._parts):
+                self._append(_Part(self._name(), []))  # what a killed run leaves can be told from other files
+            part = _Part(self._name(), [self._slice(chunk) for chunk in chunks])
+            with (self._folder / part.name).open("wb") as file, parquet_writer(file) as writer:
+                group, rows = 0, 0
+                batches: list[pa.RecordBatch] = []
+                for chunk, piece in zip(chunks, part.slices, strict=True):
+                    if rows >= _GROUP_ROWS:
+                        writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
+                        group, rows, batches = group + 1, 0, []
+                    piece.group, piece.offset = group, rows
+                    if chunk.visits:
+                        batches.append(record_batch(chunk))
+                        rows += len(chunk.visits)
+                if batches:
+                    writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
+                writer.close()
+                os.fsync(file.fileno())
+            self._append(part)
+        self._note(part)
+
+    def _name(self) -> str:
+        return f"{len(self._parts):06}-{self._token}.parquet"
+
+    def _slice(self, chunk: Chunk) -> _Slice:
+        state = chunk.state(self._states.get(chunk.visit_list.key))
+        return _Slice(
+            *chunk.visit_list.key,
+            chunk.start,
+            len(chunk.visits),
+            chunk.checkpoint.to_json(),
+            state.declared,
+            state.complete,
+            state.ascends,
+            chunk.rebuild,
+        )
+
+    def finish(self, result: Result, *, stopped: bool) -> None:
+        """Replace the file by the joined parts, in the plan's order, then its manifest; then the parts go."""
+        if stopped or result.failures:
+            return
+        manifest = self._manifest(complete=result.complete)
+        with self._errors():
+            joined = self._folder / f"joined-{self._token}"
+            with atomic_replace(self._target, joined) as file:
+                WRITERS[self._format](file, self._tables(), safe_cells=self._safe_cells)
+                self.manifest.unlink(missing_ok=True)  # an older one would not be of this file
+            with atomic_replace(self.manifest, joined) as file:
+                file.write(msgspec.json.format(msgspec.json.encode(manifest)))
+            self._journal.replace(self._finished)  # no run reads it any more, and it still names what to delete
+            self._delete_parts()
+
+    def _delete_parts(self) -> None:
+        """Delete what the journal named; what somebody else has put into the folder stays, and the folder with it."""
+        for path in list(self._folder.iterdir()):
+            match = _OWN_FILE.fullmatch(path.name)
+            if match is not None and (match[1] or match[2]) in self._tokens:
+                path.unlink()
+        self._finished.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def close(self) -> None:
+        """Leave the parts as they are; if there is none, leave nothing."""
+        with suppress(OSError):
+            if not self._parts and self._journal.stat().st_size == self._length:
+                self._journal.unlink()
+                self._delete_parts()
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """Yield the rows, list by list, in tables of about `_GROUP_ROWS`."""
+        read, tables, rows = self._group_reader(), list[pa.Table](), 0
+        for visit_list in self._plan.works:
+            for name, piece in self._slices.get(visit_list.key, ()):
+                tables.append(read(name, piece.group or 0).slice(piece.offset, piece.rows))
+                rows += piece.rows
+                if rows >= _GROUP_ROWS:
+                    yield pa.concat_tables(tables)
+                    tables, rows = [], 0
+                    pa.default_memory_pool().release_unused()  # it would grow with the file
+        yield pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def _group_reader(self) -> Callable[[str, int], pa.Table]:
+        """Return what reads a row group of a part; the metadata of each part is read once."""
+        metadata: dict[str, object] = {}
+
+        @lru_cache(maxsize=_OPEN_PARTS)
+        def open_part(name: str) -> pq.ParquetFile:
+            part = pq.ParquetFile(self._folder / name, metadata=metadata.get(name))
+            metadata[name] = part.metadata
+            return part
+
+        @lru_cache(maxsize=_CACHED_GROUPS)
+        def read(name: str, group: int) -> pa.Table:
+            try:
+                return open_part(name).read_row_group(group)
+            except (pa.ArrowException, OSError):
+                raise self._damaged(name) from None
+
+        return read
+
+    def _manifest(self, *, complete: bool) -> _Manifest:
+        plan, lists = self._plan, []
+        for each in plan.works:
+            state = self._states.get(each.key)
+            checkpoint = state.checkpoint if state is not None else None
+            written = self._written.get(each.key, 0)
+            lists.append(
+                _ListManifest(
+                    *each.key,
+                    name=each.touchpoint.name,
+                    value=each.touchpoint.value,
+                    declared=each.expected,
+                    written=written,
+                    complete=written >= each.expected and (state is None or state.complete),
+                    checkpoint=checkpoint and msgspec.Raw(checkpoint.to_json().encode()),
+                )
+            )
+        return _Manifest(
+            file=self._target.name,
+            format=self._format,
+            experience_id=plan.experience_id,
+            visits_type=self._header.visits_type,
+            complete=complete,
+            declared=plan.expected,
+            written=self.rows,
+            lists=lists,
+            finished_at=datetime.now(UTC),
+            distinct_async=__version__,
+        )
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return storage_errors(self._target, pa.ArrowException)
+
+
+def manifest_of(target: Path) -> Path:
+    """Return the path of an export's manifest."""
+    return target.with_name(f"{target.name}.manifest.json")

@@ -1,0 +1,57 @@
+"""Rows as a file: Parquet, CSV, JSON lines."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from distinct_async.etl.arrow import SCHEMA
+
+# Ascending numbers, whose steps are small: with Parquet's default, a dictionary, a file is six times as large
+_ENCODING = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
+_DICTIONARY = ["touchpoint_id", "visits_type", "user_id"]
+
+# What spreadsheets run as a formula (https://owasp.org/www-community/attacks/CSV_Injection)
+_FORMULA = r"^([=+\-@\t\r])"
+
+
+def parquet_writer(file: BinaryIO) -> pq.ParquetWriter:
+    """Return what writes visits into a Parquet file."""
+    return pq.ParquetWriter(file, SCHEMA, use_dictionary=_DICTIONARY, column_encoding=_ENCODING)
+
+
+def _parquet(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
+    with parquet_writer(file) as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def _csv(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:
+    index = SCHEMA.get_field_index("timestamp_utc")
+    schema = SCHEMA.set(index, pa.field("timestamp_utc", pa.string()))
+    with pyarrow.csv.CSVWriter(file, schema) as writer:
+        for table in tables:
+            times = pc.strftime(table.column(index), format="%Y-%m-%dT%H:%M:%SZ")  # with six digits of a second
+            texts = table.set_column(index, "timestamp_utc", times)
+            writer.write_table((_defused(texts) if safe_cells else texts).cast(schema))
+
+
+def _defused(table: pa.Table) -> pa.Table:
+    """Return the table with an apostrophe before each text that a spreadsheet would run."""
+    for index, column in enumerate(table.schema):
+        if pa.types.is_string(column.type):
+            safe = pc.replace_substring_regex(table.column(index), _FORMULA, r"'\1")
+            table = table.set_column(index, column.name, safe)
+    return table
+
+
+def _jsonl(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
+    encode = msgspec.json.Encoder().encode_lines
+    file.writelines(encode(table.to_pylist()) for table in tables)
+
+
+WRITERS: Mapping[str, Callable[..., None]] = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}

@@ -1,0 +1,67 @@
+"""Impressions in a DuckDB database; every method blocks, and all are called from one thread."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from distinct_async.etl.arrow import IMPRESSIONS
+from distinct_async.etl.destinations.duckdb import Database
+from distinct_async.files import storage_errors
+from distinct_async.models import Impression
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS impressions (
+    id VARCHAR PRIMARY KEY, poster_id VARCHAR, program_id VARCHAR, student_id VARCHAR, scanned_at TIMESTAMPTZ,
+    user_agent VARCHAR, ip_address VARCHAR, metadata JSON
+);
+CREATE TABLE IF NOT EXISTS missing (id VARCHAR PRIMARY KEY, asked_at TIMESTAMPTZ NOT NULL);
+"""
+_MISSING = pa.schema([("id", pa.string()), ("asked_at", pa.timestamp("us", tz="UTC"))])
+
+
+class ImpressionTable:
+    """The tables `impressions` and `missing`.
+
+    Args:
+        path: Of the database; absolute.
+
+    Raises:
+        StorageError: The database cannot be opened or does not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows: int = 0  # written
+        self._database = Database(path, _SCHEMA)
+        self._database.create_tables()
+
+    def unknown(self, ids: Sequence[str]) -> list[str]:
+        """Return those of the ids whose impressions are not stored, each once."""
+        with storage_errors(self._path, duckdb.Error):
+            known = self._database.connection.execute(
+                "SELECT id FROM impressions WHERE id IN (SELECT unnest(?))", [list(ids)]
+            ).fetchall()
+        return list(dict.fromkeys(ids).keys() - {stored for (stored,) in known})
+
+    def put(self, impressions: Sequence[Impression], missing: Sequence[str] = ()) -> None:
+        """Store impressions, or newer versions of them, and the ids that have none."""
+        names = [attribute.name for attribute in attrs.fields(Impression)]
+        columns = {name: [getattr(each, name) for each in impressions] for name in names}
+        columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in impressions]
+        now = datetime.now(UTC)
+        absent = pa.Table.from_pydict({"id": list(missing), "asked_at": [now] * len(missing)}, _MISSING)
+        with self._database.transaction():
+            self._database.insert("OR REPLACE INTO impressions", pa.Table.from_pydict(columns, IMPRESSIONS))
+            delete = "DELETE FROM missing WHERE id IN (SELECT unnest(?))"
+            self._database.connection.execute(delete, [columns["id"]])
+            self._database.insert("OR REPLACE INTO missing", absent)
+        self.rows += len(impressions)
+
+    def close(self) -> None:
+        """Close the database; what was committed stays."""
+        self._database.close()

@@ -1,0 +1,63 @@
+"""The options that all jobs share, validated once."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from attrs import field, frozen
+
+from distinct_async.errors import InvalidRequestError
+from distinct_async.etl.plans import visits_types
+from distinct_async.etl.results import Progress
+from distinct_async.models import VisitsType
+from distinct_async.sansio.messages import identifier, whole_number
+
+OnJobDrift = Literal["raise", "rebuild"]
+
+
+def _experience_id(value: str) -> str:
+    return identifier(value, "experience_id")
+
+
+def _prefetch(value: int) -> int:
+    return whole_number(value, "prefetch", 1)
+
+
+def _batch_rows(value: int) -> int:
+    return whole_number(value, "batch_rows", 1)
+
+
+def _page_size(value: int | None) -> int | None:
+    return None if value is None else whole_number(value, "page_size", 1)
+
+
+@frozen(kw_only=True)
+class JobOptions:
+    """What a job reads, and how.
+
+    Attributes:
+        experience_id: The experience's id.
+        visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
+        on_drift: What to do if stored rows no longer match the server's.
+        page_size: Visits per request, 1 or more; None for the server's default.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        on_progress: Called with a `Progress` after each page.
+        batch_rows: Rows in a batch, a transaction or a part, about; 1 or more.
+        batch_seconds: Seconds after which a smaller batch is handed on.
+
+    Raises:
+        InvalidRequestError: An option is invalid.
+    """
+
+    experience_id: str = field(converter=_experience_id)
+    visits_type: VisitsType | None = None
+    on_drift: OnJobDrift = "raise"
+    page_size: int | None = field(default=None, converter=_page_size)
+    prefetch: int = field(default=4, converter=_prefetch)
+    on_progress: Callable[[Progress], object] | None = None
+    batch_rows: int = field(default=10_000, converter=_batch_rows)
+    batch_seconds: float = 2.0
+
+    def __attrs_post_init__(self) -> None:
+        visits_types(self.visits_type)
+        if self.on_drift not in get_args(OnJobDrift):
+            raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {self.on_drift!r}")
