@@ -92,34 +92,45 @@ FLOORS = {
     ".fastapi": (
         ".client .core .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
     ),
-    ".etl.arrow": ".etl.jobs pyarrow",
+    ".etl.arrow": ".etl.destinations pyarrow",
     ".etl.batches": (
-        ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .models asyncio "
-        "concurrent pyarrow"
+        ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
+        ".models asyncio concurrent pyarrow"
     ),
+    ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
+    ".etl.destinations.duckdb": (
+        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .files .models .sansio.pages .version duckdb os "
+        "pyarrow pytz time"
+    ),
+    ".etl.destinations.files": (
+        ".errors .etl.arrow .etl.destinations .etl.destinations.formats .etl.plans .etl.results .files .models "
+        ".sansio.pages .version msgspec os pyarrow secrets"
+    ),
+    ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
+    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .files .models attrs duckdb msgspec pyarrow",
     ".etl.exports": (
-        ".client .errors .etl.extras .etl.jobs .etl.parts .etl.plans .etl.results .etl.running .models attrs os"
+        ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "
+        "attrs os"
     ),
     ".etl.extras": ".errors",
     ".etl.impressions": (
-        ".client .errors .etl.extras .etl.running .etl.warehouse .sansio.messages attrs os time | concurrent"
+        ".client .errors .etl.destinations.duckdb .etl.destinations.impressions .etl.extras .etl.runner .files "
+        ".sansio.messages attrs os time | concurrent"
     ),
-    ".etl.jobs": (".client .core .errors .etl.plans .etl.results .models .sansio.pages .walk asyncio attrs time"),
-    ".etl.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.parts": (
-        ".errors .etl.arrow .etl.formats .etl.jobs .etl.plans .models .sansio.pages .version msgspec os pyarrow uuid"
+    ".etl.jobs": (
+        ".client .core .errors .etl.destinations .etl.options .etl.plans .etl.results .models .sansio.pages .walk "
+        "asyncio attrs time"
     ),
-    ".etl.plans": ".client .errors .models attrs",
+    ".etl.options": ".errors .etl.plans .etl.results .models .sansio.messages attrs",
+    ".etl.plans": ".client .errors .models .sansio.messages attrs",
     ".etl.results": ".errors .etl.plans attrs",
-    ".etl.running": (
-        ".client .errors .etl.jobs .etl.plans .etl.results .sansio.messages .sansio.retry asyncio attrs concurrent"
+    ".etl.runner": (
+        ".client .errors .etl.destinations .etl.jobs .etl.options .etl.plans .etl.results .sansio.retry asyncio attrs "
+        "concurrent"
     ),
     ".etl.syncs": (
-        ".client .errors .etl.extras .etl.jobs .etl.plans .etl.results .etl.running .etl.warehouse .models attrs os"
-    ),
-    ".etl.warehouse": (
-        ".errors .etl.arrow .etl.jobs .etl.plans .etl.results .models .sansio.pages .version attrs duckdb msgspec "
-        "pyarrow pytz time"
+        ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
+        "attrs os"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors .version cyclopts rich",
@@ -133,11 +144,11 @@ FLOORS = {
     ),
     ".cli.exits": ".errors cyclopts",
     ".cli.files": ". .errors os",
-    ".cli.jobs": (". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .cli.stopping .errors attrs | .etl"),
+    ".cli.jobs": ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .cli.stopping .errors attrs | .etl",
     ".cli.keys": ". .cli.aside .cli.options cyclopts os",
     ".cli.layout": "rich",
     ".cli.options": "attrs cyclopts",
-    ".cli.reading": (". .cli.aside .cli.delivery .cli.exits .cli.files .cli.keys .cli.options .cli.stopping .errors"),
+    ".cli.reading": ". .cli.aside .cli.delivery .cli.exits .cli.files .cli.keys .cli.options .cli.stopping .errors",
     ".cli.rows": ".cli.options msgspec rich",
     ".cli.serve": ".testing asyncio cyclopts signal",
     ".cli.stopping": "asyncio signal",
@@ -269,8 +280,9 @@ def test_only_these_read_the_clock_on_the_wall_which_may_jump() -> None:
     }
     assert {
         ".engine",  # a Retry-After that is a date needs it
-        ".etl.parts",  # a manifest and a run say when they were
-        ".etl.warehouse",
+        ".etl.destinations.duckdb",  # a run, a manifest and a missing impression say when they were
+        ".etl.destinations.files",
+        ".etl.destinations.impressions",
     } == readers
 
 

@@ -11,6 +11,7 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from distinct_async import DistinctClient, RetryPolicy, etl
 from distinct_async.errors import DistinctError
@@ -83,7 +84,7 @@ async def main() -> None:
             fake.faults.clear()
 
 
-def settings(fake: FakeServer) -> dict[str, str]:
+def settings(fake: FakeServer) -> dict[str, Any]:
     """What a client needs to reach the fake vendors."""
     return {
         "api_key": fake.api_key,
