@@ -1,4 +1,4 @@
-"""The project's documents as the tests read them: blocks that run as they stand, and files that stand in a folder."""
+"""The project's documents as the tests read them: blocks to run, and files to write into a folder."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Whoever reads a document of ours at a keyboard: types its shell lines, one after the other, into an empty folder."""
+"""A reader of a document, who types its shell lines, one after the other, in an empty folder."""
 
 import asyncio
 import doctest
@@ -35,7 +35,7 @@ PATIENCE = 60  # seconds, for a machine that has much else to do
 
 
 def known_packages() -> set[str]:
-    """The packages that pyproject.toml names for users and tests; what a document tells to install is one of them."""
+    """The packages that pyproject.toml names for users and tests; what a document installs is one of them."""
     project = PYPROJECT["project"]
     lists = [*project["optional-dependencies"].values(), *PYPROJECT["dependency-groups"].values()]
     texts = chain(project["dependencies"], *lists)
@@ -49,7 +49,7 @@ def blocks_of(documents: Iterable[Path]) -> list[ParameterSet]:
 
 def run(block: CodeType) -> None:
     """Run a block as a script, or as a notebook's cell."""
-    result = eval(block, {"__name__": "__main__"})  # noqa: S307 - the documents are ours
+    result = eval(block, {"__name__": "__main__"})  # noqa: S307 - the documents of this repository
     if inspect.iscoroutine(result):
         asyncio.run(result)
 
@@ -82,8 +82,8 @@ class Reader(AbstractContextManager["Reader"]):
             if words.startswith(SERVERS):
                 self._serves(words, expected)
                 continue
-            told = "".join(self._types(step, where) for step in words.split(" && "))
-            assert same(expected, told), f"{where}\n{told}"
+            output = "".join(self._types(step, where) for step in words.split(" && "))
+            assert same(expected, output), f"{where}\n{output}"
 
     def _here(self, text: str) -> str:
         return PORT.sub(str(self._port), text)
@@ -129,15 +129,15 @@ class Reader(AbstractContextManager["Reader"]):
             process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=out, stderr=out)
         self._servers.callback(process.wait, PATIENCE)
         self._servers.callback(process.terminate)
-        ends, told = time.monotonic() + PATIENCE, ""
-        while not (listens(self._port) and same(expected, told := log.read_text(encoding="utf-8"))):
+        ends, output = time.monotonic() + PATIENCE, ""
+        while not (listens(self._port) and same(expected, output := log.read_text(encoding="utf-8"))):
             assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < ends, f"{words} does not listen, or says: {told}"
+            assert time.monotonic() < ends, f"{words} does not listen, or says: {output}"
             time.sleep(0.05)
 
 
 def check(requirements: list[str], where: str) -> None:
-    """See that what a document tells to install is there to be installed."""
+    """See that what a document installs is there to be installed."""
     name = PYPROJECT["project"]["name"]
     for text in requirements:
         requirement = Requirement(re.sub(r"^\.", name, text))
@@ -147,9 +147,9 @@ def check(requirements: list[str], where: str) -> None:
             assert requirement.name in known_packages(), where
 
 
-def same(expected: str, told: str) -> bool:
-    """Whether the output is what a document shows; "..." stands for anything."""
-    return doctest.OutputChecker().check_output(expected, told, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+def same(expected: str, output: str) -> bool:
+    """Whether the output is what a document shows; "..." matches anything."""
+    return doctest.OutputChecker().check_output(expected, output, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
 
 
 def free_port() -> int:

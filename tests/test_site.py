@@ -13,12 +13,12 @@ from .documents import ROOT, SITE
 
 PACKAGE = Path(distinct_async.__file__).parent
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((SITE / "reference").glob("*.md")))
-INNER = {"distinct_async.sansio"}  # exports something, and is ours to change
-# A name is told relative to the last `currentmodule` or `automodule`, or whole.
+INNER = {"distinct_async.sansio"}  # exports names, but is internal
+# A name is relative to the last `currentmodule` or `automodule`, or complete.
 DIRECTIVE = re.compile(r"^\.\. (\w+):: ([\w.]+)", re.MULTILINE)
 
 
-def told() -> set[str]:
+def documented() -> set[str]:
     names, module = set(), ""
     for directive, name in DIRECTIVE.findall(REFERENCE):
         if directive in {"automodule", "currentmodule"}:
@@ -44,7 +44,7 @@ def public() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("module", sorted(public()))
 def test_every_public_name_is_in_the_reference(module: str) -> None:
-    assert [] == [name for name in public()[module] if f"{module}.{name}" not in told()]
+    assert [] == [name for name in public()[module] if f"{module}.{name}" not in documented()]
 
 
 def test_these_are_the_public_modules() -> None:

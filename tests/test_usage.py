@@ -1,4 +1,4 @@
-"""Every Python block and shell line of the README and of the site runs, as it stands, against the fake vendors."""
+"""Every Python block and shell line of the README and of the site runs unchanged against the fake vendors."""
 
 import asyncio
 from pathlib import Path

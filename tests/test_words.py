@@ -8,25 +8,23 @@ from .documents import ROOT
 from .words import BANNED, CODE, DOCUMENTS, PATTERN, found_in
 
 # Shrinks to nothing: files that still use them.
-NOT_YET = ("distinct_async/",)
-
-
-@pytest.mark.parametrize("path", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS + CODE])
-def test_no_banned_word_is_used(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    assert [] == [f"{name}:{line}: {word}" for line, word in found_in(path) if not name.startswith(NOT_YET)]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "what it told",
-        "resume, or walk anew",
-        "it cannot be meant",
-        "for example X, say",
-        "an answer came and it is no",
-        "settings of yours",
-    ],
+NOT_YET = (
+    "distinct_async/__init__.py",
+    "distinct_async/cli/",
+    "distinct_async/client.py",
+    "distinct_async/config.py",
+    "distinct_async/endpoints/",
+    "distinct_async/engine.py",
+    "distinct_async/errors.py",
+    "distinct_async/etl/",
+    "distinct_async/lifetime.py",
+    "distinct_async/limits.py",
+    "distinct_async/models/",
+    "distinct_async/sansio/",
+    "distinct_async/session.py",
+    "distinct_async/shapes.py",
+    "distinct_async/structure.py",
+    "distinct_async/walk.py",
 )
 def test_banned_words_are_found(text: str) -> None:
     assert PATTERN.search(text)

@@ -37,8 +37,8 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
 async def test_one_client_serves_the_app_and_its_sub_apps(fake: FakeServer) -> None:
     async with serving(make_app(fake)) as url, aiohttp.ClientSession() as http:
         for path in ("/show", "/inner/show", "/show"):
-            async with http.get(url + path) as answer:
-                assert 3 == await answer.json()
+            async with http.get(url + path) as response:
+                assert 3 == await response.json()
 
     assert (3, 1) == (len(fake.requests), fake.connections)
 

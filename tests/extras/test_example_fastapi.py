@@ -65,9 +65,9 @@ def free_port() -> int:
 
 
 async def get(http: aiohttp.ClientSession, url: str) -> str:
-    async with http.get(url) as answer:
-        text = await answer.text()
-        assert 200 == answer.status, text
+    async with http.get(url) as response:
+        text = await response.text()
+        assert 200 == response.status, text
         return text
 
 
@@ -137,9 +137,9 @@ def started(*words: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
 async def test_one_command_starts_the_example_with_no_key() -> None:
     port = free_port()
     for process in started("-m", "examples.fastapi_app", str(port), cwd=ROOT):
-        answer = await wait_for(f"http://127.0.0.1:{port}/experiences/exp-1/touchpoints", process)
+        response = await wait_for(f"http://127.0.0.1:{port}/experiences/exp-1/touchpoints", process)
 
-        assert ["tp-1", "tp-2", "tp-3"] == [each["id"] for each in json.loads(answer)]
+        assert ["tp-1", "tp-2", "tp-3"] == [each["id"] for each in json.loads(response)]
 
 
 @pytest.mark.usefixtures("environment")

@@ -50,7 +50,7 @@ def app(client: DistinctClient) -> FastAPI:
     return app
 
 
-def ours() -> list[str]:
+def tasks() -> list[str]:
     """What is going on for a stream: itself, the watch for its caller's end, its pages."""
     names = [str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks()]
     return [name for name in names if name.startswith(("_JSONLines.", "StreamingResponse.", "Run."))]
@@ -84,8 +84,8 @@ async def test_one_client_serves_http_websockets_and_mounted_apps_and_is_closed_
 
     async with running(app) as url, aiohttp.ClientSession() as http:
         for prefix in (url, f"{url}/mounted"):
-            async with http.get(f"{prefix}/count") as answer:
-                assert 3 == await answer.json()
+            async with http.get(f"{prefix}/count") as response:
+                assert 3 == await response.json()
             async with http.ws_connect(f"{prefix}/socket") as websocket:
                 assert 3 == await websocket.receive_json()
 
@@ -212,8 +212,8 @@ async def vendors_own(fake: FakeServer, path: str, **query: str) -> Any:
 
 
 @pytest.fixture
-async def answers(app: FastAPI, fake: FakeServer) -> AsyncIterator[tuple[httpx.AsyncClient, Mapping[str, Any]]]:
-    """A route for each model by its name, and what each must answer: the vendor's own JSON."""
+async def routes(app: FastAPI, fake: FakeServer) -> AsyncIterator[tuple[httpx.AsyncClient, Mapping[str, Any]]]:
+    """A route for each model by its name, and what each must return: the vendor's own JSON."""
     user = fake.world.users[0]
     impression = fake.world.impressions[0]
 
@@ -244,10 +244,10 @@ async def answers(app: FastAPI, fake: FakeServer) -> AsyncIterator[tuple[httpx.A
     }
     for of, word in (("TOTAL", "total"), ("UNIQUE", "unique")):
         touchpoint_of = {"metricsType": "TOUCHPOINT", "touchpointId": "tp-1", "visitsType": of}
-        told = (await vendors_own(fake, METRICS, pageSize="2", offset="1", **touchpoint_of))["touchpoints"]
-        details = told.pop(f"{word}VisitsDetails")
+        result = (await vendors_own(fake, METRICS, pageSize="2", offset="1", **touchpoint_of))["touchpoints"]
+        details = result.pop(f"{word}VisitsDetails")
         flat = {"visits": details["items"], "pagination": details["pagination"]}
-        wanted[f"TouchpointMetrics?of={of}"] = {"totalVisits": None, "uniqueVisits": None} | told | flat
+        wanted[f"TouchpointMetrics?of={of}"] = {"totalVisits": None, "uniqueVisits": None} | result | flat
         if of == "TOTAL":
             whole = await vendors_own(fake, METRICS, pageSize="60", **touchpoint_of)
             wanted["Visits"] = whole["touchpoints"]["totalVisitsDetails"]["items"]
@@ -267,13 +267,13 @@ async def answers(app: FastAPI, fake: FakeServer) -> AsyncIterator[tuple[httpx.A
     ],
 )
 async def test_a_model_from_a_route_is_what_the_vendor_said(
-    answers: tuple[httpx.AsyncClient, Mapping[str, Any]], path: str
+    routes: tuple[httpx.AsyncClient, Mapping[str, Any]], path: str
 ) -> None:
-    http, wanted = answers
+    http, wanted = routes
 
-    answer = await http.get(f"/{path}")
+    response = await http.get(f"/{path}")
 
-    assert (200, wanted[path]) == (answer.status_code, answer.json())
+    assert (200, wanted[path]) == (response.status_code, response.json())
 
 
 def holds(schema: Mapping[str, Any], value: Any, components: Mapping[str, Any]) -> bool:
@@ -298,15 +298,15 @@ def holds(schema: Mapping[str, Any], value: Any, components: Mapping[str, Any]) 
 
 
 async def test_the_openapi_schema_is_true_of_every_answer(
-    answers: tuple[httpx.AsyncClient, Mapping[str, Any]],
+    routes: tuple[httpx.AsyncClient, Mapping[str, Any]],
 ) -> None:
-    http, wanted = answers
+    http, wanted = routes
     document = (await http.get("/openapi.json")).json()
     components = document["components"]["schemas"]
 
     for path, value in wanted.items():
-        answer = document["paths"][f"/{path.partition('?')[0]}"]["get"]["responses"]["200"]
-        assert holds(answer["content"]["application/json"]["schema"], value, components), path
+        response = document["paths"][f"/{path.partition('?')[0]}"]["get"]["responses"]["200"]
+        assert holds(response["content"]["application/json"]["schema"], value, components), path
 
     named = {cls.__name__ for cls in vars(models).values() if attrs.has(cls)}
     assert named == {name for name in components if "Validation" not in name}
@@ -377,9 +377,9 @@ async def posting(app: FastAPI) -> AsyncIterator[Callable[..., Any]]:
     async with calling(app) as http:
 
         async def post(path: str, body: Any) -> Any:
-            answer = await http.post(path, json=body)
-            told = answer.json()
-            return told if answer.status_code == 200 else [each["loc"] for each in told["detail"]]
+            response = await http.post(path, json=body)
+            result = response.json()
+            return result if response.status_code == 200 else [each["loc"] for each in result["detail"]]
 
         yield post
 
@@ -409,9 +409,9 @@ async def test_in_a_union_each_model_is_written_as_itself(app: FastAPI) -> None:
         return [VISIT, models.Pagination(0, 50)]
 
     async with calling(app) as http:
-        told = (await http.get("/")).json()
+        result = (await http.get("/")).json()
 
-    assert [{"userId": "user-1", "timestampUTC": "2026-06-01T12:00:00Z"}, {"offset": 0, "pageSize": 50}] == told
+    assert [{"userId": "user-1", "timestampUTC": "2026-06-01T12:00:00Z"}, {"offset": 0, "pageSize": 50}] == result
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
@@ -456,16 +456,16 @@ async def test_a_walk_without_rows_is_an_empty_stream(streaming: FastAPI, world:
     world.add_touchpoint("tp-empty")
 
     async with calling(streaming) as http:
-        answer = await http.get("/visits/tp-empty")
+        response = await http.get("/visits/tp-empty")
 
-    assert (200, b"") == (answer.status_code, answer.content)
+    assert (200, b"") == (response.status_code, response.content)
 
 
 async def test_the_first_pages_error_gets_a_status_of_its_own(streaming: FastAPI) -> None:
     async with calling(streaming) as http:
-        answer = await http.get("/visits/no-such")
+        response = await http.get("/visits/no-such")
 
-    assert (404, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    assert (404, "application/problem+json") == (response.status_code, response.headers["content-type"])
 
 
 async def test_a_later_pages_error_cuts_the_stream_and_is_logged(
@@ -473,10 +473,10 @@ async def test_a_later_pages_error_cuts_the_stream_and_is_logged(
 ) -> None:
     fake.fail(query={"offset": "100"}, status=400)
 
-    async with running(streaming) as url, aiohttp.ClientSession() as http, http.get(f"{url}/visits/tp-1") as answer:
-        assert 200 == answer.status
+    async with running(streaming) as url, aiohttp.ClientSession() as http, http.get(f"{url}/visits/tp-1") as response:
+        assert 200 == response.status
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.read()
+            await response.read()
 
     assert any(record.name == "uvicorn.error" and record.exc_info for record in caplog.records)
 
@@ -487,14 +487,14 @@ async def test_when_the_caller_goes_away_the_run_ends_though_a_slow_page_is_awai
     fake.fail(query={"offset": "50"}, delay=60)
     fake.fail(query={"offset": "100"}, delay=60)
     async with running(streaming) as url, aiohttp.ClientSession() as http:
-        answer = await http.get(f"{url}/visits/tp-1")
-        assert 50 == (await answer.content.readany()).count(b"\n")
+        response = await http.get(f"{url}/visits/tp-1")
+        assert 50 == (await response.content.readany()).count(b"\n")
         await until(lambda: fake.in_flight == 2)
-        assert {"_JSONLines.stream_response", "StreamingResponse.listen_for_disconnect", "Run._fetch"} == {*ours()}
+        assert {"_JSONLines.stream_response", "StreamingResponse.listen_for_disconnect", "Run._fetch"} == {*tasks()}
 
-        answer.close()
+        response.close()
 
-        await until(lambda: (fake.in_flight, ours()) == (0, []))
+        await until(lambda: (fake.in_flight, tasks()) == (0, []))
 
     assert [] == [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -536,7 +536,7 @@ async def test_under_either_spec_a_disconnect_ends_the_run_at_once(
 
     async with asyncio.timeout(SOON):
         await server.call
-    assert [] == ours()
+    assert [] == tasks()
     assert ["http.response.start", "http.response.body"] == [message["type"] for message in server.sent]
     await until(lambda: fake.in_flight == 0)
 
@@ -636,15 +636,15 @@ async def test_an_error_is_a_problem_that_gives_nothing_away(
         raise error
 
     async with calling(app) as http:
-        answer = await http.get("/")
+        response = await http.get("/")
 
-    problem = answer.json()
-    assert (status, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    problem = response.json()
+    assert (status, "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert ("about:blank", status) == (problem["type"], problem["status"])
     assert {"type", "title", "status", *(["detail"] if status != 500 else [])} == {*problem}
     assert (status == 422) == (error.message == problem.get("detail"))
-    assert "key" not in answer.text.lower()
-    assert "secret" not in answer.text + caplog.text
+    assert "key" not in response.text.lower()
+    assert "secret" not in response.text + caplog.text
     logged = [record.getMessage() for record in caplog.records if record.name == "distinct_async"]
     expected = [f"responded with {status}: {type(error).__name__} (metrics.user)"]
     assert (expected if status >= 500 else []) == logged
@@ -680,10 +680,10 @@ async def test_what_the_vendor_does_becomes_a_status_of_ours(
 
     async with client_of(fake, timeout=0.5) as client, calling(app) as http:
         app.dependency_overrides[get_client] = lambda: client
-        answer = await http.get("/")
+        response = await http.get("/")
 
-    assert (status, retry_after) == (answer.status_code, answer.headers.get("retry-after"))
-    assert fake.api_key not in answer.text
+    assert (status, retry_after) == (response.status_code, response.headers.get("retry-after"))
+    assert fake.api_key not in response.text
 
 
 async def test_a_fraction_of_a_second_is_not_rounded_down(app: FastAPI) -> None:
@@ -704,9 +704,9 @@ async def test_a_missing_key_is_logged_and_not_shown_to_the_caller(caplog: pytes
         return await client.impressions.get("imp_000001")
 
     async with app.router.lifespan_context(app), calling(app) as http:
-        answer = await http.get("/")
+        response = await http.get("/")
 
-    assert {"type": "about:blank", "title": "Internal Server Error", "status": 500} == answer.json()
+    assert {"type": "about:blank", "title": "Internal Server Error", "status": 500} == response.json()
     assert "VANTIO_API_KEY" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""schemathesis reads the contract, makes up requests that fit it and that do not, and holds the fake to its answers."""
+"""schemathesis generates valid and invalid requests from the OpenAPI document and checks the fake's responses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ def server() -> Iterator[FakeServer]:
 
 def test_every_example_fits_its_schema() -> None:
     document, count = openapi(), 0
-    responses = [answer for item in document["paths"].values() for answer in item["get"]["responses"].values()]
+    responses = [response for item in document["paths"].values() for response in item["get"]["responses"].values()]
     for response in [*responses, *document["components"]["responses"].values()]:
         for content in response.get("content", {}).values():
             validator = jsonschema_rs.validator_for({**content["schema"], "components": document["components"]})

@@ -10,7 +10,7 @@ import uvicorn
 
 @asynccontextmanager
 async def running(app: Any) -> AsyncIterator[str]:
-    """The app's URL, while it runs. Leaving waits for its answers to end, and fails the test where they do not."""
+    """The app's URL, while it runs. Leaving waits for its responses to end, and fails the test if they do not."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="wsproto"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

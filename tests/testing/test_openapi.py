@@ -56,12 +56,12 @@ def examples() -> Iterator[tuple[str, int, str, Any, bool]]:
 EXAMPLES = [pytest.param(*each[:4], id=f"{each[0]} {each[2]}") for each in examples()]
 
 
-def test_what_the_vendors_documented_is_there_word_for_word() -> None:
+def test_what_the_vendors_documented_is_there_verbatim() -> None:
     documented = {path.stem: json.loads(path.read_bytes()) for path in SAMPLES.glob("*.json")}
     assert documented == {name: value for _, _, name, value, inferred in examples() if not inferred}
 
 
-def test_every_answer_has_an_example() -> None:
+def test_every_response_has_an_example() -> None:
     document = openapi()
     statuses = {(path, int(status)) for path, item in document["paths"].items() for status in item["get"]["responses"]}
     assert statuses == {(path, status) for path, status, *_ in examples()}

@@ -1,4 +1,4 @@
-"""The pytest fixtures: in this very run, and in the projects of others."""
+"""The pytest fixtures: in this run, and in projects of users."""
 
 import os
 import subprocess

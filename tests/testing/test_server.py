@@ -1,4 +1,4 @@
-"""The fake vendors answer as the vendors' documents say, fail as ordered, and leave nothing behind."""
+"""The fake vendors respond as the vendors' documents say, inject faults, and clean up."""
 
 import asyncio
 import contextlib
@@ -45,14 +45,17 @@ async def fake(world: World) -> AsyncIterator[FakeServer]:
 
 async def ask(fake: FakeServer, path: str = METRICS, /, **params: str | int) -> tuple[int, Any]:
     keys = {"x-distinct-api-key": fake.api_key, "Authorization": f"Bearer {fake.vantio_api_key}"}
-    async with aiohttp.ClientSession() as session, session.get(fake.url + path, params=params, headers=keys) as answer:
-        return answer.status, json.loads(await answer.read())
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(fake.url + path, params=params, headers=keys) as response,
+    ):
+        return response.status, json.loads(await response.read())
 
 
 async def users(fake: FakeServer, **params: str | int) -> list[str]:
-    status, answer = await ask(fake, **{**TOTAL, **params})
+    status, response = await ask(fake, **{**TOTAL, **params})
     assert 200 == status
-    return [item["userId"] for item in answer["data"]["touchpoints"]["totalVisitsDetails"]["items"]]
+    return [item["userId"] for item in response["data"]["touchpoints"]["totalVisitsDetails"]["items"]]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -107,21 +110,21 @@ async def test_unique_visits_are_those_of_the_document(fake: FakeServer) -> None
 async def test_what_nobody_scanned_is_empty_and_not_unknown(fake: FakeServer) -> None:
     fake.world.add_touchpoint("tp-3", experience_id="exp-2")
     fake.world.add_experience("exp-3")
-    _, answer = await ask(fake, **{**EXPERIENCE, "experienceId": "exp-3"})
-    assert {"totalTouchpoints": 0, "touchpoints": []} == answer["data"]
-    _, answer = await ask(fake, **{**USER, "experienceId": "exp-2"})
-    assert {"totalTouchpoints": 0, "touchpoints": []} == answer["data"]
-    _, answer = await ask(fake, **{**TOTAL, "touchpointId": "tp-3"})
+    _, response = await ask(fake, **{**EXPERIENCE, "experienceId": "exp-3"})
+    assert {"totalTouchpoints": 0, "touchpoints": []} == response["data"]
+    _, response = await ask(fake, **{**USER, "experienceId": "exp-2"})
+    assert {"totalTouchpoints": 0, "touchpoints": []} == response["data"]
+    _, response = await ask(fake, **{**TOTAL, "touchpointId": "tp-3"})
     details = {"items": [], "pagination": {"offset": 0, "pageSize": 50}}
     empty = {"id": "tp-3", "name": None, "value": None, "totalVisits": 0, "totalVisitsDetails": details}
-    assert empty == answer["data"]["touchpoints"]
+    assert empty == response["data"]["touchpoints"]
 
 
 async def test_ids_and_names_may_be_any_text(fake: FakeServer) -> None:
     fake.world.add_touchpoint('t"p\\ü', name='a "name"\n')
     fake.world.add_scan('t"p\\ü', 'us"er\\ß', "2024-01-01T10:00:00.123456+02:00")
-    _, answer = await ask(fake, **{**TOTAL, "touchpointId": 't"p\\ü'})
-    touchpoint = answer["data"]["touchpoints"]
+    _, response = await ask(fake, **{**TOTAL, "touchpointId": 't"p\\ü'})
+    touchpoint = response["data"]["touchpoints"]
     assert ('t"p\\ü', 'a "name"\n') == (touchpoint["id"], touchpoint["name"])
     row = {"userId": 'us"er\\ß', "timestampUTC": "2024-01-01T10:00:00.123456+02:00"}
     assert [row] == touchpoint["totalVisitsDetails"]["items"]
@@ -135,8 +138,8 @@ async def test_the_server_shows_the_world_as_it_is_now(fake: FakeServer) -> None
     fake.world.remove("tp-1", 1)
     fake.world.shrink(1, "tp-1")
     assert ["user-4", "user-2", "user-1"] == await users(fake)
-    _, answer = await ask(fake, **UNIQUE)
-    assert 3 == answer["data"]["touchpoints"]["uniqueVisits"]
+    _, response = await ask(fake, **UNIQUE)
+    assert 3 == response["data"]["touchpoints"]["uniqueVisits"]
 
 
 # Impressions.
@@ -162,7 +165,7 @@ async def test_an_impression_is_the_document_s(fake: FakeServer) -> None:
     assert (200, sample) == await ask(fake, f"{IMPRESSIONS}/imp_123abc")
 
 
-async def test_impressions_are_listed_in_pages_of_which_the_server_has_the_last_word(fake: FakeServer) -> None:
+async def test_impressions_are_listed_in_pages_whose_size_the_server_caps(fake: FakeServer) -> None:
     fake.world.grow(200)
     ids = list(fake.world.impressions)
     for params, expected in [
@@ -172,9 +175,9 @@ async def test_impressions_are_listed_in_pages_of_which_the_server_has_the_last_
         ({"offset": 190}, ids[190:]),
         ({"offset": 204}, []),
     ]:
-        status, answer = await ask(fake, IMPRESSIONS, **params)
-        assert (200, ["impressions"]) == (status, list(answer))
-        assert expected == [one["id"] for one in answer["impressions"]]
+        status, response = await ask(fake, IMPRESSIONS, **params)
+        assert (200, ["impressions"]) == (status, list(response))
+        assert expected == [one["id"] for one in response["impressions"]]
     assert fake.world.impression(ids[0]) == (await ask(fake, IMPRESSIONS))[1]["impressions"][0]
 
 
@@ -226,7 +229,7 @@ async def test_an_impression_s_id_is_one_part_of_the_path_and_an_empty_one_is_th
         ({**TOTAL, "experienceId": "exp-2"}, 404, "Touchpoint not found"),
     ],
 )
-async def test_distinct_refuses_in_its_envelope(
+async def test_distinct_s_errors_are_in_its_envelope(
     fake: FakeServer, params: dict[str, str], status: int, message: str
 ) -> None:
     fake.world.add_experience("exp-2")
@@ -248,7 +251,7 @@ async def test_visits_type_has_no_effect_but_with_touchpoint(fake: FakeServer) -
         ("/api/v1/posters", 404, "Not Found", "Cannot GET /api/v1/posters"),
     ],
 )
-async def test_vantio_refuses_flatly(fake: FakeServer, path: str, status: int, error: str, message: str) -> None:
+async def test_vantio_s_errors_are_flat(fake: FakeServer, path: str, status: int, error: str, message: str) -> None:
     assert (status, {"error": error, "message": message}) == await ask(fake, path)
 
 
@@ -257,27 +260,27 @@ async def test_a_missing_or_wrong_key_is_refused_by_either_vendor(fake: FakeServ
     distinct = {} if key is None else {"x-distinct-api-key": key}
     vantio = {} if key is None else {"Authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession() as session:
-        async with session.get(fake.url + METRICS, headers=distinct) as answer:
-            assert (401, {"statusCode": 401, "message": "Unauthorized"}) == (answer.status, await answer.json())
+        async with session.get(fake.url + METRICS, headers=distinct) as response:
+            assert (401, {"statusCode": 401, "message": "Unauthorized"}) == (response.status, await response.json())
         for path in (IMPRESSIONS, f"{IMPRESSIONS}/imp_000001"):
-            async with session.get(fake.url + path, headers=vantio) as answer:
+            async with session.get(fake.url + path, headers=vantio) as response:
                 refusal = {"error": "Unauthorized", "message": "Invalid or missing API key"}
-                assert (401, refusal) == (answer.status, await answer.json())
+                assert (401, refusal) == (response.status, await response.json())
 
 
 async def test_each_vendor_takes_its_own_key_only(world: World) -> None:
     async with FakeServer(world, api_key="one", vantio_api_key="two") as fake, aiohttp.ClientSession() as session:
         assert 200 == (await ask(fake, **TOTAL))[0]
-        async with session.get(fake.url + METRICS, headers={"x-distinct-api-key": "two"}) as answer:
-            assert 401 == answer.status
-        async with session.get(fake.url + IMPRESSIONS, headers={"Authorization": "two"}) as answer:
-            assert 401 == answer.status
+        async with session.get(fake.url + METRICS, headers={"x-distinct-api-key": "two"}) as response:
+            assert 401 == response.status
+        async with session.get(fake.url + IMPRESSIONS, headers={"Authorization": "two"}) as response:
+            assert 401 == response.status
 
 
-async def test_only_get_is_offered(fake: FakeServer) -> None:
-    async with aiohttp.ClientSession() as session, session.post(fake.url + METRICS, data=b"x" * 100_000) as answer:
-        assert (405, "Method Not Allowed") == (answer.status, (await answer.json())["message"])
-        assert "GET" == answer.headers["Allow"]
+async def test_only_get_is_allowed(fake: FakeServer) -> None:
+    async with aiohttp.ClientSession() as session, session.post(fake.url + METRICS, data=b"x" * 100_000) as response:
+        assert (405, "Method Not Allowed") == (response.status, (await response.json())["message"])
+        assert "GET" == response.headers["Allow"]
 
 
 # Pages, and the settings that the documents leave open.
@@ -291,9 +294,9 @@ async def test_pages_put_together_are_the_list(fake: FakeServer) -> None:
     ]:
         walked: list[str] = []
         for offset in range(0, 110, 10):
-            _, answer = await ask(fake, **view, pageSize=10, offset=offset)
-            walked += [item["userId"] for item in answer["data"]["touchpoints"][details]["items"]]
-            assert {"offset": offset, "pageSize": 10} == answer["data"]["touchpoints"][details]["pagination"]
+            _, response = await ask(fake, **view, pageSize=10, offset=offset)
+            walked += [item["userId"] for item in response["data"]["touchpoints"][details]["items"]]
+            assert {"offset": offset, "pageSize": 10} == response["data"]["touchpoints"][details]["pagination"]
         assert [scan.user_id for scan in scans] == walked
 
 
@@ -325,9 +328,9 @@ async def test_past_the_end_is_empty_or_an_error(
     world.add_touchpoint("tp-3")
     async with FakeServer(world, past_end=past_end) as fake:
         for view, details in [(TOTAL, "totalVisitsDetails"), (UNIQUE, "uniqueVisitsDetails")]:
-            got, answer = await ask(fake, **view, offset=3)
+            got, response = await ask(fake, **view, offset=3)
             assert status == got
-            assert 200 != got or [] == answer["data"]["touchpoints"][details]["items"]
+            assert 200 != got or [] == response["data"]["touchpoints"][details]["items"]
         assert status == (await ask(fake, IMPRESSIONS, offset=4))[0]
         assert ["user-1"] == await users(fake, offset=2)
         assert [] == await users(fake, touchpointId="tp-3")
@@ -354,10 +357,10 @@ async def test_the_order_may_be_turned_round(fake: FakeServer) -> None:
     assert ["user-1", "user-2"] == await users(fake, pageSize=2)
     assert ["user-2", "user-1"] == await users(fake, pageSize=3, offset=1)
     assert [] == await users(fake, offset=3)
-    _, answer = await ask(fake, **USER)
-    assert ["2024-01-03T10:00:00Z", "2024-01-01T10:00:00Z"] == answer["data"]["touchpoints"][0]["timestampsUTC"]
-    _, answer = await ask(fake, IMPRESSIONS, limit=1)
-    assert "imp_000004" == answer["impressions"][0]["id"]
+    _, response = await ask(fake, **USER)
+    assert ["2024-01-03T10:00:00Z", "2024-01-01T10:00:00Z"] == response["data"]["touchpoints"][0]["timestampsUTC"]
+    _, response = await ask(fake, IMPRESSIONS, limit=1)
+    assert "imp_000004" == response["impressions"][0]["id"]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +374,7 @@ def test_a_setting_that_does_not_exist_is_refused(world: World, setting: Any) ->
 # The journal and the counters.
 
 
-async def test_the_journal_tells_what_arrived(fake: FakeServer) -> None:
+async def test_the_requests_that_arrived_are_recorded(fake: FakeServer) -> None:
     await ask(fake, METRICS, **TOTAL, offset=5)
     await ask(fake, f"{IMPRESSIONS}/imp_nothing")
     first, second = fake.requests
@@ -382,7 +385,7 @@ async def test_the_journal_tells_what_arrived(fake: FakeServer) -> None:
     assert "gzip, deflate" in first.headers["accept-encoding"]
 
 
-async def test_no_key_is_in_the_journal_or_in_a_repr(fake: FakeServer) -> None:
+async def test_no_key_is_in_a_record_or_a_repr(fake: FakeServer) -> None:
     await ask(fake, **TOTAL)
     record = fake.requests[0]
     assert ("***", "***") == (record.headers["X-Distinct-Api-Key"], record.headers["Authorization"])
@@ -414,7 +417,7 @@ async def test_a_request_that_its_client_gave_up_is_not_in_flight(fake: FakeServ
 # Faults.
 
 
-async def test_a_status_comes_as_often_as_ordered_in_the_vendor_s_words(fake: FakeServer) -> None:
+async def test_a_status_is_sent_as_often_as_requested_with_the_vendor_s_error_body(fake: FakeServer) -> None:
     fake.fail(status=503, times=2)
     assert (503, {"statusCode": 503, "message": "Service Unavailable"}) == await ask(fake, **TOTAL)
     vantio = {"error": "Service Unavailable", "message": "Service Unavailable"}
@@ -423,7 +426,7 @@ async def test_a_status_comes_as_often_as_ordered_in_the_vendor_s_words(fake: Fa
     assert [503, 503, 200] == [record.status for record in fake.requests]
 
 
-async def test_a_rule_strikes_only_what_fits_it(fake: FakeServer) -> None:
+async def test_a_fault_applies_only_to_matching_requests(fake: FakeServer) -> None:
     fake.faults.append(Fault(status=500, path="/v3/*", query={"offset": "1"}, nth=2))
     asked = [{"offset": 1}, {"offset": 2}, {"offset": 1}, {"offset": 1}]
     statuses = [(await ask(fake, **TOTAL, **one))[0] for one in asked]
@@ -431,7 +434,7 @@ async def test_a_rule_strikes_only_what_fits_it(fake: FakeServer) -> None:
     assert 200 == (await ask(fake, IMPRESSIONS, offset=1))[0]
 
 
-async def test_the_first_rule_that_strikes_is_applied(fake: FakeServer) -> None:
+async def test_the_first_matching_fault_applies(fake: FakeServer) -> None:
     fake.fail(status=500, nth=1)
     fake.fail(status=502, times=1)
     fake.fail(status=504, path="*/imp_*")
@@ -441,7 +444,7 @@ async def test_the_first_rule_that_strikes_is_applied(fake: FakeServer) -> None:
     assert 200 == (await ask(fake, f"{IMPRESSIONS}/imp_000001"))[0]
 
 
-async def test_chance_is_the_same_every_time(world: World) -> None:
+async def test_probability_is_reproducible(world: World) -> None:
     runs = []
     for seed in (1, 1, 2):
         async with FakeServer(world, faults=[Fault(status=500, probability=0.5, seed=seed)]) as fake:
@@ -453,22 +456,22 @@ async def test_chance_is_the_same_every_time(world: World) -> None:
 async def test_body_headers_and_delay_can_be_changed(fake: FakeServer) -> None:
     fake.fail(status=429, body="<b>slow down</b>", headers={"retry-after": "2", "content-type": "text/html"}, delay=0.1)
     began = time.monotonic()
-    async with aiohttp.ClientSession() as session, session.get(fake.url + METRICS) as answer:
-        assert (429, "<b>slow down</b>") == (answer.status, await answer.text())
-        assert ("2", "text/html") == (answer.headers["Retry-After"], answer.headers["Content-Type"])
+    async with aiohttp.ClientSession() as session, session.get(fake.url + METRICS) as response:
+        assert (429, "<b>slow down</b>") == (response.status, await response.text())
+        assert ("2", "text/html") == (response.headers["Retry-After"], response.headers["Content-Type"])
     assert 0.1 <= time.monotonic() - began
 
 
-async def test_an_honest_body_can_be_falsified_and_a_header_sent_twice(fake: FakeServer) -> None:
+async def test_the_original_body_can_be_changed_and_a_header_sent_twice(fake: FakeServer) -> None:
     fake.fail(
         body=lambda body: body.replace(b'"totalVisits":3', b'"totalVisits":"3"'), headers=[("X", "1"), ("X", "2")]
     )
     async with (
         aiohttp.ClientSession(headers={"x-distinct-api-key": fake.api_key}) as session,
-        session.get(fake.url + METRICS, params=TOTAL) as answer,
+        session.get(fake.url + METRICS, params=TOTAL) as response,
     ):
-        assert ["1", "2"] == answer.headers.getall("X")
-        assert "3" == (await answer.json())["data"]["touchpoints"]["totalVisits"]
+        assert ["1", "2"] == response.headers.getall("X")
+        assert "3" == (await response.json())["data"]["touchpoints"]["totalVisits"]
 
 
 @pytest.mark.parametrize(
@@ -482,7 +485,7 @@ async def test_an_honest_body_can_be_falsified_and_a_header_sent_twice(fake: Fak
         ("drip", TimeoutError),
     ],
 )
-async def test_the_wire_breaks_as_ordered(fake: FakeServer, wire: Any, expected: type[Exception]) -> None:
+async def test_the_connection_breaks_as_requested(fake: FakeServer, wire: Any, expected: type[Exception]) -> None:
     fake.fail(wire=wire)
     limit = aiohttp.ClientTimeout(total=0.3 if expected is TimeoutError else 20)
     async with aiohttp.ClientSession(timeout=limit) as session:
@@ -493,12 +496,12 @@ async def test_the_wire_breaks_as_ordered(fake: FakeServer, wire: Any, expected:
     assert 200 == (await ask(fake, **TOTAL))[0]
 
 
-async def test_a_drip_comes_whole_in_the_end(fake: FakeServer) -> None:
+async def test_a_drip_is_complete_in_the_end(fake: FakeServer) -> None:
     fake.fail(wire="drip", interval=0)
     assert ["user-1", "user-2", "user-1"] == await users(fake)
 
 
-async def test_garbage_can_be_of_one_s_own(fake: FakeServer) -> None:
+async def test_garbage_can_be_given(fake: FakeServer) -> None:
     fake.fail(wire="garbage", body=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
     assert (200, {}) == await ask(fake)
 
@@ -552,8 +555,8 @@ async def test_it_speaks_https_with_a_context(world: World) -> None:
     authority.configure_trust(client)
     async with FakeServer(world, tls=server) as fake, aiohttp.ClientSession() as session:
         assert fake.url.startswith("https://127.0.0.1:")
-        async with session.get(fake.url + METRICS, ssl=client) as answer:
-            assert 401 == answer.status
+        async with session.get(fake.url + METRICS, ssl=client) as response:
+            assert 401 == response.status
         fake.fail(wire="reset")
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(fake.url + METRICS, ssl=client)

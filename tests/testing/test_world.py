@@ -23,7 +23,7 @@ def everything(world: World) -> list[object]:
 # The sample.
 
 
-def test_a_sample_has_what_was_ordered() -> None:
+def test_a_sample_has_the_requested_size() -> None:
     world = World.sample(touchpoints=10, scans=5_000, users=400, seed=3)
     assert ("exp-1",) == world.experiences
     assert tuple(f"tp-{number}" for number in range(1, 11)) == world.touchpoints
@@ -41,7 +41,7 @@ def test_the_same_seed_makes_the_same_world_and_another_seed_another() -> None:
     assert everything(first) == everything(second)
 
 
-def test_a_large_sample_is_there_at_once() -> None:
+def test_a_large_sample_is_created_quickly() -> None:
     began = time.process_time()
     World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
     assert time.process_time() - began < 2  # a third of that on a slow machine
@@ -226,7 +226,7 @@ def test_impressions_differ_in_device_and_some_have_no_address() -> None:
     assert 5 == sum(one["ip_address"] is None for one in impressions)
 
 
-def test_an_impression_can_be_put_there_word_for_word() -> None:
+def test_an_impression_can_be_put_there_verbatim() -> None:
     world = World()
     world.add_scan("tp-1", "user-1", MORNING)
     world.add_impression("imp_123abc", scanned_at="half past ten", metadata={"custom": [1, None]})
@@ -304,6 +304,6 @@ def test_an_empty_file_is_an_empty_world() -> None:
         ("{", "truncated"),
     ],
 )
-def test_what_is_no_world_is_refused_with_its_place(data: str, said: str) -> None:
+def test_an_invalid_file_is_rejected_with_the_location(data: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         World.from_json(data)
