@@ -26,16 +26,18 @@
     └── StorageError                        a job's own file or database cannot be read or written
     DriftWarning (UserWarning)              a DriftError with on_drift="warn"
 
-``str()`` tells what happened, to which request, after how many attempts, and what to do. It never shows a key, a
-user id, an address or a body: those are attributes, and no ``repr`` shows them either. The vendor's own words always
-stand in `APIError.message`; ``str()`` repeats them where they are a plain sentence.
+``str()`` says what happened, to which request, after how many attempts, and what to do. It never shows a key, a body,
+the user id that was asked for, or what looks like an e-mail address, an IP address, a phone number or a user agent;
+``repr()`` does not either. The vendor's message is complete in `APIError.message`; ``str()`` repeats it with ``<...>``
+instead of such words, in one line of at most 300 characters.
 """
 
-import re
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Literal
 
 from attrs import define, field
+
+from distinct_async.redaction import redact
 
 if TYPE_CHECKING:
     from distinct_async.etl.results import Result
@@ -68,10 +70,6 @@ __all__ = [
 ]
 
 TimeLimit = Literal["connect", "attempt", "deadline"]
-
-# A vendor's message is shown by str() where it is a plain sentence, as the documented ones are: whatever has digits,
-# slashes or more could name a user, an address or a device. The whole always stands in `message`.
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z ,.:;'_-]{0,150}")
 
 
 # Not auto_exc: attrs would put every field into `args`, bodies too. Not frozen: the engine fills in what only it knows.
@@ -201,10 +199,9 @@ class APIError(DistinctError):
     stated: bool = field(default=True, kw_only=True)  # False: `message` is the bare body, which `str` never shows
 
     def _headline(self) -> str:
-        text = " ".join(filter(None, (str(self.status or ""), self.phrase)))
-        plain = self.stated and self.message != self.phrase and _PLAIN.fullmatch(self.message)
-        shown = plain and not any(word in self.message for word in self.private)
-        return ": ".join(filter(None, (text, self.message if shown else "")))
+        status = " ".join(filter(None, (str(self.status or ""), self.phrase)))
+        said = redact(self.message, self.private) if self.stated and self.message != self.phrase else ""
+        return ": ".join(filter(None, (status, said)))
 
 
 class BadRequestError(APIError):

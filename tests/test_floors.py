@@ -19,6 +19,7 @@ PACKAGE = Path(distinct_async.__file__).parent
 # From the ground up: a module imports only what stands above it in this list, or beside it in the same folder.
 ORDER = [
     ".version",
+    ".redaction",
     ".errors",
     ".files",
     ".models",
@@ -48,7 +49,7 @@ ORDER = [
 # What each module imports, of ours (with a dot) and of others; a bar, and then what it needs for its types only.
 # Of the standard library only what touches the world outside: see SENSITIVE.
 FLOORS = {
-    ".errors": "attrs | .etl.results .sansio.pages",
+    ".errors": ".redaction attrs | .etl.results .sansio.pages",
     ".files": ".errors os secrets",
     ".models.impressions": ".models.wire attrs",
     ".models.metrics": ".models.wire attrs",
