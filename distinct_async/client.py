@@ -105,7 +105,7 @@ class DistinctClient:
 
     def with_options(
         self, *, timeout: float | Timeouts = _UNSET, deadline: float | None = _UNSET, retry: RetryPolicy | None = None
-    ) -> "DistinctClient":
+    ) -> Self:
         """A light view of this client with other limits; connections, queue, retry budget and cache are the same.
 
         What is left out stays as it is. Closing a view closes the client, and the reverse.
@@ -122,7 +122,8 @@ class DistinctClient:
             limits = evolve(limits, deadline=deadline)
         if retry is not None:
             limits = evolve(limits, retry=retry)
-        view = DistinctClient.__new__(DistinctClient)
+        view = object.__new__(type(self))  # without __init__: that of a subclass may take anything
+        vars(view).update(vars(self))
         view._wire(evolve(self._engine, limits=limits))  # our own
         return view
 

@@ -75,6 +75,46 @@ async def test_a_view_has_limits_of_its_own_and_leaves_the_others_alone() -> Non
     assert DistinctClient is type(view)
 
 
+class Plain(DistinctClient):
+    pass
+
+
+class Tenant(DistinctClient):
+    """One whose constructor takes something else, and which keeps it."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(KEY, timeout=3)
+        self.tenant = tenant
+
+    def where(self) -> str:
+        return self.tenant
+
+
+class Demanding(Tenant):
+    def __new__(cls, *_: object, needed: bool) -> Self:
+        assert needed
+        return super().__new__(cls)
+
+    def __init__(self, tenant: str, *, needed: bool) -> None:
+        super().__init__(f"{tenant} {needed}")
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: Plain(KEY), lambda: Tenant("acme"), lambda: Demanding("acme", needed=True)], ids=["", "1", "2"]
+)
+def test_a_view_of_a_subclass_is_one_and_keeps_what_it_knows(made: Callable[[], DistinctClient]) -> None:
+    client = made()
+    view = client.with_options(timeout=7).with_options(deadline=8)
+    assert type(client) is type(view)
+    assert (7, 8) == (view._engine.limits.timeouts.attempt, view._engine.limits.deadline)
+    assert view._engine.core is client._engine.core
+    if isinstance(client, Tenant):
+        assert isinstance(view, Tenant)
+        assert (client.where(), 3) == (view.where(), client._engine.limits.timeouts.attempt)
+        view.tenant = "other"
+        assert "other" != client.tenant
+
+
 async def test_a_views_limits_are_what_its_calls_obey() -> None:
     async with served(say_and_hang()) as (client, server):
         for view, limit in (
