@@ -1,10 +1,11 @@
 """Documents, docstrings, comments, error texts and names follow docs/glossary.md and use none of the banned words."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from .documents import ROOT
+from .documents import ROOT, SITE
 from .words import BANNED, CODE, DOCUMENTS, PATTERN, found_in
 
 # Shrinks to nothing: files that still use them.
@@ -56,3 +57,19 @@ def test_words_that_only_contain_them_are_not(text: str) -> None:
 
 def test_each_banned_word_has_a_better_one() -> None:
     assert [] == [word for word, better in BANNED.items() if not better]
+
+
+TERMS = {
+    *("experience", "touchpoint", "visit", "unique visit", "impression", "poster", "program"),
+    *("list", "page", "walk", "run", "checkpoint", "drift", "prefetch"),
+    *("attempt", "deadline", "pause", "retry budget", "job", "plan"),
+}
+ROW = re.compile(r"^\| \*\*(.+?)\*\* \| (.+) \|$", re.MULTILINE)
+
+
+def test_the_glossary_defines_each_term_once_in_one_or_two_sentences() -> None:
+    rows = ROW.findall((SITE / "glossary.md").read_text(encoding="utf-8"))
+    terms = [term for term, _ in rows]
+    assert set() == TERMS - {*terms}
+    assert len({*terms}) == len(terms)
+    assert [] == [term for term, meaning in rows if not 1 <= len(re.findall(r"\.(?: |$)", meaning)) <= 2]
