@@ -28,7 +28,7 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 # asyncio's debug mode doubles the tests' time: what it can find, it finds in `tests` and `tests-all`.
 WITHOUT_DEBUG = ("-o", "asyncio_debug=false")
 
-# pyenv hides every interpreter but one, unless it is told their names.
+# pyenv hides all interpreters but one unless PYENV_VERSION names them.
 if pyenv := shutil.which("pyenv"):
     names = subprocess.run([pyenv, "versions", "--bare"], stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603
     os.environ["PYENV_VERSION"] = ":".join(name for name in names.split() if name.rpartition(".")[0] in PYTHONS)
