@@ -10,8 +10,8 @@
         return await client.metrics.experience(experience_id)
 
 Routes can return all models, with the vendors' field names. As a request body a model needs the annotation
-``Annotated[models.Visit, Body()]``, because FastAPI recognises only pydantic models as bodies by themselves. In tests,
-override the dependency: ``app.dependency_overrides[get_client] = lambda: client``.
+``Annotated[models.Visit, Body()]``, because FastAPI does not recognise attrs classes as bodies. In tests, override the
+dependency: ``app.dependency_overrides[get_client] = lambda: client``.
 """
 
 import asyncio
