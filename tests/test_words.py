@@ -17,7 +17,7 @@ NOT_YET = (
     "distinct_async/endpoints/",
     "distinct_async/engine.py",
     "distinct_async/errors.py",
-    "distinct_async/etl/",
+    "distinct_async/etl/destinations/files.py",
     "distinct_async/lifetime.py",
     "distinct_async/limits.py",
     "distinct_async/models/",
