@@ -122,7 +122,10 @@ class Engine:
                 limit="deadline",
                 text=f"no complete answer within the deadline of {self.limits.deadline:.3g} s",
             )
-        return dialect.read(request, outcome)
+        reading = dialect.read(request, outcome)
+        if reading.foreign:
+            state.session.discard_connection()
+        return reading
 
     async def _wait(
         self, reading: Reading, error: DistinctError, request: Request, state: LoopState, gate: Gate, call: Call

@@ -13,8 +13,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
@@ -29,6 +29,10 @@ from distinct_async.version import __version__
 
 if TYPE_CHECKING:
     import zlib
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 else:
     try:
         from isal import isal_zlib as zlib  # the same, and quicker, where it is installed
@@ -69,6 +73,7 @@ class Session:
         self._headers: dict[Vendor, Mapping[str, str]] = {}
         self._owned = not isinstance(settings.session, aiohttp.ClientSession)
         self._http: aiohttp.ClientSession
+        self._connector: _Connector | None = None
         if isinstance(settings.session, aiohttp.ClientSession):
             self._http = settings.session
         elif settings.session is not None:
@@ -78,9 +83,9 @@ class Session:
                 raise ConfigurationError(f"session() {problem}", setting="session", problem=problem)
             self._http = made
         else:
-            # limit=0: the gate bounds what is in flight, so that nobody's time limit runs while queueing for the pool
+            self._connector = _Connector()
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._plain_headers,
                 trace_configs=list(settings.trace_configs),
@@ -96,6 +101,14 @@ class Session:
     def owned(self) -> bool:
         """Whether it is ours to close: not where it was lent."""
         return self._owned
+
+    def discard_connection(self) -> None:
+        """Close the connection of the current task's latest request, because it gave another request's response.
+
+        A lent session's connections are out of reach: aiohttp takes them back when the body has arrived.
+        """
+        if self._connector is not None:
+            self._connector.discard_latest()
 
     def interrupt(self) -> None:
         """End what is being sent at once, as if its time were up."""
@@ -193,6 +206,40 @@ class Session:
     def _too_large(self, answer: aiohttp.ClientResponse) -> Failure:
         answer.close()
         return Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connection pool that does not reuse a connection on which an unsolicited response has arrived.
+
+    aiohttp (3.14) looks at `should_close` when it takes a connection back, but not when it hands it out again.
+    """
+
+    def __init__(self) -> None:
+        # limit=0: the gate bounds what is in flight, so that nobody's time limit runs while queueing for the pool
+        super().__init__(limit=0)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._latest: WeakKeyDictionary[asyncio.Task[Any], ResponseHandler] = WeakKeyDictionary()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list["Trace"], timeout: aiohttp.ClientTimeout
+    ) -> "Connection":
+        """Return a connection from the pool, or a new one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol, task = connection.protocol, asyncio.current_task()
+            if protocol is None or protocol not in self._used or not protocol.should_close:
+                break
+            connection.close()
+        if protocol is not None and task is not None:
+            self._used.add(protocol)
+            self._latest[task] = protocol
+        return connection
+
+    def discard_latest(self) -> None:
+        """Close the connection that the current task was given last."""
+        task = asyncio.current_task()
+        if task is not None and (protocol := self._latest.pop(task, None)) is not None:
+            protocol.close()
 
 
 @lru_cache(maxsize=8)

@@ -113,7 +113,10 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
     def read(body: bytes) -> Any:
         try:
             data = decode(body).data
-            details = data.touchpoints.details
+            touchpoint = data.touchpoints
+            details = touchpoint.details
+            if details is None and touchpoint.count is None:
+                return None  # the other visits_type's, which `matching` recognises in the text
             rows = (details.items if details else None) or ()
             if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
                 for row in rows:

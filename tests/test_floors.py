@@ -23,6 +23,7 @@ ORDER = [
     ".errors",
     ".files",
     ".models",
+    ".sansio.matching",
     ".sansio.messages",
     ".sansio.dialect",
     ".sansio.retry",
@@ -55,7 +56,8 @@ FLOORS = {
     ".models.metrics": ".models.wire attrs",
     ".models.wire": "attrs pydantic_core | pydantic",
     ".models": ".models.impressions .models.metrics",
-    ".sansio.messages": ".errors attrs msgspec",
+    ".sansio.matching": "attrs msgspec",
+    ".sansio.messages": ".errors .sansio.matching attrs msgspec",
     ".sansio.dialect": ".errors .sansio.messages msgspec",
     ".sansio.retry": ".errors .sansio.messages attrs",
     ".sansio.pages": ".errors attrs msgspec",
@@ -68,9 +70,11 @@ FLOORS = {
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
     ".endpoints.impressions": (
-        ".core .engine .errors .models .sansio.messages .sansio.pages .structure .walk asyncio attrs"
+        ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk asyncio attrs"
     ),
-    ".endpoints.metrics": ".engine .errors .models .sansio.messages .sansio.pages .shapes .structure .walk attrs",
+    ".endpoints.metrics": (
+        ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk attrs"
+    ),
     ".client": (
         ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry attrs | "
         ".sansio.messages aiohttp"

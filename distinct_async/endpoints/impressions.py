@@ -18,6 +18,7 @@ from distinct_async.core import Flight, LoopState, drain
 from distinct_async.engine import Engine
 from distinct_async.errors import DistinctError, InvalidRequestError, NotFoundError
 from distinct_async.models import Impression
+from distinct_async.sansio import matching
 from distinct_async.sansio.messages import Reply, Request, choice, identifier, query, segment
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.walk import Source, Walk
@@ -52,7 +53,8 @@ class Impressions:
         state, kept = core.state(), core.impressions
         if (reply := kept.pop(impression_id, None)) is None:
             # Keyed by the limits too: nobody waits under another caller's deadline
-            reply = await self._shared((impression_id, self._engine.limits), Request("vantio", operation, path), state)
+            request = Request("vantio", operation, path, check=matching.impression(impression_id))
+            reply = await self._shared((impression_id, self._engine.limits), request, state)
         impression = self._engine.reading(reply, structure.impression)
         kept[impression_id] = reply  # the latest use is the last to go
         while len(kept) > core.settings.impression_cache:
@@ -177,7 +179,7 @@ class Impressions:
         def request(offset: int, page_size: int | None) -> Request:
             paging = {"limit": page_size, "offset": offset or None}
             params = filters | {name: str(value) for name, value in paging.items() if value is not None}
-            return Request("vantio", operation, _PATH, query(params))
+            return Request("vantio", operation, _PATH, query(params), check=matching.impressions)
 
         source = Source(question, request, structure.impressions, _identity)
         return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)

@@ -20,6 +20,8 @@ from distinct_async.models import (
     Visit,
     VisitsType,
 )
+from distinct_async.sansio import matching
+from distinct_async.sansio.matching import Check
 from distinct_async.sansio.messages import Request, choice, identifier, query, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
 from distinct_async.shapes import VISITS_READERS
@@ -39,6 +41,7 @@ def _request(
     visits_type: VisitsType | None = None,
     page_size: int | None = None,
     offset: int | None = None,
+    check: Check,
 ) -> Request:
     """The one endpoint's GET: only what the vendor's table lists, and only what was asked for."""
     params = {"metricsType": metrics_type}
@@ -55,7 +58,7 @@ def _request(
     shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
     private = (user_id,) if user_id else ()
     quick = VISITS_READERS[visits_type] if visits_type is not None else None
-    return Request("distinct", str(shown), _PATH, query(params), private, quick)
+    return Request("distinct", str(shown), _PATH, query(params), private, quick, check)
 
 
 def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
@@ -66,13 +69,14 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
 
 
 def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> Source[Visit]:
-    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type)
+    check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, walk=True)
+    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, check=check(0))
 
     def request(offset: int, page_size: int | None) -> Request:
         asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
         if offset:
             asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
-        return Request(every.vendor, every.operation, every.path, asked, every.private, every.quick)
+        return Request(every.vendor, every.operation, every.path, asked, every.private, every.quick, check(offset))
 
     read = partial(structure.visits, visits_type=visits_type)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
@@ -106,7 +110,9 @@ class Metrics:
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         ids = {"experience_id": identifier(experience_id, "experience_id")}
-        page = partial(_request, "experience", "EXPERIENCE", ids, page_size=page_size)
+        page = partial(
+            _request, "experience", "EXPERIENCE", ids, page_size=page_size, check=matching.shape("experience")
+        )
         offset = whole_number(offset, "offset", 0)
         metrics = await self._engine.call(page(offset=offset or None), structure.experience)
         found: dict[str, TouchpointSummary] = {each.id: each for each in metrics.touchpoints}
@@ -136,7 +142,7 @@ class Metrics:
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         ids = {"experience_id": identifier(experience_id, "experience_id"), "user_id": identifier(user_id, "user_id")}
-        return await self._engine.call(_request("user", "USER", ids), structure.user)
+        return await self._engine.call(_request("user", "USER", ids, check=matching.shape("user")), structure.user)
 
     async def touchpoint(
         self,
@@ -163,7 +169,15 @@ class Metrics:
         """
         visits_type = choice(visits_type, "visits_type", get_args(VisitsType))
         ids = _touchpoint_ids(touchpoint_id, experience_id)
-        request = _request("touchpoint", "TOUCHPOINT", ids, visits_type=visits_type, page_size=page_size, offset=offset)
+        request = _request(
+            "touchpoint",
+            "TOUCHPOINT",
+            ids,
+            visits_type=visits_type,
+            page_size=page_size,
+            offset=offset,
+            check=matching.touchpoint(ids["touchpoint_id"] or "", visits_type, offset or 0, walk=False),
+        )
         return await self._engine.call(request, partial(structure.touchpoint, visits_type=visits_type))
 
     def total_visits(

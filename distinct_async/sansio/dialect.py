@@ -108,10 +108,10 @@ def _contented(request: Request, response: Response) -> Reading:
         text = f"the answer is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
         return _undecodable(text, body)
     if request.quick is not None and (payload := request.quick(body)) is not None:
-        return Reading(payload)
+        return _checked(request, payload)
     try:
         if request.vendor == "vantio":
-            return Reading(payload=_BARE.decode(body))
+            return _checked(request, _BARE.decode(body))
         envelope = _ENVELOPE.decode(body)
     except msgspec.ValidationError as wrong:
         problem, again = f"the answer is not an object: {wrong}", False
@@ -123,9 +123,19 @@ def _contented(request: Request, response: Response) -> Reading:
     else:
         stated = _status_code(envelope)
         if stated is None or 200 <= stated < 300:
-            return Reading(payload=envelope.data)
+            return _checked(request, envelope.data)
         return _refused(stated, response, request)
     return _undecodable(problem, body, again=again)
+
+
+def _checked(request: Request, payload: object) -> Reading:
+    mismatch = request.check(payload) if request.check is not None else None
+    if mismatch is None:
+        return Reading(payload)
+    if not mismatch.text:
+        return Reading(payload, foreign=True)
+    error = ProtocolError(mismatch.text, remedy="check whether a cache or proxy responds instead of the API")
+    return Reading(error=error, again=True, foreign=True)
 
 
 def _status_code(envelope: _Envelope) -> int | None:

@@ -10,6 +10,7 @@ import msgspec
 from attrs import field, frozen
 
 from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
+from distinct_async.sansio.matching import Check
 
 T = TypeVar("T", bound=str)
 
@@ -40,6 +41,7 @@ class Request:
     query: str = field(default="", repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
     quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # reads a good answer in one go
+    check: Check | None = field(default=None, repr=False, eq=False)  # whether a good response belongs to this request
 
 
 @frozen
@@ -69,6 +71,7 @@ class Reading:
     again: bool = False  # worth another attempt
     throttled: bool = False  # the server asked everyone to slow down
     retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
+    foreign: bool = False  # another request's response: the connection is out of step
 
 
 @frozen

@@ -219,6 +219,10 @@ class WalkState:
         :raises PageLoopError: rule 7. :raises DriftError: rules 8 and 9. :raises PaginationError: rule 6.
         """
         if facts.echo_offset is not None and facts.echo_offset != ask.offset:
+            if self._retried != ask.offset:
+                self._retried = ask.offset
+                self._replan()
+                return Fed(give=False, discard=True)
             self._fail(PageLoopError, f"asked for offset {ask.offset}, the server answered offset {facts.echo_offset}")
         skip, warning = (0, None) if self.anchor is None else self._weigh_anchor(facts, self.anchor, anchor)
         self._weigh_repetition(ask, facts)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -46,7 +47,7 @@ class Vendor:
         self.gone = 0  # requests that the client gave up
 
     async def __call__(self, exchange: Exchange) -> None:
-        impression_id = exchange.seen.path.removeprefix(PATH)
+        impression_id = unquote(exchange.seen.path.removeprefix(PATH))
         if not self.open.is_set():
             opened, left = (asyncio.ensure_future(one) for one in (self.open.wait(), exchange.hold()))
             await asyncio.wait([opened, left], return_when=asyncio.FIRST_COMPLETED)

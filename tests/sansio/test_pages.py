@@ -357,9 +357,10 @@ def test_a_first_page_that_is_empty_is_tried_again_and_given_once() -> None:
 
 @pytest.mark.parametrize("offset", [0, 5])
 @pytest.mark.parametrize("echoed", [1, 50])
-def test_an_echo_of_another_offset_is_a_loop(offset: int, echoed: int) -> None:
+def test_an_echo_of_another_offset_is_asked_again_and_then_a_loop(offset: int, echoed: int) -> None:
     state = walk(offset=offset)
 
+    assert Fed(give=False, discard=True) == state.feed(state.asks(0)[0], page(0, SIZE, 100, echo=(echoed, SIZE)))
     with pytest.raises(PageLoopError, match=f"asked for offset {offset}, the server answered offset {echoed}"):
         state.feed(state.asks(0)[0], page(0, SIZE, 100, echo=(echoed, SIZE)))
 
@@ -367,6 +368,7 @@ def test_an_echo_of_another_offset_is_a_loop(offset: int, echoed: int) -> None:
 def test_an_echo_of_zero_is_an_echo() -> None:
     state = begun(100)
 
+    assert not state.feed(state.asks(0)[0], page(10, SIZE, 100, echo=(0, SIZE))).give
     with pytest.raises(PageLoopError):
         state.feed(state.asks(0)[0], page(10, SIZE, 100, echo=(0, SIZE)))
 

@@ -420,7 +420,7 @@ def test_a_server_that_ignores_the_offset_is_found_out(
     assert walked.rows == server.rows[: len(walked.rows)]
     if size < count:
         assert isinstance(walked.error, PageLoopError)
-        assert walked.asks <= 2 + plan.prefetch
+        assert walked.asks <= 3 + plan.prefetch  # the last one is to be sure
     elif walked.error is None:
         assert walked.rows == server.rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Json = dict[str, Any]
 Headers = Iterable[tuple[str, str]]
@@ -57,7 +57,7 @@ def correct(target: str) -> Json:
     if parts.path == "/api/v1/impressions":
         return {"impressions": [IMPRESSION][int(query.get("offset", "0")) :]}
     if parts.path.startswith("/api/v1/impressions/"):
-        return IMPRESSION
+        return IMPRESSION | {"id": unquote(parts.path.rpartition("/")[2])}
     match query["metricsType"]:
         case "EXPERIENCE":
             return experience()

@@ -1,0 +1,141 @@
+"""Whether a response belongs to its request: what it says about itself is compared with what was requested.
+
+After an unsolicited response on a kept-alive connection, or behind a cache that ignores the query, a request gets the
+response to another one. It is well-formed, so nothing else would notice. Only positive evidence counts: a response
+without an id, or of no known shape, is left to `structure`, which says what is wrong with it.
+
+Ids are compared as exact strings. The fields are those of the vendors' sample responses
+(https://docs.distinct.so/docs/touchpoint-scanner-metrics-api, "Response";
+https://docs.vantio.app/api-reference/impressions/get-impression). Responses about an experience or a user have no id
+of it; only their shapes tell them apart.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from attrs import frozen
+
+_SHOWN = 80  # characters of the other id in a message
+
+
+@frozen
+class Mismatch:
+    """A response that belongs to another request; its connection is out of step.
+
+    Attributes:
+        text: What was requested and what came instead. Empty if whoever reads the payload reports it better, as a wrong
+            shape or a page at a wrong offset; then the attempt counts as a success.
+    """
+
+    text: str = ""
+
+
+Check = Callable[[Any], Mismatch | None]
+"""Takes the payload of a 2xx response: JSON text as `msgspec.Raw`, or what the fast path made of it."""
+
+Shape = Literal["experience", "user", "touchpoint"]
+
+
+def touchpoint(touchpoint_id: str, visits_type: str, offset: int, *, walk: bool) -> Check:
+    """Return the check of a TOUCHPOINT response: its id, its visits type and the offset that it echoes.
+
+    Args:
+        touchpoint_id: The requested touchpoint.
+        visits_type: ``"TOTAL"`` or ``"UNIQUE"``.
+        offset: The requested offset.
+        walk: Whether a walk reads the response. It handles a wrong offset itself.
+    """
+    return partial(_check_touchpoint, touchpoint_id, visits_type.lower(), offset, walk)
+
+
+def _check_touchpoint(touchpoint_id: str, kind: str, offset: int, walk: bool, payload: Any) -> Mismatch | None:  # noqa: ANN401, FBT001
+    if isinstance(payload, msgspec.Raw):
+        if (mismatch := shape("touchpoint")(payload)) is not None:
+            return mismatch
+        fields = _fields(_fields(payload).get("touchpoints"))
+        details = _fields(fields.get(f"{kind}VisitsDetails"))
+        found, echoed = _value(fields.get("id")), _value(_fields(details.get("pagination")).get("offset"))
+        other = "unique" if kind == "total" else "total"
+        kinds = {each for each in (kind, other) if f"{each}Visits" in fields or f"{each}VisitsDetails" in fields}
+    else:
+        details, found, other, kinds = payload.touchpoints.details, payload.touchpoints.id, "", {kind}
+        echoed = details.pagination.offset if details and details.pagination else None
+    if isinstance(found, str) and found != touchpoint_id:
+        return _other_id("touchpoint", touchpoint_id, found)
+    if kinds == {other}:
+        return Mismatch()
+    if isinstance(echoed, int) and echoed != offset:
+        return Mismatch("" if walk else f"requested offset {offset}, but the server returned offset {echoed}")
+    return None
+
+
+def shape(expected: Shape) -> Check:
+    """Return the check of a Distinct response that compares its shape only.
+
+    Args:
+        expected: Whether touchpoints with totals, touchpoints with times, or one touchpoint was requested.
+    """
+
+    def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
+        return Mismatch() if _shape(payload) not in {expected, None} else None
+
+    return check
+
+
+def _shape(payload: Any) -> Shape | None:  # noqa: ANN401
+    text = _fields(payload).get("touchpoints")
+    if "id" in _fields(text):
+        return "touchpoint"
+    rows = _value(text)
+    row = rows[0] if isinstance(rows, list) and rows else None
+    if not isinstance(row, dict) or ("uniqueVisits" in row) == ("timestampsUTC" in row):
+        return None
+    return "experience" if "uniqueVisits" in row else "user"
+
+
+def impression(impression_id: str) -> Check:
+    """Return the check of one impression's response: its id.
+
+    Args:
+        impression_id: The requested impression.
+    """
+
+    def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
+        fields = _fields(payload)
+        found = _value(fields.get("id"))
+        if isinstance(found, str) and found != impression_id:
+            return _other_id("impression", impression_id, found)
+        return Mismatch() if "id" not in fields and "impressions" in fields else None
+
+    return check
+
+
+def impressions(payload: Any) -> Mismatch | None:  # noqa: ANN401
+    """Check a response with a list of impressions. A filter that the server ignores is not noticed."""
+    fields = _fields(payload)
+    return Mismatch() if "id" in fields and "impressions" not in fields else None
+
+
+def _other_id(what: str, expected: str, found: str) -> Mismatch:
+    shown = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}..."
+    return Mismatch(f"requested {what} {expected!r}, but the response is for {what} {shown!r}")
+
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _fields(text: Any) -> Mapping[str, msgspec.Raw]:  # noqa: ANN401
+    try:
+        return _FIELDS.decode(text) if text is not None else {}
+    except _ERRORS:
+        return {}
+
+
+def _value(text: msgspec.Raw | None) -> object:
+    try:
+        return msgspec.json.decode(text) if text is not None else None
+    except _ERRORS:
+        return None
