@@ -136,7 +136,7 @@ async def test_columns_in_another_order_are_filled_by_name(
             "total_visits BIGINT, unique_visits BIGINT, synced_at TIMESTAMPTZ)"
         ),  # without its primary key
         (
-            "CREATE TABLE unique_visits (experience_id VARCHAR, touchpoint_id VARCHAR, position VARCHAR, user_id VARCHAR,"
+            "CREATE TABLE unique_visits (experience_id VARCHAR, touchpoint_id VARCHAR, position VARCHAR, user_id TEXT,"
             " timestamp_utc TIMESTAMPTZ)"
         ),
     ],
