@@ -4,9 +4,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from html import unescape
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Union
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import field, frozen, validators
 
@@ -56,7 +57,8 @@ class Key:
     @classmethod
     def of(cls, value: str | None) -> "Key | None":
         """The key, or None where there is none; an empty one counts as none."""
-        return None if value is None or value == "" else cls(value)
+        # A server that trims header values echoes the key without its spaces
+        return None if value is None or value == "" else cls(value.strip(" ") if type(value) is str else value)
 
     @property
     def problem(self) -> str | None:
@@ -113,11 +115,31 @@ class Settings:
         return key
 
     def blank(self, text: str) -> str:
-        """`text` without our keys, should an answer have echoed one."""
+        """Return `text` without our keys, in case a response has echoed one, plain or escaped."""
         for key in self.keys.values():
             if len(key.value) >= _SECRET_LENGTH:
                 text = text.replace(key.value, "***")
+                if key.value in _unescaped(text):
+                    return "***"  # which of its signs are whose cannot be said any more
         return text
+
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+
+
+def _unescaped(text: str) -> str:
+    """Return `text` with JSON, percent and HTML escapes undone, also if one is within another."""
+    for _ in range(3):
+        before = text
+        if "\\" in text:
+            text = _ESCAPE.sub(lambda each: chr(int(each[1] or each[2], 16)) if each[3] is None else each[3], text)
+        if "%" in text:
+            text = unquote(text)
+        if "&" in text:
+            text = unescape(text)
+        if text == before:
+            break
+    return text
 
 
 @frozen(cache_hash=True)

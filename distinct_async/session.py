@@ -133,7 +133,7 @@ class Session:
         except _Unusable as unusable:
             return unusable.failure
         except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, sockets
-            return _failure(wrong, connect)
+            return _failure(wrong, connect, https=self._bases[request.vendor].scheme == "https")
         except BaseException as error:  # noqa: BLE001  # raised again, unless it is of the limit's making
             if isinstance(error, asyncio.CancelledError) and limit.alone:
                 return Failure("timeout", f"no complete answer within {seconds:.3g} s", "attempt")
@@ -165,7 +165,8 @@ class Session:
             if answer.content.is_eof() and "Content-Encoding" not in answer.headers:
                 body = answer.content.read_nowait()  # it came with its head, as small answers do
                 if len(body) > self._settings.max_body:
-                    return self._too_large(answer)
+                    answer.close()
+                    return _too_large(self._settings.max_body)
             else:
                 with _no_longer_than_connection(answer):
                     body = await self._read(answer)
@@ -195,17 +196,18 @@ class Session:
             if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
                 answer.close()
                 raise _Unusable(Failure("encoding", f"Content-Encoding {', '.join(codings)!r} was not asked for"))
-            source = _inflated(source)
+            source = _inflated(source, self._settings.max_body)
         async for piece in source:
             size += len(piece)
             if size > self._settings.max_body:
-                raise _Unusable(self._too_large(answer))
+                answer.close()
+                raise _Unusable(_too_large(self._settings.max_body))
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _too_large(self, answer: aiohttp.ClientResponse) -> Failure:
-        answer.close()
-        return Failure("refused", f"the body is larger than max_body={self._settings.max_body} bytes")
+
+def _too_large(most: int) -> Failure:
+    return Failure("refused", f"the body is larger than max_body={most} bytes")
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -279,21 +281,30 @@ def _no_longer_than_connection(answer: aiohttp.ClientResponse) -> Iterator[None]
         closed.remove_done_callback(end)
 
 
-async def _inflated(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body with gzip or deflate undone in bounded steps; aiohttp's own way has no bound.
+async def _inflated(pieces: AsyncIterator[bytes], most: int = 2**25) -> AsyncIterator[bytes]:
+    """Yield the body with gzip or deflate undone in bounded steps; aiohttp's own way has no bound.
 
-    A missing gzip trailer passes: whether the JSON is whole is looked at anyway.
+    gzip may have several members (RFC 1952, section 2.2); what follows the last one is ignored, and a missing
+    trailer passes: whether the JSON is complete is checked anyway. What comes in is bounded too, since members and
+    blocks can be empty.
     """
-    inflater = None
+    inflater, size = None, 0
     try:
         async for piece in pieces:
-            if inflater is None:
-                # 47: a gzip or zlib header, told apart by zlib; some servers' deflate has none
-                headed = piece[0] & 0x0F == 8 or piece[:1] == b"\x1f"
-                inflater = zlib.decompressobj(wbits=47 if headed else -15)
-            while piece and not inflater.eof:
+            size += len(piece)
+            if size > most:
+                raise _Unusable(_too_large(most))
+            while piece:
+                if inflater is None:
+                    # 47: a gzip or zlib header, told apart by zlib; some servers' deflate has none
+                    headed = piece[0] & 0x0F == 8 or piece[:1] == b"\x1f"
+                    inflater = zlib.decompressobj(wbits=47 if headed else -15)
+                elif inflater.eof:
+                    if piece[:1] != b"\x1f":
+                        break
+                    inflater = zlib.decompressobj(wbits=31)
                 yield inflater.decompress(piece, _PIECE)
-                piece = inflater.unconsumed_tail  # noqa: PLW2901
+                piece = inflater.unused_data if inflater.eof else inflater.unconsumed_tail  # noqa: PLW2901
         if inflater is not None:
             yield inflater.flush()
     except zlib.error:
@@ -308,7 +319,7 @@ def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return joined
 
 
-def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
+def _failure(wrong: Exception, connect: float, *, https: bool = False) -> Failure:  # a table, in order
     """What went wrong, as a value. No text of the server's is repeated: aiohttp's errors quote raw messages."""
     reason = getattr(wrong, "strerror", None) or type(wrong).__name__
     match wrong:
@@ -324,6 +335,9 @@ def _failure(wrong: Exception, connect: float) -> Failure:  # a table, in order
             return Failure("connect", f"the proxy refused to connect (HTTP {wrong.status})")
         case aiohttp.ClientConnectorDNSError():
             return Failure("connect", f"the host name {wrong.host} does not resolve ({reason})")
+        case aiohttp.ClientConnectorError() if https and isinstance(wrong.os_error, ConnectionResetError):
+            # A connection that is refused or unreachable has other errors: this one was open
+            return Failure("handshake", "the server closed the connection during the TLS handshake")
         case aiohttp.ClientConnectorError():
             why = os.strerror(wrong.errno) if wrong.errno else reason  # asyncio's words do not say why
             return Failure("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")

@@ -7,7 +7,7 @@ why: then cattrs goes over the answer as over every other one (`structure`), and
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 import msgspec
@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from distinct_async.models import Impression, Pagination, Visit, VisitsType
 
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what databases and Arrow take
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError)
 
 
@@ -97,7 +98,7 @@ def _wire(hint: Any) -> Any:
         return list[_wire(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
     if type(None) in get_args(hint):
         return Union[*map(_wire, get_args(hint))]
-    return hint
+    return _INT64 if hint is int else hint
 
 
 class _Contented(msgspec.Struct, kw_only=True, gc=False):

@@ -4,16 +4,17 @@ Nothing is coerced, a list is a list. The hook for our classes hands over to msg
 page of rows (`shapes`). A test holds both roads, msgspec's and cattrs' alone, to the same answers.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
 import msgspec
-from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
-from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
 from distinct_async.errors import DecodeError
@@ -25,7 +26,7 @@ from distinct_async.models import (
     Visit,
     VisitsType,
 )
-from distinct_async.sansio.dialect import excerpt
+from distinct_async.sansio.dialect import NOT_JSON, decode_with_surrogates, excerpt, replace_surrogates
 from distinct_async.sansio.messages import Reply
 from distinct_async.sansio.pages import PageFacts
 from distinct_async.shapes import (
@@ -41,15 +42,18 @@ from distinct_async.shapes import (
 
 T = TypeVar("T")
 
-_SHOWN = 3  # wrong places in a message; all are in DecodeError.paths
+_SHOWN = 3  # wrong places in a message
+_COLLECTED = 20  # at most, in DecodeError.paths
+_PATH_KEPT = 200  # characters
+_WRONG = (BaseValidationError, TypeError, ValueError, KeyError)
 _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
 
 
 def make_converter() -> cattrs.Converter:
     """The one converter, its hooks made once."""
     converter = cattrs.Converter(detailed_validation=True)
-    for kind in (int, str):
-        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(str, _text)
     converter.register_structure_hook(datetime, _time)
     converter.register_structure_hook_factory(_is_optional, _optional_factory)
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
@@ -63,13 +67,29 @@ def _expected(what: str, value: object) -> TypeError:
     return TypeError(f"Expected `{what}`, got `{names.get(type(value), type(value).__name__)}`")
 
 
-def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not kind:  # not isinstance: True is no count
-            raise _expected(kind.__name__, value)
-        return value
+def _integer(value: Any, _: Any) -> int:
+    if type(value) is not int:  # not isinstance: True is no count
+        raise _expected("int", value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("Expected an integer of at most 64 bits")
+    return value
 
-    return structure
+
+def _text(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise _expected("str", value)
+    if replace_surrogates(value) != value:
+        raise ValueError("Expected `str`, got half a surrogate pair")
+    return value
+
+
+def _free_text(value: Any, _: Any) -> str | None:
+    """Text for people, in which half a surrogate pair (a text that was cut) must not make a page unreadable."""
+    if value is None:
+        return None
+    if type(value) is not str:
+        raise _expected("str", value)
+    return replace_surrogates(value)
 
 
 def _time(value: Any, _: Any = None) -> datetime:
@@ -86,6 +106,17 @@ def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
         return {}
     if type(value) is not dict:
         raise _expected("object", value)
+    return {replace_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return replace_surrogates(value)
+        case dict():
+            return {replace_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+        case list():
+            return [_without_surrogates(each) for each in value]
     return value
 
 
@@ -105,18 +136,34 @@ def _is_rows(hint: Any) -> bool:
 
 
 def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    structure_list = homogenous_tuple_structure_factory(hint, converter)
+    kind = get_args(hint)[0]
+    structure_row = converter.get_structure_hook(kind)
 
     def structure(value: Any, hint: Any) -> Any:
         if type(value) is not list:  # cattrs would iterate a dict or a str
             raise _expected("array", value)
-        return structure_list(value, hint)
+        rows, wrong = [], []
+        for index, each in enumerate(value):
+            try:
+                rows.append(structure_row(each, kind))
+            except _WRONG as error:
+                note = IterableValidationNote(f"in the row with index {index}", index, kind)
+                error.__notes__ = [*getattr(error, "__notes__", ()), note]
+                wrong.append(error)
+                if len(wrong) == _COLLECTED:  # cattrs' own loop would collect as many as there are rows
+                    break
+        if wrong:
+            raise IterableValidationError("invalid rows", wrong, hint)
+        return tuple(rows)
 
     return structure
 
 
 def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    names = {attribute.name: override(rename=wire_name(attribute)) for attribute in attrs.fields(cls)}
+    names = {
+        each.name: override(rename=wire_name(each), struct_hook=_free_text if each.metadata.get("free_text") else None)
+        for each in attrs.fields(cls)
+    }
     structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     optional = [
@@ -139,6 +186,17 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
 _CONVERTER = make_converter()
 _decode = msgspec.json.Decoder().decode
+
+
+def _decoded(payload: Any) -> Any:
+    if not isinstance(payload, msgspec.Raw):
+        return payload
+    try:
+        return _decode(payload)
+    except msgspec.DecodeError:
+        if (value := decode_with_surrogates(bytes(payload))) is not NOT_JSON:
+            return value
+        raise
 
 
 # --- bytes to models --------------------------------------------------------------------------------------------------
@@ -206,12 +264,12 @@ def _place(visits_type: VisitsType) -> str:
 def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
     payload: Any = reply.payload
+    root = "$.data" if reply.request.vendor == "distinct" else "$"
     try:
-        structured: T = _CONVERTER.structure(_decode(payload) if isinstance(payload, msgspec.Raw) else payload, cls)
+        structured: T = _CONVERTER.structure(_decoded(payload), cls)
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
-        root = "$.data" if reply.request.vendor == "distinct" else "$"
         deep = isinstance(error, RecursionError)
-        wrongs = [(root, "nested too deeply")] if deep else list(_wrongs(error, root))
+        wrongs = [(root, "nested too deeply")] if deep else list(islice(_wrongs(error, root), _COLLECTED + 1))
     else:
         return structured
     raise _misshapen(reply, wrongs)
@@ -244,7 +302,9 @@ def _step(error: BaseValidationError, inner: BaseException) -> str:
 
 def _misshapen(reply: Reply, wrongs: Sequence[tuple[str, str]]) -> DecodeError:
     shown = "; ".join(f"{told} - at `{place}`" for place, told in wrongs[:_SHOWN])
-    more = f" (and {len(wrongs) - _SHOWN} more)" if len(wrongs) > _SHOWN else ""
-    paths = tuple(place for place, _ in wrongs)
-    body = msgspec.json.encode(reply.payload)  # of JSON text, the text
+    more = f" (and {len(wrongs) - _SHOWN} more)" if _SHOWN < len(wrongs) < _COLLECTED else ""
+    more = more or (" (and more)" if len(wrongs) >= _COLLECTED else "")
+    paths = tuple(place[:_PATH_KEPT] for place, _ in wrongs[:_COLLECTED])
+    payload = reply.payload  # JSON text, or what msgspec made of it
+    body = bytes(payload) if isinstance(payload, msgspec.Raw) else json.dumps(msgspec.to_builtins(payload)).encode()
     return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(body))

@@ -25,6 +25,6 @@ class Impression(Wired):
     program_id: str
     student_id: str
     scanned_at: datetime
-    user_agent: str | None = field(default=None, repr=False)
+    user_agent: str | None = field(default=None, repr=False, metadata={"free_text": True})
     ip_address: str | None = field(default=None, repr=False)
     metadata: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)

@@ -41,7 +41,7 @@ class TouchpointSummary(Wired):
     """
 
     id: str
-    name: str | None
+    name: str | None = field(metadata={"free_text": True})
     value: str | None
     total_visits: int = field(metadata={"wire": "totalVisits"})
     unique_visits: int = field(metadata={"wire": "uniqueVisits"})
@@ -63,7 +63,7 @@ class UserTouchpoint(Wired):
     """One user's scans at one touchpoint, in the server's order."""
 
     id: str
-    name: str | None
+    name: str | None = field(metadata={"free_text": True})
     value: str | None
     total_visits: int = field(metadata={"wire": "totalVisits"})
     timestamps_utc: tuple[datetime, ...] = field(metadata={"wire": "timestampsUTC"})
@@ -91,7 +91,7 @@ class TouchpointMetrics(Wired):
     """
 
     id: str
-    name: str | None
+    name: str | None = field(metadata={"free_text": True})
     value: str | None
     total_visits: int | None = field(metadata={"wire": "totalVisits"})
     unique_visits: int | None = field(metadata={"wire": "uniqueVisits"})

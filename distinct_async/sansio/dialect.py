@@ -12,7 +12,10 @@ The rules, with their sources:
   a request can read a good answer in one go (`Request.quick`), it is not gone over twice.
 """
 
+import json
+import re
 from collections.abc import Mapping
+from math import isinf
 
 import msgspec
 
@@ -36,6 +39,8 @@ from distinct_async.sansio.messages import Failure, Reading, Request, Response
 
 _BOM = b"\xef\xbb\xbf"
 BODY_KEPT = 4096  # characters of a body that an APIError keeps
+_LONGEST_REFUSAL = 2**20  # bytes of an error's body that are decoded
+_HALF = re.compile("[\ud800-\udfff]")
 EXCERPT_KEPT = 1024  # and a DecodeError
 _SLACK = 1024  # characters more that `excerpt` gives, so that a key across the cut is blanked whole before it is made
 
@@ -56,6 +61,12 @@ _REFUSALS: Mapping[int, tuple[type[APIError], str, str]] = {
     504: (ServerError, "Gateway Timeout", ""),
 }
 
+# Responses to requests that this client never makes: with a Range, or with a condition (RFC 9110, 15.3.7 and 15.4.5)
+_NOT_WHOLE: Mapping[int, str] = {
+    206: "Partial Content: only a part of the response arrived, although no part was requested",
+    304: "Not Modified: the response has no body, although the request had no condition",
+}
+
 _REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Amzn-RequestId", "X-Amz-Cf-Id", "CF-Ray")
 
 
@@ -74,6 +85,8 @@ def read(request: Request, outcome: Response | Failure) -> Reading:
     """What one attempt's outcome means: the answer's payload, or our error and whether to try again."""
     if isinstance(outcome, Failure):
         return _failed(outcome)
+    if outcome.status in _NOT_WHOLE:
+        return Reading(error=ProtocolError(f"HTTP {outcome.status} {_NOT_WHOLE[outcome.status]}"))
     if 200 <= outcome.status < 300:
         return _contented(request, outcome)
     if 300 <= outcome.status < 400:
@@ -88,7 +101,7 @@ def _failed(failure: Failure) -> Reading:
             error = RequestTimeoutError(failure.text, limit=failure.limit or "attempt")
         case "connect":
             error = ConnectError(failure.text)
-        case "tls":
+        case "tls" | "handshake":
             error = TLSError(failure.text)
         case "broken":
             error = TransportError(failure.text)
@@ -105,8 +118,10 @@ def _contented(request: Request, response: Response) -> Reading:
     body = response.body.removeprefix(_BOM)
     kind = response.headers.get("Content-Type", "")
     if "html" in kind.lower():
-        text = f"the answer is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
+        text = f"the response is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
         return _undecodable(text, body)
+    if _is_dense(body):
+        return _undecodable("the response has very many tiny values, which no documented one has", body)
     if request.quick is not None and (payload := request.quick(body)) is not None:
         return _checked(request, payload)
     try:
@@ -114,14 +129,13 @@ def _contented(request: Request, response: Response) -> Reading:
             return _checked(request, _BARE.decode(body))
         envelope = _ENVELOPE.decode(body)
     except msgspec.ValidationError as wrong:
-        problem, again = f"the answer is not an object: {wrong}", False
+        problem, again = f"the response is not an object: {wrong}", False
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         if not body.strip():
-            return _undecodable(f"the answer is empty (HTTP {response.status})", body, again=True)
-        # Cut JSON under a contented status is a cut body that HTTP did not notice; msgspec tells it by this text only.
-        problem, again = f"the answer is not JSON: {_plain(wrong)}", "truncated" in str(wrong)
+            return _undecodable(f"the response is empty (HTTP {response.status})", body, again=True)
+        return _malformed(request, response, body, wrong)
     else:
-        stated = _status_code(envelope)
+        stated = _status_code(bytes(envelope.status_code))
         if stated is None or 200 <= stated < 300:
             return _checked(request, envelope.data)
         return _refused(stated, response, request)
@@ -138,17 +152,73 @@ def _checked(request: Request, payload: object) -> Reading:
     return Reading(error=error, again=True, foreign=True)
 
 
-def _status_code(envelope: _Envelope) -> int | None:
-    """The envelope's own status, where it states one legibly."""
-    if (digits := bytes(envelope.status_code)) == b"200":
+def _malformed(request: Request, response: Response, body: bytes, wrong: Exception) -> Reading:
+    """What a body means that msgspec refuses."""
+    value = decode_with_surrogates(body)
+    if request.vendor == "distinct" and isinstance(value, dict):
+        stated = _status_code(str(value.get("statusCode")).encode(errors="replace"))
+        if stated is not None and not 200 <= stated < 300:
+            return _refused(stated, response, request)
+        value = value.get("data")
+    if value is not NOT_JSON:
+        return _checked(request, msgspec.Raw(json.dumps(value).encode()))  # halves of pairs are escapes again
+    if isinstance(wrong, RecursionError) or _is_deep(body):
+        return _undecodable("the response is not JSON: nested too deeply", body)
+    # Cut JSON under a good status is a cut body that HTTP did not notice; msgspec has only this text for it
+    return _undecodable(f"the response is not JSON: {wrong}", body, again="truncated" in str(wrong))
+
+
+def _status_code(digits: bytes) -> int | None:
+    """The envelope's own status, if it is legible."""
+    if digits == b"200":
         return 200
     digits = digits.strip(b'"')
     return int(digits) if len(digits) == 3 and digits.isdigit() and digits[:1] in b"12345" else None
 
 
-def _plain(wrong: Exception) -> str:
-    # UnicodeDecodeError's own text is fine; RecursionError's speaks of Python, not of the answer.
-    return "nested too deeply" if isinstance(wrong, RecursionError) else str(wrong)
+_DEEP = 1000  # levels that no response has
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+NOT_JSON = object()
+
+
+def _is_deep(body: bytes) -> bool:
+    """Whether so many brackets are open at the end of a body that its nesting, not a cut, is what is wrong with it."""
+    return sum(body.count(sign) for sign in (b"[", b"{")) - sum(body.count(sign) for sign in (b"]", b"}")) > _DEEP
+
+
+def decode_with_surrogates(body: bytes) -> object:
+    """The value of a body that msgspec refuses for half a surrogate pair, as a text that was cut has; or `NOT_JSON`.
+
+    The standard library keeps such a half in the text; `structure` decides what becomes of it.
+    """
+    if _SURROGATE.search(body) is None:
+        return NOT_JSON
+    try:
+        return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return NOT_JSON
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    if isinf(number := float(text)):
+        raise ValueError(text)
+    return number
+
+
+def _is_dense(body: bytes) -> bool:
+    """Whether a body has so many values for its size that decoding it would cost many times `max_body`."""
+    if len(body) < _LARGE:
+        return False
+    return sum(body.count(sign) * size for sign, size in _SIZES.items()) > _FACTOR * len(body)
+
+
+_LARGE = 2**20  # bytes; what is smaller costs no more than some 30 MB
+_SIZES = {b"{": 232, b"[": 88, b",": 24}  # bytes that CPython takes for an object, an array, a value, about
+_FACTOR = 16  # the rows of both vendors stay below 8
 
 
 def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading:
@@ -195,10 +265,14 @@ def _words(body: bytes) -> tuple[str, bool]:
     Distinct: ``message``. Vantio: ``message`` beside ``error``. Between us and them may stand anything: RFC 9457's
     ``title`` and ``detail`` are read too, and whatever is not JSON is text.
     """
+    if len(body) > _LONGEST_REFUSAL:
+        return excerpt(body), False
     try:
         told = msgspec.json.decode(body.removeprefix(_BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return excerpt(body), False
+        told = decode_with_surrogates(body.removeprefix(_BOM))
+        if told is NOT_JSON:
+            return excerpt(body), False
     if isinstance(told, dict):
         if isinstance(inner := told.get("error"), dict):
             told = {**inner, **told}
@@ -208,10 +282,15 @@ def _words(body: bytes) -> tuple[str, bool]:
             message = "; ".join(text for text in message if isinstance(text, str))
         for text in (message, ": ".join(problem), told.get("error")):
             if isinstance(text, str) and text:
-                return text, True
+                return replace_surrogates(text), True
     elif isinstance(told, str):
-        return told, True
+        return replace_surrogates(told), True
     return excerpt(body), False
+
+
+def replace_surrogates(text: str) -> str:
+    """Return `text` with U+FFFD for each half of a surrogate pair."""
+    return text if text.isascii() else _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def excerpt(body: bytes, kept: int = EXCERPT_KEPT) -> str:

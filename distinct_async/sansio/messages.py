@@ -16,10 +16,11 @@ T = TypeVar("T", bound=str)
 
 Vendor = Literal["distinct", "vantio"]
 
-FailureKind = Literal["connect", "tls", "timeout", "broken", "protocol", "refused", "encoding"]
+FailureKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
 """Why no response came; `dialect` says what each means for the caller.
 
-connect: no connection. tls: no trusted one. timeout: a limit was hit. broken: cut or reset on the way.
+connect: no connection. tls: no trusted one. handshake: TLS cut short. timeout: a limit was hit. broken: cut or
+reset on the way.
 protocol: malformed HTTP. refused: well-formed, but not to be used (too large, no such status). encoding: a
 Content-Encoding that was not asked for.
 """
