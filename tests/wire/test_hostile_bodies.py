@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import socket
+import struct
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -255,3 +258,47 @@ async def test_a_key_is_sent_without_the_spaces_around_it(server: FaultServer) -
     async with DistinctClient(f"  {KEY} ", base_url=server.url) as client:
         await client.metrics.experience("exp-1")
     assert KEY == server.requests[-1].headers["x-distinct-api-key"]
+
+
+# --- nesting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"[":', "}]"), ("[", ""), ('{"a":', "")]
+)
+@pytest.mark.parametrize("name", READERS)
+def test_deep_nesting_is_refused_and_not_taken_for_a_cut_body(
+    name: str, opening: str, closing: str, depth: int
+) -> None:
+    nest = opening * depth + ("1" + closing * depth if closing else "")
+    body = rows_of(nest, 1)[name] if closing else rows_of(nest, 1)[name].partition(nest)[0] + nest
+    request = Request("vantio" if name.startswith("impression") else "distinct", name, "/")
+    reading = dialect.read(request, Response(200, {"Content-Type": "application/json"}, body.encode()))
+    assert not reading.again
+    with pytest.raises(errors.DecodeError):
+        raise reading.error or AssertionError(READERS[name](Reply(reading.payload, request)))
+
+
+# --- a handshake cut short --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_handshake_that_is_cut_short_is_called_one_and_retried(build: Build, reset: bool) -> None:  # noqa: FBT001
+    connections = 0
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.read(99)  # of the ClientHello
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        client = build(base_url=f"https://127.0.0.1:{port}")
+        with pytest.raises(errors.TLSError, match="closed the connection during the TLS handshake"):
+            await client.metrics.experience("exp-1")
+    assert 3 == connections
