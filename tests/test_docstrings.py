@@ -22,8 +22,6 @@ NOT_YET = (
     "distinct_async.Timeouts",
     "distinct_async.Walk",
     "distinct_async.errors",
-    "distinct_async.etl",
-    "distinct_async.models",
 )
 
 

@@ -20,7 +20,6 @@ NOT_YET = (
     "distinct_async/etl/destinations/files.py",
     "distinct_async/lifetime.py",
     "distinct_async/limits.py",
-    "distinct_async/models/",
     "distinct_async/sansio/",
     "distinct_async/session.py",
     "distinct_async/shapes.py",

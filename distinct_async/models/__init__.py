@@ -1,7 +1,7 @@
-"""The values this library gives you: frozen, slotted attrs classes that know nothing of HTTP.
+"""The models that calls return: frozen, slotted attrs classes, independent of HTTP.
 
-Each field is the vendor's word in snake_case (``totalVisits`` is `total_visits`); the wire name itself stands once, in
-the field's metadata.
+Each field has the vendor's name in snake_case (``totalVisits`` is `total_visits`). The name in JSON is in the metadata
+of the field.
 """
 
 from distinct_async.models.impressions import Impression

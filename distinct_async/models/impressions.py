@@ -14,10 +14,21 @@ from distinct_async.models.wire import Wired
 
 @frozen
 class Impression(Wired):
-    """One scan of a poster's QR code; it never changes after its creation.
+    """One scan of a poster's QR code. It never changes after its creation.
 
-    `student_id` is the student ambassador who placed the poster, a user id of the vendor's. Personal data
-    (`user_agent`, `ip_address`, `metadata`) is in no ``repr``.
+    ``repr`` omits personal data: `user_agent`, `ip_address` and `metadata`.
+
+    Attributes:
+        id: The id of the impression, for example ``"imp_123abc"``.
+        poster_id: The id of the poster whose code was scanned.
+        program_id: The id of the program that the impression belongs to.
+        student_id: The user id of the student ambassador who placed the poster.
+        scanned_at: The time of the scan, in UTC.
+        user_agent: The user agent of the scanning device, if the vendor has it.
+        ip_address: The IP address of the scanning device, if the vendor has it; as sent, not parsed.
+        metadata: Custom fields, for example ``device_type`` and ``location``; any JSON object, empty by default.
+
+    Source: https://docs.vantio.app/api-reference/impressions/get-impression
     """
 
     id: str

@@ -11,14 +11,18 @@ from attrs import field, frozen
 from distinct_async.models.wire import Wired
 
 VisitsType = Literal["TOTAL", "UNIQUE"]
-"""Every scan, or the first scan of each user."""
+"""``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user."""
 
 
 @frozen
 class Visit(Wired):
-    """One scan of a touchpoint; in ``uniqueVisitsDetails`` the first scan of that user.
+    """One scan at a touchpoint; among unique visits, the first scan of that user.
 
-    The vendor gives scans no id: two by one user in one second are two equal values.
+    Visits have no id: two scans by one user in the same second are equal.
+
+    Attributes:
+        user_id: The id of the user who scanned.
+        timestamp_utc: The time of the scan, in UTC.
     """
 
     user_id: str = field(metadata={"wire": "userId"})
@@ -27,7 +31,12 @@ class Visit(Wired):
 
 @frozen
 class Pagination(Wired):
-    """The server's echo of ``offset`` and ``pageSize`` (which it may have cut)."""
+    """The offset and page size that the server reports for a page.
+
+    Attributes:
+        offset: The number of visits before the page.
+        page_size: The page size, which may be smaller than the requested one.
+    """
 
     offset: int
     page_size: int = field(metadata={"wire": "pageSize"})
@@ -35,9 +44,14 @@ class Pagination(Wired):
 
 @frozen
 class TouchpointSummary(Wired):
-    """One touchpoint of an experience, with its totals: `name` is to be shown, `value` its identifier (``entry_scan``).
+    """One touchpoint of an experience, with its totals.
 
-    `total_visits` counts every scan, `unique_visits` the different users.
+    Attributes:
+        id: The id of the touchpoint, for example ``"tp-1"``.
+        name: The display name, for example ``"Entry Scan"``.
+        value: The identifier value, for example ``"entry_scan"``.
+        total_visits: The number of scans.
+        unique_visits: The number of different users.
     """
 
     id: str
@@ -51,7 +65,9 @@ class TouchpointSummary(Wired):
 class ExperienceMetrics(Wired):
     """All touchpoints of an experience.
 
-    `total_touchpoints` is what the server declares; it is not checked against the list.
+    Attributes:
+        total_touchpoints: The number of touchpoints as the server declares it; not checked against `touchpoints`.
+        touchpoints: The touchpoints, in the server's order.
     """
 
     total_touchpoints: int = field(metadata={"wire": "totalTouchpoints"})
@@ -60,7 +76,15 @@ class ExperienceMetrics(Wired):
 
 @frozen
 class UserTouchpoint(Wired):
-    """One user's scans at one touchpoint, in the server's order."""
+    """One user's scans at one touchpoint.
+
+    Attributes:
+        id: The id of the touchpoint.
+        name: The display name of the touchpoint.
+        value: The identifier value of the touchpoint.
+        total_visits: The number of scans by this user.
+        timestamps_utc: The times of the scans, in UTC and in the server's order.
+    """
 
     id: str
     name: str | None = field(metadata={"free_text": True})
@@ -73,7 +97,10 @@ class UserTouchpoint(Wired):
 class UserMetrics(Wired):
     """One user's scans in an experience, by touchpoint.
 
-    `total_touchpoints` counts the touchpoints that this user scanned; the vendor's own sample says 2 and lists 1.
+    Attributes:
+        total_touchpoints: The number of touchpoints that this user scanned, as the server declares it; not checked
+            against `touchpoints` (docs/explanation/vendors.md, A2).
+        touchpoints: The touchpoints, in the server's order.
     """
 
     total_touchpoints: int = field(metadata={"wire": "totalTouchpoints"})
@@ -84,10 +111,17 @@ class UserMetrics(Wired):
 class TouchpointMetrics(Wired):
     """One touchpoint and one page of its visits.
 
-    Of `total_visits` and `unique_visits` the one is there that the ``visits_type`` asked for; the other is None.
+    The vendor nests `visits` and `pagination` in ``totalVisitsDetails`` or ``uniqueVisitsDetails``. Here, and as a
+    response or body of FastAPI, they are beside the other fields.
 
-    The vendor nests what we call `visits` and `pagination` in ``totalVisitsDetails`` or ``uniqueVisitsDetails``; as a
-    response or body of FastAPI they stand beside the others, as they do here, whichever was asked for.
+    Attributes:
+        id: The id of the touchpoint.
+        name: The display name, for example ``"Entry Scan"``.
+        value: The identifier value, for example ``"entry_scan"``.
+        total_visits: The number of scans; None if unique visits were requested.
+        unique_visits: The number of different users; None if all visits were requested.
+        visits: The visits of this page, in the server's order.
+        pagination: The offset and page size that the server reports, if it does.
     """
 
     id: str

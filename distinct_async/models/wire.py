@@ -1,6 +1,6 @@
-"""What pydantic asks of a class, answered for all models at once, so that FastAPI takes and gives them.
+"""The names of fields in JSON, and the pydantic schema that lets FastAPI accept and return the models.
 
-pydantic is imported only here, and only when it calls: a model itself knows no more of JSON than its wire names.
+pydantic is imported only here, and only when pydantic asks for the schema.
 """
 
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 def wire_names(model: type) -> Mapping[str, str]:
-    """The names of a model's fields, by their wire names, in order."""
+    """Return the names of a model's fields by their names in JSON, in order."""
     return {str(each.metadata.get("wire", each.name)): each.name for each in attrs.fields(model)}
 
 
 class Wired:
-    """A model that pydantic reads and writes as a JSON object under the fields' wire names.
+    """A model that pydantic can validate and serialize as a JSON object with the vendor's names.
 
-    Read, it takes what the vendor sends: unknown names are ignored, null and absent are alike where the field is
-    optional, times become UTC. Written, it has every field.
+    It validates what the vendor sends: unknown names are ignored, null and missing mean the same for optional fields,
+    and times are converted to UTC. It serializes every field.
     """
 
     __slots__ = ()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
-        """One schema for both directions; pydantic's own for dataclasses writes nothing but real dataclasses."""
-        from pydantic_core import core_schema  # noqa: PLC0415  # see above
+        """Return one schema for both directions; pydantic's dataclass schema serializes only real dataclasses."""
+        from pydantic_core import core_schema  # noqa: PLC0415  # see the module's docstring
 
         names = wire_names(cls)
         taken: dict[str, core_schema.TypedDictField] = {}
@@ -62,7 +62,7 @@ class Wired:
         )
 
 
-def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type, or what stands for one
+def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type or a type form
     from pydantic_core import core_schema  # noqa: PLC0415
 
     if hint == tuple[datetime, ...]:
@@ -72,8 +72,8 @@ def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa
 
 
 def _utc(time: datetime) -> datetime:
-    """Aware UTC, as in the answers; without a zone it is UTC already."""
+    """Return an aware time in UTC; a time without a zone is in UTC (docs/explanation/vendors.md, A22)."""
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:
-        raise ValueError("outside the years 1 to 9999 in UTC") from None
+        raise ValueError("the time is outside the years 1 to 9999 in UTC") from None

@@ -310,7 +310,7 @@ async def test_the_openapi_schema_is_true_of_every_answer(
 
     named = {cls.__name__ for cls in vars(models).values() if attrs.has(cls)}
     assert named == {name for name in components if "Validation" not in name}
-    assert "One scan of a touchpoint" in components["Visit"]["description"]
+    assert "One scan at a touchpoint" in components["Visit"]["description"]
     assert "pydantic" not in json.dumps(document)
 
 
