@@ -1,8 +1,8 @@
-"""The shapes of answers between the wire and the models; and good answers in one go, by msgspec's public API.
+"""The shapes of responses between JSON and the models, and fast readers for valid responses.
 
-Rows come by the thousand. Visits are read into wire Structs, since msgspec cannot rename the fields of attrs classes;
-impressions straight into our class. Where anything is not as it should be, these readers give None, and nobody knows
-why: then cattrs goes over the answer as over every other one (`structure`), and says what is wrong, or that nothing is.
+msgspec decodes visits into Structs with the wire names, because it cannot rename the fields of attrs classes, and
+impressions into the model. The readers return None on any mismatch; the caller falls back to cattrs (`structure`),
+which reads leniently and reports what is wrong.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,17 +15,17 @@ from attrs import field, frozen
 
 from distinct_async.models import Impression, Pagination, Visit, VisitsType
 
-_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what databases and Arrow take
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError)
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # the range of databases and Arrow
+_MISMATCHES = (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError)
 
 
 def wire_name(attribute: "attrs.Attribute[Any]") -> str:
-    """What the field is called in JSON."""
+    """Return the name of a field in JSON."""
     return str(attribute.metadata.get("wire", attribute.name))
 
 
 def utc(time: datetime) -> datetime:
-    """Aware UTC; without a zone it is UTC already (inferred: all samples end in Z)."""
+    """Return an aware time in UTC; a time without a zone is in UTC (docs/explanation/vendors.md, A22)."""
     if time.tzinfo is UTC:
         return time
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -33,7 +33,7 @@ def utc(time: datetime) -> datetime:
 
 @frozen
 class Details:
-    """``totalVisitsDetails`` or ``uniqueVisitsDetails``: one page."""
+    """One page of visits: ``totalVisitsDetails`` or ``uniqueVisitsDetails``."""
 
     items: tuple[Visit, ...] | None
     pagination: Pagination | None
@@ -63,14 +63,14 @@ class Unique:
 
 @frozen
 class TotalData:
-    """The ``data`` around it."""
+    """The ``data`` of a response to ``visitsType=TOTAL``."""
 
     touchpoints: Total
 
 
 @frozen
 class UniqueData:
-    """The ``data`` around it."""
+    """The ``data`` of a response to ``visitsType=UNIQUE``."""
 
     touchpoints: Unique
 
@@ -86,11 +86,11 @@ class Impressions:
 
 
 def _wire(hint: Any) -> Any:
-    """What msgspec reads where our type is `hint`: for an attrs class a Struct of its fields by their wire names."""
+    """Return the type that msgspec decodes for a type of a shape; for an attrs class, a Struct with the wire names."""
     if attrs.has(hint):
         fields = []
         for attribute in attrs.fields(hint):
-            default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # absent and null are alike
+            default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # B9: null is missing
             name = msgspec.field(name=wire_name(attribute), default=default)
             fields.append((attribute.name, _wire(attribute.type), name))
         return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False)
@@ -102,7 +102,7 @@ def _wire(hint: Any) -> Any:
 
 
 class _Contented(msgspec.Struct, kw_only=True, gc=False):
-    """Distinct's envelope, where it does not say no."""
+    """Distinct's envelope of a successful response."""
 
     status_code: Literal[200] = msgspec.field(name="statusCode", default=200)
 
@@ -117,19 +117,19 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
             touchpoint = data.touchpoints
             details = touchpoint.details
             if details is None and touchpoint.count is None:
-                return None  # the other visits_type's, which `matching` recognises in the text
+                return None  # perhaps the other visits_type; `structure` finds out
             rows = (details.items if details else None) or ()
             if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
                 for row in rows:
                     row.timestamp_utc = utc(row.timestamp_utc)
-        except _REFUSALS:
+        except _MISMATCHES:
             return None
         return data
 
     return read
 
 
-# A whole answer, its envelope included, to a Struct that has the fields of TOUCHPOINT_DATA
+# From a complete response, with its envelope, to a Struct with the fields of TOUCHPOINT_DATA
 VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
     visits_type: _visits_reader(cls) for visits_type, cls in TOUCHPOINT_DATA.items()
 }
@@ -139,18 +139,18 @@ _decode_impressions = msgspec.json.Decoder(Impressions).decode
 
 
 def read_impression(text: Any) -> Impression | None:
-    """An impression whose time is in UTC."""
+    """Return the impression, or None on any mismatch, also if its time is not in UTC."""
     try:
         made = _decode_impression(text)
-    except _REFUSALS:
+    except _MISMATCHES:
         return None
     return made if made.scanned_at.tzinfo is UTC else None
 
 
 def read_impressions(text: Any) -> Impressions | None:
-    """A list of impressions whose times are in UTC."""
+    """Return the impressions, or None on any mismatch, also if a time is not in UTC."""
     try:
         made = _decode_impressions(text)
-    except _REFUSALS:
+    except _MISMATCHES:
         return None
     return made if all(row.scanned_at.tzinfo is UTC for row in made.impressions) else None

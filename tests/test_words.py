@@ -22,7 +22,6 @@ NOT_YET = (
     "distinct_async/limits.py",
     "distinct_async/sansio/",
     "distinct_async/session.py",
-    "distinct_async/shapes.py",
     "distinct_async/structure.py",
     "distinct_async/walk.py",
 )
