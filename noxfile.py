@@ -67,7 +67,8 @@ def tests_floor(session: nox.Session) -> None:
     """Run the tests on the lowest versions that pyproject.toml declares."""
     project = PYPROJECT["project"]
     declared = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
-    session.install("-e", ".", *group("extras"), *(each.replace(">=", "==") for each in declared))
+    unlocked = {"PIP_CONSTRAINT": "", "UV_CONSTRAINT": ""}  # CI's lock file has the highest versions
+    session.install("-e", ".", *group("extras"), *(each.replace(">=", "==") for each in declared), env=unlocked)
     session.run("pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
 
 
@@ -75,7 +76,8 @@ def tests_floor(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Build the wheel and run the tests on it, out of reach of the source tree."""
     with tempfile.TemporaryDirectory() as tmp:
-        session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp, ".", silent=True)
+        session.install("build")
+        session.run("python", "-m", "build", "--wheel", "--outdir", tmp, silent=True)
         (built,) = Path(tmp).glob("*.whl")
         session.install(f"{built}[cli]", *group("test"))
         rest = shutil.copytree(ROOT, Path(tmp) / "rest", ignore=shutil.ignore_patterns(".*", "distinct_async"))
@@ -99,17 +101,18 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Hold the code against every rule of ruff, and its layout against the formatter's."""
+    """Check the code with all rules of ruff and its formatter, and the workflows with zizmor."""
     session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check every type with mypy, and those of the public API with basedpyright, as a user's editor does."""
     session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("types"))
-    session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py")
+    session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py", "hatch_build.py", ".ci")
     session.run("basedpyright")
     session.run("basedpyright", "--ignoreexternal", "--verifytypes", "distinct_async")
 
@@ -149,3 +152,23 @@ def mutation(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *group("mutation"))
     session.run("mutmut", "run", *session.posargs)
     session.run("mutmut", "results")
+
+
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Check what a release needs; with a tag after ``--`` it must be complete, without one it is a rehearsal."""
+    session.install("build", "twine")
+    with tempfile.TemporaryDirectory() as tmp:
+        session.run("python", "-m", "build", "--outdir", tmp, silent=True)
+        session.run("twine", "check", "--strict", *map(str, Path(tmp).iterdir()))
+        session.run("python", ".ci/release_check.py", tmp, *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write the newest versions that fit together, on every interpreter and system, to ``.ci/constraints.txt``."""
+    session.install("uv")
+    groups = [f"--group={name}" for name in PYPROJECT["dependency-groups"]]
+    words = ["--universal", f"--python-version={PYTHONS[0]}", "--all-extras", "--no-annotate", "--upgrade", "--quiet"]
+    command = "--custom-compile-command=nox -s lock"
+    session.run("uv", "pip", "compile", *words, *groups, command, "-o", ".ci/constraints.txt", "pyproject.toml")
