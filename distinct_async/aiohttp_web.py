@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from aiohttp import web
 
 from distinct_async.client import DistinctClient
-from distinct_async.lifetime import Factory, opened
-from distinct_async.sansio.messages import Vendor
+from distinct_async.lifetime import Factory, open_client
+from distinct_async.vendors import Vendor
 
 __all__ = ["CLIENT", "cleanup_ctx"]
 
@@ -43,7 +43,7 @@ def cleanup_ctx(
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:
-        async with opened(factory, require) as client:
+        async with open_client(factory, require) as client:
             app[CLIENT] = client
             yield
 

@@ -1,17 +1,17 @@
-"""The client: wires the floors, pairs each vendor with its key, owns the closing."""
+"""The client: connects the modules below, and owns what is closed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Union
 
 from attrs import evolve
 
 from distinct_async.config import (
-    BASE_URLS,
+    CallOptions,
     Key,
-    Limits,
     Settings,
     Timeouts,
+    Unset,
     base_urls_from,
     keys_from,
     proxies_from,
@@ -21,43 +21,46 @@ from distinct_async.core import Core
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
 from distinct_async.engine import Engine
-from distinct_async.errors import ClientStateError
-from distinct_async.sansio.retry import RetryPolicy, refused
+from distinct_async.errors import ClientStateError, ConfigurationError
+from distinct_async.sansio.retry import RetryPolicy, invalid
+from distinct_async.vendors import VENDORS, Vendor
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from distinct_async.sansio.messages import Vendor
-
-_UNSET: float = float("nan")  # as a default of `with_options`, where None means something
-
 
 class DistinctClient:
-    """Metrics and impressions, over one connection pool.
+    """Touchpoint metrics (Distinct) and impressions (Vantio), over one connection pool.
 
-    Building it needs no running loop and opens nothing. Use it as ``async with``, or `close` it at the end; one client
-    serves any number of tasks of one event loop.
+    Making one needs no running event loop and opens nothing. Use it as ``async with``, or `close` it at the end; one
+    client serves any number of tasks of one event loop.
 
-    :ivar metrics: touchpoint scanner metrics (Distinct).
-    :ivar impressions: impressions (Vantio, a second service with its own key).
+    Args:
+        api_key: Your Distinct admin key; else the variable ``DISTINCT_API_KEY``. Needed at the first call to Distinct.
+        vantio_api_key: Your Vantio key; else ``VANTIO_API_KEY``. Needed at the first call to Vantio, for impressions.
+        base_url: URL of Distinct; else ``DISTINCT_BASE_URL``, else ``https://api.distinct.so``.
+        vantio_base_url: URL of Vantio; else ``VANTIO_BASE_URL``, else ``https://vantio.app``.
+        timeout: `Timeouts` of one attempt; a plain number limits the attempt, in seconds.
+        deadline: Seconds for one call (in a walk: one page), attempts and waits together, more than 0; None for no
+            limit. Time in the queue for a slot or for the rate does not count.
+        retry: How often a call is tried, and how long it waits in between.
+        max_concurrency: Requests in flight per vendor, 1 or more; further calls queue.
+        rate_limit: Requests per second per vendor, more than 0; None for no limit.
+        impression_cache: Impressions kept in memory, 0 or more; 0 turns the cache off.
+        max_body: Bytes of one response, decompressed, 1 or more.
+        allow_http: Send keys over plain http to other hosts than loopback, for example within docker-compose.
+        session: An open ``aiohttp.ClientSession``, which you close yourself, or a function that makes one; it is called
+            inside the event loop, and the client closes what it returns.
+        trace_configs: aiohttp's hooks, for example for OpenTelemetry; not together with `session`.
+        trust_env: Use the proxies of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``);
+            not with a session of your own.
 
-    :param api_key: your Distinct admin key; else the variable ``DISTINCT_API_KEY``. Needed when first used.
-    :param vantio_api_key: your Vantio key; else ``VANTIO_API_KEY``. Without it everything but impressions works.
-    :param base_url: where Distinct is; else ``DISTINCT_BASE_URL``, else ``https://api.distinct.so``.
-    :param vantio_base_url: where Vantio is; else ``VANTIO_BASE_URL``, else ``https://vantio.app``.
-    :param timeout: `Timeouts` of one attempt, in seconds; a plain number sets the attempt's.
-    :param deadline: seconds for one call (in a walk: one page), attempts and waits together, above 0; or None.
-    :param retry: how often and how patiently a call is tried again.
-    :param max_concurrency: requests in flight, per vendor, 1 or more; more callers queue, and that is never a timeout.
-    :param rate_limit: requests per second, per vendor, above 0; None for no such limit.
-    :param impression_cache: impressions kept in memory, 0 or more; 0 turns the cache off.
-    :param max_body: bytes of one answer, decompressed, 1 or more.
-    :param allow_http: send keys over plain http to other hosts than loopback, within docker-compose, say.
-    :param session: an ``aiohttp.ClientSession`` of yours, which stays yours to close, or a function that makes one,
-        which is called inside the loop and is then ours to close.
-    :param trace_configs: aiohttp's hooks, for OpenTelemetry, say; not with `session`.
-    :param trust_env: use the proxies of the environment (``HTTPS_PROXY`` and so on); not with a lent session.
-    :raises ConfigurationError: at once, for settings that cannot be meant; the key is not shown.
+    Raises:
+        ConfigurationError: For invalid settings, at once; no key is shown.
+
+    Attributes:
+        metrics: Touchpoint scanner metrics (Distinct).
+        impressions: Impressions (Vantio, a second service with its own key).
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class DistinctClient:
         given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
         del api_key, vantio_api_key
         if session is not None and trace_configs:
-            raise refused("trace_configs", "cannot be combined with session=...; set them on your own ClientSession")
+            raise invalid("trace_configs", "cannot be combined with session=...; set them on your own ClientSession")
         base_urls = base_urls_from({"distinct": base_url, "vantio": vantio_base_url}, allow_http=allow_http)
         settings = Settings(
             keys=keys_from(given),
@@ -96,39 +99,82 @@ class DistinctClient:
             impression_cache=impression_cache,
             max_body=max_body,
         )
-        self._wire(Engine(Core(settings), Limits(timeouts_from(timeout), deadline, retry)))
+        self._wire(Engine(Core(settings), CallOptions(timeouts_from(timeout), deadline, retry)))
 
     def _wire(self, engine: Engine) -> None:
         self._engine = engine
         self.metrics: Metrics = Metrics(engine)
         self.impressions: Impressions = Impressions(engine)
 
-    def with_options(
-        self, *, timeout: float | Timeouts = _UNSET, deadline: float | None = _UNSET, retry: RetryPolicy | None = None
-    ) -> Self:
-        """A light view of this client with other limits; connections, queue, retry budget and cache are the same.
+    @property
+    def timeouts(self) -> Timeouts:
+        """The time limits of one attempt."""
+        return self._engine.options.timeouts
 
-        What is left out stays as it is. Closing a view closes the client, and the reverse.
+    @property
+    def deadline(self) -> float | None:
+        """Seconds for one call; None for no limit."""
+        return self._engine.options.deadline
 
-        :param timeout: `Timeouts` of one attempt, in seconds; a plain number sets the attempt's.
-        :param deadline: seconds for one call (in a walk: one page), above 0; or None.
-        :param retry: how often and how patiently a call is tried again.
-        :raises ConfigurationError: as the constructor does.
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often a call is tried, and how long it waits in between."""
+        return self._engine.options.retry
+
+    @property
+    def base_urls(self) -> Mapping[Vendor, str]:
+        """The URL of each vendor, without a trailing slash."""
+        return dict(self._engine.core.settings.base_urls)
+
+    def require(self, *vendors: Vendor) -> None:
+        """Check that there is a key for each of these vendors, instead of at the first call.
+
+        Args:
+            *vendors: ``"distinct"``, ``"vantio"`` or both.
+
+        Raises:
+            ConfigurationError: For a missing key, with the variable that sets it; for an unknown vendor.
         """
-        limits = self._engine.limits
-        if timeout is not _UNSET:
-            limits = evolve(limits, timeouts=timeouts_from(timeout))
-        if deadline is not _UNSET:
-            limits = evolve(limits, deadline=deadline)
-        if retry is not None:
-            limits = evolve(limits, retry=retry)
+        for vendor in vendors:
+            if vendor not in VENDORS:
+                known = " and ".join(map(repr, VENDORS))
+                raise ConfigurationError(f"require takes vendors, which are {known}, got {vendor!r}", setting="require")
+            self._engine.core.settings.key(vendor)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Timeouts | Unset = Unset.UNSET,
+        deadline: float | Unset | None = Unset.UNSET,
+        retry: RetryPolicy | Unset = Unset.UNSET,
+    ) -> Self:
+        """Return a light view of this client with other limits for its calls.
+
+        What is not given stays as it is. Connections, queue, retry budget and cache are shared. Closing a view closes
+        the client, and the reverse.
+
+        Args:
+            timeout: `Timeouts` of one attempt; a plain number limits the attempt, in seconds.
+            deadline: Seconds for one call (in a walk: one page), more than 0; None for no limit.
+            retry: How often a call is tried, and how long it waits in between.
+
+        Raises:
+            ConfigurationError: For invalid values, as from the constructor.
+        """
+        options = self._engine.options
+        if timeout is not Unset.UNSET:
+            options = evolve(options, timeouts=timeouts_from(timeout))
+        if deadline is not Unset.UNSET:
+            options = evolve(options, deadline=deadline)
+        if retry is not Unset.UNSET:
+            options = evolve(options, retry=retry)
         view = object.__new__(type(self))  # without __init__: that of a subclass may take anything
         vars(view).update(vars(self))
-        view._wire(evolve(self._engine, limits=limits))  # our own
+        view._wire(evolve(self._engine, options=options))  # one of our own
         return view
 
     async def close(self) -> None:
-        """Close the client: what is in flight ends with `ClientStateError` and is waited for. Twice is fine."""
+        """Close the client: calls in flight end with `ClientStateError` and are awaited. Calling it twice is fine."""
         await self._engine.core.close()
 
     async def __aenter__(self) -> Self:
@@ -142,10 +188,12 @@ class DistinctClient:
         await self.close()
 
     def __repr__(self) -> str:
-        """The base URLs; never a key."""
+        """Return the base URLs; never a key."""
         engine = getattr(self, "_engine", None)  # a traceback's locals may show us half made
-        urls = engine.core.settings.base_urls if engine else dict.fromkeys(BASE_URLS, "?")
+        urls = engine.core.settings.base_urls if engine else dict.fromkeys(VENDORS, "?")
         return f"<DistinctClient distinct={urls['distinct']!r} vantio={urls['vantio']!r}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a DistinctClient is not pickled: make one in each process, with its key from the environment")
+        raise TypeError(
+            "a DistinctClient cannot be pickled; create one in each process, with its key from the environment"
+        )

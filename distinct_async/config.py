@@ -1,9 +1,10 @@
-"""The settings: checked when the client is built, and the only reader of the environment."""
+"""The settings, validated when a client is made; the only module that reads the environment."""
 
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from html import unescape
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Union
@@ -12,19 +13,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from attrs import field, frozen, validators
 
 from distinct_async.errors import ConfigurationError
-from distinct_async.sansio.messages import Vendor
-from distinct_async.sansio.retry import RetryPolicy, kind, number, refused
+from distinct_async.sansio.retry import RetryPolicy, instance_of, invalid, number
+from distinct_async.vendors import VENDORS, Vendor
 
 if TYPE_CHECKING:
     import aiohttp
-
-# Distinct: one host on all of its pages. Vantio's pages name three (localhost:3000, api.vantio.app, vantio.app); the
-# newest ones and all .md samples say vantio.app (https://docs.vantio.app/essentials/markdown).
-BASE_URLS: Mapping[Vendor, str] = {"distinct": "https://api.distinct.so", "vantio": "https://vantio.app"}
-_KEY_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_API_KEY", "vantio": "VANTIO_API_KEY"}
-_KEY_ARGUMENTS: Mapping[Vendor, str] = {"distinct": "api_key", "vantio": "vantio_api_key"}
-_URL_ARGUMENTS: Mapping[Vendor, str] = {"distinct": "base_url", "vantio": "vantio_base_url"}
-_URL_VARIABLES: Mapping[Vendor, str] = {"distinct": "DISTINCT_BASE_URL", "vantio": "VANTIO_BASE_URL"}
 
 _SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would garble words and hide nothing
 
@@ -35,17 +28,29 @@ _NO_PROXY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]+)(?::(?P<port>\d{1,5}))?", re.
 SessionSource = Union["aiohttp.ClientSession", Callable[[], "aiohttp.ClientSession"], None]
 
 
+class Unset(Enum):
+    """The default of an argument for which None means something."""
+
+    UNSET = "not given"
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
 @frozen
 class Timeouts:
-    """The limits of one attempt, in seconds, above 0.
+    """The time limits of one attempt.
 
-    :param connect: to open a connection, TLS included; waiting for a free slot does not count.
-    :param attempt: for the whole attempt, from the first byte sent to the last byte of the body.
-    :raises ConfigurationError: for anything but positive finite numbers.
+    Attributes:
+        connect: Seconds to open a connection, TLS included, more than 0. Waiting for a free slot does not count.
+        attempt: Seconds for the whole attempt, from opening the connection to the last byte of the body, more than 0.
+
+    Raises:
+        ConfigurationError: For anything but positive finite numbers.
     """
 
-    connect: float = field(default=5.0, validator=number(above=0))
-    attempt: float = field(default=30.0, validator=number(above=0))
+    connect: float = field(default=5.0, validator=number(above=0, unit="seconds"))
+    attempt: float = field(default=30.0, validator=number(above=0, unit="seconds"))
 
 
 @frozen(eq=False)
@@ -56,7 +61,7 @@ class Key:
 
     @classmethod
     def of(cls, value: str | None) -> "Key | None":
-        """The key, or None where there is none; an empty one counts as none."""
+        """Return the key, or None if there is none; an empty one counts as none."""
         # A server that trims header values echoes the key without its spaces
         return None if value is None or value == "" else cls(value.strip(" ") if type(value) is str else value)
 
@@ -75,7 +80,7 @@ class Key:
 
     def __getstate__(self) -> object:
         """Refuse to be pickled."""
-        raise TypeError("an API key is not pickled")
+        raise TypeError("an API key cannot be pickled")
 
 
 def _is_session(_: object, __: object, value: SessionSource) -> None:
@@ -83,12 +88,12 @@ def _is_session(_: object, __: object, value: SessionSource) -> None:
     lent: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", ())
     if not (value is None or callable(value) or isinstance(value, lent)):
         problem = f"must be an aiohttp.ClientSession or a function that makes one, got {type(value).__name__}"
-        raise refused("session", problem)
+        raise invalid("session", problem)
 
 
 @frozen(eq=False)
 class Settings:
-    """All settings of one client, checked."""
+    """All settings of one client, validated."""
 
     keys: Mapping[Vendor, Key]
     base_urls: Mapping[Vendor, str]
@@ -96,14 +101,18 @@ class Settings:
     session: SessionSource = field(validator=_is_session)
     trace_configs: Sequence["aiohttp.TraceConfig"]
     max_concurrency: int = field(validator=number(1))
-    rate_limit: float | None = field(validator=validators.optional(number(above=0)))
+    rate_limit: float | None = field(validator=validators.optional(number(above=0, unit="requests per second")))
     impression_cache: int = field(validator=number(0))
-    max_body: int = field(validator=number(1))
+    max_body: int = field(validator=number(1, unit="bytes"))
 
     def key(self, vendor: Vendor) -> Key:
-        """The vendor's key; :exc:`ConfigurationError`, naming its variable, where there is none."""
+        """Return the vendor's key.
+
+        Raises:
+            ConfigurationError: If there is none; it names the variable that sets it.
+        """
         if (key := self.keys.get(vendor)) is None:
-            argument, variable = _KEY_ARGUMENTS[vendor], _KEY_VARIABLES[vendor]
+            argument, variable = VENDORS[vendor].key_argument, VENDORS[vendor].key_variable
             raise ConfigurationError(
                 f"no API key for {vendor}",
                 vendor=vendor,
@@ -143,64 +152,67 @@ def _unescaped(text: str) -> str:
 
 
 @frozen(cache_hash=True)
-class Limits:
-    """What `with_options` can change: the time and the tries of each call."""
+class CallOptions:
+    """What `with_options` can change: the time limits and the retries of each call."""
 
     timeouts: Timeouts
-    deadline: float | None = field(validator=validators.optional(number(above=0)))
-    retry: RetryPolicy = field(validator=kind(RetryPolicy))
+    deadline: float | None = field(validator=validators.optional(number(above=0, unit="seconds")))
+    retry: RetryPolicy = field(validator=instance_of(RetryPolicy))
 
 
 def timeouts_from(timeout: "float | Timeouts") -> Timeouts:
-    """A plain number sets the attempt's limit."""
-    return timeout if isinstance(timeout, Timeouts) else Timeouts(attempt=timeout)
+    """Return `Timeouts`; a plain number limits the attempt."""
+    if isinstance(timeout, Timeouts):
+        return timeout
+    try:
+        return Timeouts(attempt=timeout)
+    except ConfigurationError as error:
+        problem = error.problem
+    raise invalid("timeout", problem)
 
 
 def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
-    """The keys given, else those of the environment; empty ones count as unset."""
+    """Return the keys given, else those of the environment; empty ones count as unset."""
     keys = {}
-    for vendor, variable in _KEY_VARIABLES.items():
-        key = given.get(vendor) or Key.of(os.environ.get(variable))
+    for name, vendor in VENDORS.items():
+        key = given.get(name) or Key.of(os.environ.get(vendor.key_variable))
         if key is None:
             continue
         if problem := key.problem:
             raise ConfigurationError(
-                f"the {vendor} API key {problem}",
-                vendor=vendor,
-                setting=_KEY_ARGUMENTS[vendor],
-                variable=variable,
+                f"the {name} API key {problem}",
+                vendor=name,
+                setting=vendor.key_argument,
+                variable=vendor.key_variable,
                 problem=problem,
             )
-        keys[vendor] = key
+        keys[name] = key
     return keys
 
 
 def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> dict[Vendor, str]:
-    """The base URLs given, else those of the environment, else the vendors' own; without a trailing slash."""
+    """Return the base URLs given, else those of the environment, else the vendors' own; without a trailing slash."""
     urls = {}
-    for vendor, default in BASE_URLS.items():
-        variable = _URL_VARIABLES[vendor]
-        url = given.get(vendor) or os.environ.get(variable) or default
-        argument = _URL_ARGUMENTS[vendor]
-        name = argument if given.get(vendor) else variable  # whoever set it knows it by this one
+    for name, vendor in VENDORS.items():
+        url = given.get(name) or os.environ.get(vendor.url_variable) or vendor.base_url
         problem, remedy = _url_problem(url, allow_http=allow_http)
         if problem:
+            set_by = vendor.url_argument if given.get(name) else vendor.url_variable
             raise ConfigurationError(
-                f"{name} {problem}",
-                vendor=vendor,
-                setting=argument,
-                variable=variable,
+                f"{set_by} {problem}",
+                vendor=name,
+                setting=vendor.url_argument,
+                variable=vendor.url_variable,
                 problem=problem,
                 remedy=remedy,
                 remedy_option="allow_http" if remedy else None,
             )
-        # One page names the base with the prefix that the paths have anyway (docs/explanation/vendors.md, B1)
-        urls[vendor] = url.rstrip("/").removesuffix("/api/v1") if vendor == "vantio" else url.rstrip("/")
+        urls[name] = url.rstrip("/").removesuffix(vendor.path_prefix)
     return urls
 
 
 def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
-    """Why this is no base URL, and what to do. User info is not repeated: it is a secret."""
+    """Return why this is no base URL, and what to do. User info is not repeated: it is a secret."""
     if not isinstance(url, str):
         return f"must be a str, got {type(url).__name__}", ""
     if "@" in url:
@@ -233,7 +245,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that `host` is, with IPv4 in IPv6 unwrapped; None for a name."""
+    """Return the address that `host` is, with IPv4 in IPv6 unwrapped; None for a name."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -242,7 +254,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Vendor, str | None]:
-    """The proxy of each vendor, by the environment's usual variables; none unless `trust_env`.
+    """Return the proxy of each vendor, by the environment's usual variables; none unless `trust_env`.
 
     Read here rather than by aiohttp's own ``trust_env``, which would read ``~/.netrc`` too: a login from there beside
     Vantio's bearer token is refused by aiohttp, and is nobody's business.
@@ -262,7 +274,7 @@ def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Ve
 
 
 def _proxy(url: SplitResult, proxies: Mapping[str, str]) -> str | ConfigurationError | None:
-    """The proxy for a base URL; None for loopback, which no proxy can reach, and for what ``NO_PROXY`` exempts.
+    """Return the proxy for a base URL; None for loopback, which no proxy can reach, and for what ``NO_PROXY`` exempts.
 
     An error is returned, not raised: its traceback would hold the proxy's password.
     """
@@ -293,7 +305,7 @@ def _is_http_url(url: str) -> bool:
 
 
 def _exempt(host: str, port: int | None, scheme: str, no_proxy: str) -> bool:
-    """Whether ``NO_PROXY`` lists the host: ``*``, a name and all below it, an address, a network; each with a port."""
+    """Return whether ``NO_PROXY`` lists the host: ``*``, a name, a domain, an address or a network; with a port."""
     address = _address(host)
     for entry in re.split(r"[,\s]+", no_proxy.lower()):
         listed = _NO_PROXY.fullmatch(entry)

@@ -11,8 +11,9 @@ from attrs import define, field
 
 from distinct_async.config import Settings
 from distinct_async.errors import ClientStateError, DistinctError
-from distinct_async.sansio.messages import Reply, Vendor
+from distinct_async.sansio.messages import Reply
 from distinct_async.sansio.retry import Budget
+from distinct_async.vendors import Vendor
 
 if TYPE_CHECKING:
     from distinct_async.session import Session

@@ -1,28 +1,28 @@
-"""Every exception this library raises; the ground floor, nothing stands below it.
+"""Every exception that this library raises.
 
 ::
 
     DistinctError
     ├── ConfigurationError (ValueError)     bad or missing settings
-    ├── InvalidRequestError (ValueError)    the caller's mistake, before any I/O
-    ├── ClientStateError (RuntimeError)     closed, another loop, another process
-    ├── TransportError                      no usable answer came
+    ├── InvalidRequestError (ValueError)    invalid arguments, noticed before any I/O
+    ├── ClientStateError (RuntimeError)     closed, another event loop, another process
+    ├── TransportError                      no usable response arrived
     │   ├── ConnectError                    refused, DNS
     │   │   └── TLSError                    certificate, handshake
     │   ├── RequestTimeoutError (TimeoutError)
     │   └── ProtocolError                   malformed HTTP, redirect, too large
-    ├── APIError                            an answer came and it is no
+    ├── APIError                            the server returned an error
     │   ├── BadRequestError                 400, 422
     │   ├── AuthenticationError             401
     │   ├── PermissionDeniedError           403
     │   ├── NotFoundError                   404
     │   ├── RateLimitError                  429
     │   └── ServerError                     5xx
-    ├── DecodeError                         the answer has another shape
-    ├── PaginationError                     the walk cannot go on honestly
+    ├── DecodeError                         the response has an unexpected shape
+    ├── PaginationError                     the walk cannot guarantee that no row is lost or repeated
     │   ├── PageLoopError                   the server ignores offset, or repeats a page
-    │   ├── DriftError                      rows moved under the walk
-    │   └── CheckpointError                 not a checkpoint, or of another question
+    │   ├── DriftError                      rows moved while they were read
+    │   └── CheckpointError                 not a checkpoint, or one of another walk
     └── StorageError                        a job's own file or database cannot be read or written
     DriftWarning (UserWarning)              a DriftError with on_drift="warn"
 
@@ -33,7 +33,7 @@ instead of such words, in one line of at most 300 characters.
 """
 
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, Unpack
 
 from attrs import define, field
 
@@ -72,23 +72,25 @@ __all__ = [
 TimeLimit = Literal["connect", "attempt", "deadline"]
 
 
-# Not auto_exc: attrs would put every field into `args`, bodies too. Not frozen: the engine fills in what only it knows.
+# Not auto_exc: attrs would put every field into `args`, bodies too. Not frozen: `annotate` completes errors.
 @define(slots=False, eq=False, repr=False, auto_exc=False)
 class DistinctError(Exception):
-    """Anything that went wrong in this library; catch it to catch all.
+    """Base class of all errors of this library.
 
-    :ivar message: what happened, in the vendor's own words where it is an `APIError`.
-    :ivar vendor: ``"distinct"`` or ``"vantio"``; None where no vendor was involved.
-    :ivar operation: the call, with the ids that may be shown: ``metrics.experience(experience_id='exp-1')``.
-    :ivar attempts: requests sent for this call; 0 when none was.
-    :ivar elapsed: seconds from the call to this error.
-    :ivar waited: of these, seconds spent in our own queue, pauses and between attempts.
-    :ivar on_wire: of these, seconds spent on requests.
-    :ivar checkpoint: where a walk stood; None outside walks, and where nothing was ever given.
-    :ivar result: what a job of `distinct_async.etl` did before this error ended it; None outside of jobs.
-    :ivar remedy: what to do about it, in the library's own terms; `str` appends it to `message`.
-    :ivar remedy_option: the argument that `remedy` names, for example ``"allow_http"`` or ``"on_drift"``; None if it
-        names none. A front end with options of its own translates it.
+    Attributes:
+        message: What happened; for an `APIError` in the vendor's own words.
+        vendor: ``"distinct"`` or ``"vantio"``; None if no vendor was involved.
+        operation: The call, with the ids that may be shown: ``metrics.experience(experience_id='exp-1')``.
+        attempts: Requests sent for this call; 0 if none was.
+        elapsed: Seconds from the call to this error.
+        waited: Of these, seconds spent in the client's queues, in pauses and between attempts.
+        on_wire: Of these, seconds spent on requests.
+        checkpoint: The position of a walk, for `Walk.resume`; None outside walks, and if no row was yielded.
+        result: What a job of `distinct_async.etl` did before this error ended it; None outside jobs.
+        reason: Why a failure that may pass was not retried although attempts were left; ``str()`` appends it.
+        remedy: What to do about it, in terms of this library; ``str()`` appends it.
+        remedy_option: The argument that `remedy` names, for example ``"allow_http"`` or ``"on_drift"``; None if it
+            names none. A front end translates it to its own options, instead of parsing a message.
     """
 
     message: str = ""
@@ -100,44 +102,75 @@ class DistinctError(Exception):
     on_wire: float = field(default=0.0, kw_only=True)
     checkpoint: "Checkpoint | None" = field(default=None, kw_only=True)
     result: "Result | None" = field(default=None, kw_only=True)
+    reason: str = field(default="", kw_only=True)
     remedy: str = field(default="", kw_only=True)
     remedy_option: str | None = field(default=None, kw_only=True)
-    private: tuple[str, ...] = field(default=(), kw_only=True)  # what `str` must not show: a user's id, say
 
     def __str__(self) -> str:
-        """One line: what happened, to which request, after how many attempts, and what to do."""
+        """Return one line: what happened, to which request, after how many attempts, and what to do."""
         where = [part for part in (self.operation, self.vendor and f"at {self.vendor}") if part]
         if self.attempts:
-            times = (
-                f"{self.elapsed:.2f} s, {self.waited:.2f} s of it waiting"
-                if self.waited > 1
-                else f"{self.elapsed:.2f} s"
-            )
-            where.append(f"after {self.attempts} attempt{'s' * (self.attempts != 1)} in {times}")
-        text = "; ".join(filter(None, (self._headline(), self.remedy))) or type(self).__name__
+            waiting = f", {self.waited:.2f} s of it waiting" if self.waited > 1 else ""
+            attempts = f"{self.attempts} attempt{'s' * (self.attempts != 1)}"
+            where.append(f"after {attempts} in {self.elapsed:.2f} s{waiting}")
+        text = "; ".join(filter(None, (self._headline(), self.reason, self.remedy))) or type(self).__name__
         return text + (f" [{' '.join(where)}]" if where else "")
 
     def _headline(self) -> str:
         return self.message
 
     def __repr__(self) -> str:
-        """The class and what `str` says, nothing more."""
+        """Return the class and ``str()``."""
         return f"{type(self).__name__}({str(self)!r})"
 
-    # OSError (below TimeoutError) rewrites `args` in its constructor, so no constructor is called on the way back.
+    # OSError (a base of TimeoutError) rewrites `args` in its constructor, so unpickling calls no constructor.
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle and copy as the attributes."""
         return type(self).__new__, (type(self),), {**vars(self), "args": self.args}
+
+
+class Annotations(TypedDict, total=False):
+    """The fields that `annotate` sets, each as `DistinctError` describes it."""
+
+    message: str
+    vendor: str
+    operation: str
+    attempts: int
+    elapsed: float
+    waited: float
+    on_wire: float
+    checkpoint: "Checkpoint | None"
+    result: "Result"
+    reason: str
+    remedy: str
+    remedy_option: str
+
+
+E = TypeVar("E", bound=DistinctError)
+
+
+def annotate(error: E, **fields: Unpack[Annotations]) -> E:
+    """Complete an error with what only a caller further up knows, and return it.
+
+    Args:
+        error: The error, changed in place.
+        **fields: The attributes to set.
+    """
+    for name, value in fields.items():
+        setattr(error, name, value)
+    error.args = (error.message,)
+    return error
 
 
 @define(slots=False, eq=False, repr=False, auto_exc=False)
 class ConfigurationError(DistinctError, ValueError):
     """A setting is bad or missing: a key, a base URL, a limit. Nothing was sent.
 
-    :ivar setting: the argument that sets it, for example ``"base_url"``; None if no single one does.
-    :ivar variable: the environment variable that sets it, for example ``"DISTINCT_BASE_URL"``; None if there is none.
-    :ivar problem: what is wrong with it, without its name: ``"must be at least 1, got 0"``. A front end puts the name
-        in front that its user knows.
+    Attributes:
+        setting: The argument that sets it, for example ``"base_url"``; None if no single one does.
+        variable: The environment variable that sets it, for example ``"DISTINCT_BASE_URL"``; None if there is none.
+        problem: What is wrong with it, without its name: ``"must be at least 1, got 0"``. A front end puts in front the
+            name that its user knows.
     """
 
     setting: str | None = field(default=None, kw_only=True)
@@ -146,7 +179,7 @@ class ConfigurationError(DistinctError, ValueError):
 
 
 class InvalidRequestError(DistinctError, ValueError):
-    """The call itself cannot be right: an empty id, a page size of 0. Nothing was sent."""
+    """An argument of the call is invalid: an empty id, a page size of 0. Nothing was sent."""
 
 
 class ClientStateError(DistinctError, RuntimeError):
@@ -154,40 +187,46 @@ class ClientStateError(DistinctError, RuntimeError):
 
 
 class TransportError(DistinctError):
-    """No usable answer came: the connection was refused, cut, too slow, or spoke something else."""
+    """No usable response arrived: the connection was refused, cut or too slow, or the response is not HTTP."""
 
 
 class ConnectError(TransportError):
-    """No connection: refused, unreachable, or the name does not resolve."""
+    """No connection: refused, unreachable, or the host name does not resolve."""
 
 
 class TLSError(ConnectError):
-    """No trusted connection: a certificate or the handshake failed. Never tried again."""
+    """No trusted connection: a certificate or the handshake failed. Never retried."""
 
 
 @define(slots=False, eq=False, repr=False, auto_exc=False)
 class RequestTimeoutError(TransportError, TimeoutError):
-    """A time limit was hit.
+    """A time limit passed.
 
-    :ivar limit: which one: ``"connect"``, ``"attempt"`` (both of `Timeouts`) or ``"deadline"``.
+    Attributes:
+        limit: Which one: ``"connect"``, ``"attempt"`` (both of `Timeouts`) or ``"deadline"``.
     """
 
     limit: TimeLimit = field(default="attempt", kw_only=True)
 
 
 class ProtocolError(TransportError):
-    """The answer is not one we may use: malformed HTTP, a redirect, a body over ``max_body``."""
+    """The response cannot be used: malformed HTTP, a redirect, a body over ``max_body``."""
 
 
 @define(slots=False, eq=False, repr=False, auto_exc=False)
 class APIError(DistinctError):
-    """An answer came and it is no. `message` has the vendor's own words.
+    """The server returned an error; `message` has the vendor's own words.
 
-    :ivar status: the HTTP status, or the envelope's ``statusCode`` where that overrules a 200.
-    :ivar headers: the answer's headers; look-ups ignore case, repeated ones are joined by a comma.
-    :ivar body: the beginning of the answer's body, at most 4096 characters.
-    :ivar request_id: the id that the vendor or its proxy gave this request, if any.
-    :ivar retry_after: seconds the server asked us to wait, if it did so legibly.
+    Attributes:
+        status: The HTTP status, or the envelope's ``statusCode`` if that overrules a 200.
+        headers: The response's headers; look-ups ignore case, repeated ones are joined by a comma.
+        body: The beginning of the response's body, at most 4096 characters.
+        request_id: The id that the vendor or its proxy gave this request, if any.
+        retry_after: Seconds that the server asked to wait; None if it did not, or not legibly.
+        phrase: What the status means, for example ``"Not Found"``.
+        stated: Whether `message` is a message that the body states. If not, it is the beginning of the body itself,
+            which ``str()`` does not show.
+        private: What ``str()`` must not show: the user id that was asked for.
     """
 
     status: int = field(default=0, kw_only=True)
@@ -195,8 +234,9 @@ class APIError(DistinctError):
     body: str = field(default="", kw_only=True)
     request_id: str | None = field(default=None, kw_only=True)
     retry_after: float | None = field(default=None, kw_only=True)
-    phrase: str = field(default="", kw_only=True)  # what the status means
-    stated: bool = field(default=True, kw_only=True)  # False: `message` is the bare body, which `str` never shows
+    phrase: str = field(default="", kw_only=True)
+    stated: bool = field(default=True, kw_only=True)
+    private: tuple[str, ...] = field(default=(), kw_only=True)
 
     def _headline(self) -> str:
         status = " ".join(filter(None, (str(self.status or ""), self.phrase)))
@@ -209,7 +249,7 @@ class BadRequestError(APIError):
 
 
 class AuthenticationError(APIError):
-    """401: the key is missing at the server, wrong, revoked, or of another kind."""
+    """401: the server did not accept the key: it is missing, wrong, revoked, or of another kind."""
 
 
 class PermissionDeniedError(APIError):
@@ -230,10 +270,11 @@ class ServerError(APIError):
 
 @define(slots=False, eq=False, repr=False, auto_exc=False)
 class DecodeError(DistinctError):
-    """The answer has another shape than the vendor documents.
+    """The response has another shape than the vendor documents.
 
-    :ivar paths: where, as JSON paths: ``("$.data.touchpoints[3].totalVisits",)``.
-    :ivar excerpt: the beginning of the body, at most 1024 characters.
+    Attributes:
+        paths: Where, as JSON paths: ``("$.data.touchpoints[3].totalVisits",)``.
+        excerpt: The beginning of the body, at most 1024 characters.
     """
 
     paths: tuple[str, ...] = field(default=(), kw_only=True)
@@ -241,7 +282,7 @@ class DecodeError(DistinctError):
 
 
 class PaginationError(DistinctError):
-    """The walk cannot go on honestly; resume from `checkpoint`, or begin anew."""
+    """The walk cannot guarantee that no row is lost or repeated; resume from `checkpoint`, or start over."""
 
 
 class PageLoopError(PaginationError):
@@ -249,15 +290,15 @@ class PageLoopError(PaginationError):
 
 
 class DriftError(PaginationError):
-    """Rows were inserted before, or removed behind, the walk's position."""
+    """Rows were inserted or removed before the walk's position."""
 
 
 class CheckpointError(PaginationError):
-    """Not a checkpoint, or one of another question."""
+    """Not a checkpoint, or one of another walk."""
 
 
 class StorageError(DistinctError):
-    """A job's own file or database cannot be read or written; what was written before stands."""
+    """A job's own file or database cannot be read or written; what was written before is kept."""
 
 
 class DriftWarning(UserWarning):

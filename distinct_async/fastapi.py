@@ -49,9 +49,9 @@ from distinct_async.errors import (
     ServerError,
     StorageError,
 )
-from distinct_async.lifetime import Factory, opened
+from distinct_async.lifetime import Factory, open_client
 from distinct_async.models.wire import wire_names
-from distinct_async.sansio.messages import Vendor
+from distinct_async.vendors import Vendor
 from distinct_async.walk import Page, Walk
 
 __all__ = ["DistinctDep", "add_error_handlers", "get_client", "jsonl_response", "lifespan"]
@@ -90,7 +90,7 @@ def lifespan(
 
     @asynccontextmanager
     async def run(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with opened(factory, require) as client:
+        async with open_client(factory, require) as client:
             setattr(app.state, _STATE, client)
             try:
                 async with inner(app) if inner is not None else nullcontext() as state:

@@ -24,7 +24,8 @@ from yarl import URL
 from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
 from distinct_async.limits import TimeLimits
-from distinct_async.sansio.messages import Failure, Request, Response, Vendor
+from distinct_async.sansio.messages import Failure, Request, Response
+from distinct_async.vendors import VENDORS, Vendor
 from distinct_async.version import __version__
 
 if TYPE_CHECKING:
@@ -182,9 +183,9 @@ class Session:
 
     def _headers_for(self, vendor: Vendor) -> Mapping[str, str]:
         if vendor not in self._headers:
-            value = self._settings.key(vendor).value
-            name, text = ("x-distinct-api-key", value) if vendor == "distinct" else ("Authorization", f"Bearer {value}")
-            self._headers[vendor] = CIMultiDict({name: text, **self._plain_headers})
+            profile = VENDORS[vendor]
+            authorization = f"{profile.auth_scheme}{self._settings.key(vendor).value}"
+            self._headers[vendor] = CIMultiDict({profile.auth_header: authorization, **self._plain_headers})
         return self._headers[vendor]
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:

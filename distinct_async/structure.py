@@ -39,6 +39,7 @@ from distinct_async.shapes import (
     utc,
     wire_name,
 )
+from distinct_async.vendors import VENDORS
 
 T = TypeVar("T")
 
@@ -264,7 +265,7 @@ def _place(visits_type: VisitsType) -> str:
 def _structure(reply: Reply, cls: type[T]) -> T:
     """The payload as `cls`, or a `DecodeError` that says where it is not."""
     payload: Any = reply.payload
-    root = "$.data" if reply.request.vendor == "distinct" else "$"
+    root = VENDORS[reply.request.vendor].data_path
     try:
         structured: T = _CONVERTER.structure(_decoded(payload), cls)
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:

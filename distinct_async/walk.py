@@ -22,6 +22,7 @@ from distinct_async.errors import (
     DistinctError,
     DriftWarning,
     PaginationError,
+    annotate,
 )
 from distinct_async.sansio.messages import Reply, Request, choice, whole_number
 from distinct_async.sansio.pages import Ask, Checkpoint, OnDrift, PageFacts, Question, WalkState, digest
@@ -304,7 +305,7 @@ class Run(Generic[T_co]):
                 raise ClientStateError("this run is over: resume from its checkpoint with walk.resume(...)")
             page = await self._fetch_page()
         except DistinctError as error:
-            error.checkpoint = self.checkpoint
+            annotate(error, checkpoint=self.checkpoint)
             raise
         if page is not None:
             self._rows += self._given
@@ -328,8 +329,7 @@ class Run(Generic[T_co]):
             try:
                 fed = state.feed(ask, facts, anchor)
             except PaginationError as error:
-                error.vendor, error.attempts = reply.request.vendor, reply.attempts
-                error.waited, error.on_wire, error.elapsed = reply.waited, reply.on_wire, reply.waited + reply.on_wire
+                annotate(error, **reply.annotations)
                 raise
             if fed.warning is not None:
                 warnings.warn(fed.warning, DriftWarning, stacklevel=4)

@@ -64,12 +64,12 @@ def test_a_wave_of_impatient_callers_costs_only_the_turns_that_it_used(
 async def test_on_a_real_socket_a_patient_call_waits_for_one_turn_only(fake: FakeServer) -> None:
     loop = asyncio.get_running_loop()
     async with client_of(fake, rate_limit=10) as client:
-        served = sum(await asyncio.gather(*(impatient(client, 0.5) for _ in range(40))))
+        await client.metrics.experience("exp-1")
+        waves = [await asyncio.gather(*(impatient(client, 0.3) for _ in range(40))) for _ in range(3)]
         began = loop.time()
         await client.metrics.experience("exp-1")
-        assert loop.time() - began < 1.0  # it was over 3 s, the turns of those that had gone
-    assert served + 1 == len([each for each in fake.requests if each.status == 200])
-    assert 2 <= served <= 7
+        assert loop.time() - began < 2.0  # it was 4 s, the turns of those that had gone
+    assert 2 + sum(map(sum, waves)) <= len(fake.requests) <= 16
 
 
 def state_of(client: DistinctClient) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_a_retry_that_is_cancelled_before_it_is_sent_gives_its_tokens_back(monke
     monkeypatch.setattr(Session, "send", send)
 
     async def main() -> tuple[int, int]:
-        async with DistinctClient(KEY, retry=RetryPolicy(base=100, cap=100)) as client:
+        async with DistinctClient(KEY, retry=RetryPolicy(base=50, cap=50)) as client:
             calls = [asyncio.create_task(client.metrics.experience("exp-1")) for _ in range(5)]
             await asyncio.sleep(0.001)
             during = state_of(client)["tokens"]

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import copy
 import gzip
+import inspect
 import pickle
 import traceback
 import zlib
@@ -56,23 +57,66 @@ def slowly(seconds: float) -> Behaviour:
 
 async def test_a_view_has_limits_of_its_own_and_leaves_the_others_alone() -> None:
     client = DistinctClient(KEY, timeout=Timeouts(1, 2), deadline=3, retry=RetryPolicy(5))
-    before = client._engine.limits
+    before = client._engine.options
     view = client.with_options(timeout=7, deadline=None, retry=RetryPolicy(6))
     assert (Timeouts(5.0, 7), None, RetryPolicy(6)) == (
-        view._engine.limits.timeouts,
-        view._engine.limits.deadline,
-        view._engine.limits.retry,
+        view._engine.options.timeouts,
+        view._engine.options.deadline,
+        view._engine.options.retry,
     )
-    assert before == client._engine.limits == client.with_options()._engine.limits
+    assert before == client._engine.options == client.with_options()._engine.options
     assert (Timeouts(1, 2), 9, RetryPolicy(5)) == (
-        (further := client.with_options(deadline=9)._engine.limits).timeouts,
+        (further := client.with_options(deadline=9)._engine.options).timeouts,
         further.deadline,
         further.retry,
     )
-    assert None is view.with_options(timeout=8)._engine.limits.deadline, (
+    assert None is view.with_options(timeout=8)._engine.options.deadline, (
         "a view of a view keeps what it does not change"
     )
     assert DistinctClient is type(view)
+
+
+async def test_the_limits_and_urls_of_a_client_can_be_read_and_not_set() -> None:
+    urls = {"distinct": "https://d.example", "vantio": "https://v.example"}
+    policy = RetryPolicy(5)
+    client = DistinctClient(
+        KEY, base_url=f"{urls['distinct']}/", vantio_base_url=f"{urls['vantio']}/api/v1", deadline=3, retry=policy
+    )
+    assert (Timeouts(), 3, policy, urls) == (client.timeouts, client.deadline, client.retry, client.base_urls)
+    view = client.with_options(timeout=7, deadline=None)
+    assert (Timeouts(attempt=7), None, policy, urls) == (view.timeouts, view.deadline, view.retry, view.base_urls)
+    for name in ("timeouts", "deadline", "retry", "base_urls"):
+        with pytest.raises(AttributeError):
+            setattr(client, name, None)
+    client.base_urls.clear()  # type: ignore[attr-defined]
+    assert urls == client.base_urls
+
+
+def test_a_required_key_that_is_missing_is_refused_at_once() -> None:
+    DistinctClient().require()
+    DistinctClient(KEY).require("distinct")
+    DistinctClient(KEY, vantio_api_key=KEY).require("distinct", "vantio")
+    for client, variable in ((DistinctClient(), "DISTINCT_API_KEY"), (DistinctClient(KEY), "VANTIO_API_KEY")):
+        with pytest.raises(ConfigurationError, match=variable) as caught:
+            client.require("distinct", "vantio")
+        assert variable == caught.value.variable
+    for unknown in ("Distinct", "d", ""):
+        with pytest.raises(ConfigurationError, match=f"'distinct' and 'vantio', got '{unknown}'"):
+            DistinctClient(KEY).require("distinct", unknown)  # type: ignore[arg-type]
+
+
+def test_a_limit_that_is_refused_is_named_as_it_was_given() -> None:
+    for make in (DistinctClient, DistinctClient().with_options):
+        with pytest.raises(ConfigurationError, match=r"^timeout must be > 0 seconds, got 0$") as caught:
+            make(timeout=0)
+        assert "timeout" == caught.value.setting
+    with pytest.raises(ConfigurationError, match=r"^attempt must be > 0 seconds, got 0$"):
+        Timeouts(attempt=0)
+    for name in ("timeout", "retry"):
+        options: dict[str, Any] = {name: None}
+        with pytest.raises(ConfigurationError, match=name):
+            DistinctClient().with_options(**options)
+    assert "<not given>" in str(inspect.signature(DistinctClient.with_options))
 
 
 class Plain(DistinctClient):
@@ -106,11 +150,11 @@ def test_a_view_of_a_subclass_is_one_and_keeps_what_it_knows(made: Callable[[], 
     client = made()
     view = client.with_options(timeout=7).with_options(deadline=8)
     assert type(client) is type(view)
-    assert (7, 8) == (view._engine.limits.timeouts.attempt, view._engine.limits.deadline)
+    assert (7, 8) == (view._engine.options.timeouts.attempt, view._engine.options.deadline)
     assert view._engine.core is client._engine.core
     if isinstance(client, Tenant):
         assert isinstance(view, Tenant)
-        assert (client.where(), 3) == (view.where(), client._engine.limits.timeouts.attempt)
+        assert (client.where(), 3) == (view.where(), client._engine.options.timeouts.attempt)
         view.tenant = "other"
         assert "other" != client.tenant
 

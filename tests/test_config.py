@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy, Timeouts
-from distinct_async.config import BASE_URLS, Key, base_urls_from, keys_from, proxies_from
+from distinct_async.config import Key, base_urls_from, keys_from, proxies_from
 from distinct_async.errors import ConfigurationError, TransportError
+from distinct_async.vendors import VENDORS
 
 from .rig import KEY, VANTIO_KEY, served
 from .wire.server import FaultServer
@@ -252,8 +253,10 @@ def test_a_base_url_loses_its_last_slash_and_nothing_else(
         assert kept == DistinctClient(**given)._engine.core.settings.base_urls[vendor]
         monkeypatch.setenv(variable, url)
         assert kept == DistinctClient()._engine.core.settings.base_urls[vendor]
-        given = {argument: BASE_URLS[vendor]}
-        assert BASE_URLS[vendor] == DistinctClient(**given)._engine.core.settings.base_urls[vendor], "it comes first"
+        given = {argument: VENDORS[vendor].base_url}
+        assert VENDORS[vendor].base_url == DistinctClient(**given)._engine.core.settings.base_urls[vendor], (
+            "it comes first"
+        )
 
 
 def test_an_empty_variable_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +265,9 @@ def test_an_empty_variable_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"distinct": "https://api.distinct.so", "vantio": "https://vantio.app"} == base_urls_from(
         {}, allow_http=False
     )
-    assert dict(BASE_URLS) == DistinctClient(base_url="", vantio_base_url="")._engine.core.settings.base_urls
+    assert {name: each.base_url for name, each in VENDORS.items()} == DistinctClient(
+        base_url="", vantio_base_url=""
+    )._engine.core.settings.base_urls
 
 
 @BOTH_URLS
@@ -509,9 +514,9 @@ def test_the_limits_are_held_against_nonsense(make: Callable[..., DistinctClient
             refused(make, deadline=bad)
     for wrong in (5, "often", {"attempts": 1}):
         refused(make, retry=wrong)
-    limits = make(timeout=7, deadline=None, retry=RetryPolicy(9))._engine.limits
+    limits = make(timeout=7, deadline=None, retry=RetryPolicy(9))._engine.options
     assert (Timeouts(5.0, 7), None, 9) == (limits.timeouts, limits.deadline, limits.retry.attempts)
-    assert Timeouts(1, 2) == make(timeout=Timeouts(1, 2))._engine.limits.timeouts
+    assert Timeouts(1, 2) == make(timeout=Timeouts(1, 2))._engine.options.timeouts
 
 
 @pytest.mark.parametrize(("name", "least"), [("max_concurrency", 1), ("impression_cache", 0), ("max_body", 1)])
@@ -554,7 +559,7 @@ async def test_what_is_no_session_is_refused(session: Any) -> None:
 
 async def test_the_defaults_are_those_of_the_documentation() -> None:
     client = DistinctClient()
-    settings, limits = client._engine.core.settings, client._engine.limits
+    settings, limits = client._engine.core.settings, client._engine.options
     assert (Timeouts(connect=5.0, attempt=30.0), 90.0) == (limits.timeouts, limits.deadline)
     assert RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0) == limits.retry
     assert (16, None, 1024, 32 * 2**20) == (

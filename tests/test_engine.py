@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -121,6 +122,55 @@ async def test_a_retry_after_above_the_maximum_holds_nobody_else(fake: FakeServe
     assert 86400.0 == refused.value.retry_after
 
 
+@pytest.mark.parametrize(
+    ("fault", "settings", "expected"),
+    [
+        (
+            {"status": 429, "headers": {"Retry-After": "3600"}},
+            {},
+            "429 Too Many Requests; not retried: the server asks for 3600 s, and this client waits at most 60 s; lower",
+        ),
+        (
+            {"status": 503, "headers": {"Retry-After": "30"}},
+            {"deadline": 5},
+            "503 Service Unavailable; not retried: the next attempt is due in 30 s, with ",
+        ),
+        ({"status": 404}, {}, "404 Not Found"),
+    ],
+    ids=["too long", "deadline", "not worth it"],
+)
+async def test_an_error_says_why_it_was_not_retried(
+    fake: FakeServer, fault: dict[str, Any], settings: dict[str, Any], expected: str
+) -> None:
+    fake.fail(**fault, body="{}")
+    async with client_of(fake, **settings) as client:
+        with pytest.raises(errors.APIError) as refused:
+            await client.metrics.experience("exp-1")
+    assert str(refused.value).startswith(expected)
+    assert refused.value.reason in expected + str(refused.value)
+    assert bool(refused.value.reason) == ("not retried" in expected)
+
+
+async def test_an_empty_budget_is_the_reason_that_is_given(fake: FakeServer) -> None:
+    fake.fail(status=503)
+    async with client_of(fake, retry=RetryPolicy(base=0)) as client:
+        client._engine.core.budgets["distinct"].tokens = 13
+        with pytest.raises(errors.ServerError, match="the retry budget is used up") as refused:
+            await client.metrics.experience("exp-1")
+    assert (1, 13) == (refused.value.attempts, client._engine.core.budgets["distinct"].tokens)
+
+
+async def test_the_arguments_of_an_error_are_what_its_message_became(fake: FakeServer) -> None:
+    fake.fail(status=400, body=f'{{"message": "bad key {fake.api_key}"}}', times=1)
+    fake.fail(body="<", times=1)
+    async with client_of(fake) as client:
+        for kind in (errors.BadRequestError, errors.DecodeError):
+            with pytest.raises(kind) as caught:
+                await client.metrics.experience("exp-1")
+            assert (caught.value.message,) == caught.value.args
+            assert (1, "distinct") == (caught.value.attempts, caught.value.vendor)
+
+
 async def test_the_attempts_limit_becomes_the_deadline_where_that_is_nearer(fake: FakeServer) -> None:
     fake.fail(wire="hang")
     async with client_of(fake, deadline=0.1, retry=RetryPolicy(attempts=3, base=0)) as client:
@@ -137,7 +187,7 @@ async def test_a_retry_leaves_one_line_with_figures_and_the_operation_only(
     async with client_of(fake, retry=RetryPolicy(base=0.001)) as client:
         await client.metrics.user("user-1", experience_id="exp-1")
     records = [record for record in caplog.records if record.name == "distinct_async"]
-    lines = [record.getMessage().partition(", again")[0] for record in records]
+    lines = [record.getMessage().partition(", retrying")[0] for record in records]
     expected = "metrics.user: attempt {} failed (ServerError)"
     assert [expected.format(1), expected.format(2)] == lines
     assert {"metrics.user"} == {record.operation for record in records}  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ PACKAGE = Path(distinct_async.__file__).parent
 ORDER = [
     ".version",
     ".redaction",
+    ".vendors",
     ".errors",
     ".files",
     ".models",
@@ -57,16 +58,18 @@ FLOORS = {
     ".models.wire": "attrs pydantic_core | pydantic",
     ".models": ".models.impressions .models.metrics",
     ".sansio.matching": "attrs msgspec",
-    ".sansio.messages": ".errors .sansio.matching attrs msgspec",
-    ".sansio.dialect": ".errors .sansio.messages msgspec",
+    ".sansio.messages": ".errors .sansio.matching .vendors attrs msgspec",
+    ".sansio.dialect": ".errors .sansio.messages .vendors msgspec",
     ".sansio.retry": ".errors .sansio.messages attrs",
     ".sansio.pages": ".errors attrs msgspec",
-    ".config": ".errors .sansio.messages .sansio.retry attrs os urllib.request | aiohttp",
+    ".config": ".errors .sansio.retry .vendors attrs os urllib.request | aiohttp",
     ".shapes": ".models attrs msgspec",
-    ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
+    ".structure": (
+        ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes .vendors attrs cattrs msgspec"
+    ),
     ".limits": "asyncio attrs",
-    ".session": ".config .errors .limits .sansio.messages .version aiohttp asyncio isal multidict os ssl yarl",
-    ".core": ".config .errors .sansio.messages .sansio.retry .session asyncio attrs os",
+    ".session": ".config .errors .limits .sansio.messages .vendors .version aiohttp asyncio isal multidict os ssl yarl",
+    ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
     ".endpoints.impressions": (
@@ -76,8 +79,7 @@ FLOORS = {
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk attrs"
     ),
     ".client": (
-        ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry attrs | "
-        ".sansio.messages aiohttp"
+        ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry .vendors attrs | aiohttp"
     ),
     ".testing.data": "msgspec",
     ".testing.faults": ".testing.vendors asyncio attrs random socket",
@@ -92,11 +94,9 @@ FLOORS = {
         ".client .config .endpoints.impressions .endpoints.metrics .errors .models .sansio.pages .sansio.retry "
         ".version .walk"
     ),
-    ".lifetime": ".client .errors .sansio.messages",
-    ".aiohttp_web": ".client .lifetime .sansio.messages aiohttp",
-    ".fastapi": (
-        ".client .core .engine .errors .lifetime .models.wire .sansio.messages .walk asyncio fastapi msgspec starlette"
-    ),
+    ".lifetime": ".client .vendors",
+    ".aiohttp_web": ".client .lifetime .vendors aiohttp",
+    ".fastapi": ".client .core .engine .errors .lifetime .models.wire .vendors .walk asyncio fastapi msgspec starlette",
     ".etl.arrow": ".etl.destinations pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
@@ -144,8 +144,7 @@ FLOORS = {
     ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
     ".cli.demo": ". .cli.layout .errors .etl .models .testing asyncio attrs rich",
     ".cli.doctor": (
-        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .sansio.messages .session "
-        "asyncio attrs"
+        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .session .vendors asyncio attrs"
     ),
     ".cli.exits": ".errors cyclopts",
     ".cli.files": ". .errors os",
@@ -158,6 +157,7 @@ FLOORS = {
     ".cli.serve": ".testing asyncio cyclopts signal",
     ".cli.stopping": "asyncio signal",
     ".cli": ".cli.app .cli.exits os",
+    ".vendors": "attrs",
 }
 
 SENSITIVE = {

@@ -57,6 +57,7 @@ VALUES: dict[str, Any] = {
         '{"version":1,"endpoint":"metrics.total_visits","ids":{"touchpoint_id":"tp-1"},"position":7,"last":null}'
     ),
     "result": etl.Result(rows=7, expected=9, complete=False, failures=(), requests=3, retries=0, elapsed=2.5),
+    "reason": "not retried",
     "remedy": "look elsewhere",
     "remedy_option": "on_drift",
     "setting": "base_url",

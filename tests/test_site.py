@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import distinct_async
-from distinct_async import config
+from distinct_async.vendors import VENDORS
 
 from .documents import ROOT, SITE
 
@@ -55,7 +55,7 @@ def test_these_are_the_public_modules() -> None:
 def test_every_variable_is_on_its_page() -> None:
     page = (SITE / "reference" / "environment.md").read_text(encoding="utf-8")
 
-    variables = [*config._KEY_VARIABLES.values(), *config._URL_VARIABLES.values(), *config.BASE_URLS.values()]
+    variables = [text for each in VENDORS.values() for text in (each.key_variable, each.url_variable, each.base_url)]
     assert [] == [name for name in variables if f"`{name}`" not in page]
 
 

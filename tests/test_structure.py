@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from distinct_async import models, structure
 from distinct_async.errors import APIError, DecodeError
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Reply, Request, Response, Vendor
+from distinct_async.sansio.messages import Reply, Request, Response
 from distinct_async.sansio.pages import PageFacts
 from distinct_async.shapes import VISITS_READERS
+from distinct_async.vendors import Vendor
 
 from .wire import answers
 

@@ -14,7 +14,7 @@ from distinct_async.cli.aside import Aside
 from distinct_async.cli.delivery import Delivery, Shape
 from distinct_async.cli.keys import read
 from distinct_async.cli.options import Common, Output
-from distinct_async.config import BASE_URLS, Key, base_urls_from, keys_from
+from distinct_async.config import Key, base_urls_from, keys_from
 from distinct_async.errors import (
     APIError,
     AuthenticationError,
@@ -26,7 +26,7 @@ from distinct_async.errors import (
     PermissionDeniedError,
     TLSError,
 )
-from distinct_async.sansio.messages import Vendor
+from distinct_async.vendors import VENDORS, Vendor
 
 _MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, to knock where there is none
 _SECONDS: Final = 10.0
@@ -92,7 +92,7 @@ def _set(given: Mapping[str, str], experience: str | None, *, allow_http: bool) 
     )
     said = asyncio.run(_asked(client, experience))
     for vendor, name in _NAMES.items():
-        default = "the default" if urls[vendor] == BASE_URLS[vendor] else f"by {name}_BASE_URL"
+        default = "the default" if urls[vendor] == VENDORS[vendor].base_url else f"by {name}_BASE_URL"
         yield Finding(f"{vendor} URL", "ok", f"{urls[vendor]} ({default})")
         if vendor not in keys:
             yield _without_key(vendor)

@@ -54,7 +54,7 @@ class Impressions:
         if (reply := kept.pop(impression_id, None)) is None:
             # Keyed by the limits too: nobody waits under another caller's deadline
             request = Request("vantio", operation, path, check=matching.impression(impression_id))
-            reply = await self._shared((impression_id, self._engine.limits), request, state)
+            reply = await self._shared((impression_id, self._engine.options), request, state)
         impression = self._engine.reading(reply, structure.impression)
         kept[impression_id] = reply  # the latest use is the last to go
         while len(kept) > core.settings.impression_cache:

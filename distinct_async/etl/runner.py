@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from attrs import evolve
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import DistinctError, StorageError
+from distinct_async.errors import DistinctError, StorageError, annotate
 from distinct_async.etl.destinations import Chunk, Destination
 from distinct_async.etl.jobs import Job
 from distinct_async.etl.options import JobOptions
@@ -32,7 +32,7 @@ R = TypeVar("R", bound=Result)
 
 def with_job_retries(client: DistinctClient) -> DistinctClient:
     """Return a view of the client that tries longer, unless its owner has set a retry policy."""
-    return client.with_options(retry=JOB_RETRY) if client._engine.limits.retry == RetryPolicy() else client
+    return client.with_options(retry=JOB_RETRY) if client.retry == RetryPolicy() else client
 
 
 async def run_job(
@@ -108,8 +108,7 @@ def raise_failure(job: Job, error: DistinctError | None, result: Result) -> None
     """Raise the error that a job ends with, its result attached: the one that stopped it, or the first failure."""
     error = error or (job.failures[0].error if job.failures else None)
     if error is not None:
-        error.result = evolve(result, complete=False)
-        raise error
+        raise annotate(error, result=evolve(result, complete=False))
 
 
 async def call_in_thread(thread: Executor, function: Callable[..., T], *args: object) -> T:

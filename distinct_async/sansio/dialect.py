@@ -36,6 +36,7 @@ from distinct_async.errors import (
     TransportError,
 )
 from distinct_async.sansio.messages import Failure, Reading, Request, Response
+from distinct_async.vendors import VENDORS
 
 _BOM = b"\xef\xbb\xbf"
 BODY_KEPT = 4096  # characters of a body that an APIError keeps
@@ -125,7 +126,7 @@ def _contented(request: Request, response: Response) -> Reading:
     if request.quick is not None and (payload := request.quick(body)) is not None:
         return _checked(request, payload)
     try:
-        if request.vendor == "vantio":
+        if not VENDORS[request.vendor].enveloped:
             return _checked(request, _BARE.decode(body))
         envelope = _ENVELOPE.decode(body)
     except msgspec.ValidationError as wrong:
@@ -155,7 +156,7 @@ def _checked(request: Request, payload: object) -> Reading:
 def _malformed(request: Request, response: Response, body: bytes, wrong: Exception) -> Reading:
     """What a body means that msgspec refuses."""
     value = decode_with_surrogates(body)
-    if request.vendor == "distinct" and isinstance(value, dict):
+    if VENDORS[request.vendor].enveloped and isinstance(value, dict):
         stated = _status_code(str(value.get("statusCode")).encode(errors="replace"))
         if stated is not None and not 200 <= stated < 300:
             return _refused(stated, response, request)
@@ -245,6 +246,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
         status=status,
         phrase=phrase,
         remedy=remedy,
+        remedy_option="rate_limit" if status == 429 else None,
         stated=stated,
         headers=headers,
         body=excerpt(response.body, BODY_KEPT),
@@ -256,6 +258,7 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
         again=status in _AGAIN,
         throttled=status == 429 or (status == 503 and retry_after is not None),
         retry_after=retry_after if status in _AGAIN else None,
+        date=headers.get("Date"),
     )
 
 

@@ -9,12 +9,11 @@ from urllib.parse import quote
 import msgspec
 from attrs import field, frozen
 
-from distinct_async.errors import DistinctError, InvalidRequestError, TimeLimit
+from distinct_async.errors import Annotations, DistinctError, InvalidRequestError, TimeLimit
 from distinct_async.sansio.matching import Check
+from distinct_async.vendors import Vendor
 
 T = TypeVar("T", bound=str)
-
-Vendor = Literal["distinct", "vantio"]
 
 FailureKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
 """Why no response came; `dialect` says what each means for the caller.
@@ -44,6 +43,11 @@ class Request:
     quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # reads a good answer in one go
     check: Check | None = field(default=None, repr=False, eq=False)  # whether a good response belongs to this request
 
+    @property
+    def name(self) -> str:
+        """The operation without its ids."""
+        return self.operation.partition("(")[0]
+
 
 @frozen
 class Response:
@@ -72,6 +76,7 @@ class Reading:
     again: bool = False  # worth another attempt
     throttled: bool = False  # the server asked everyone to slow down
     retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
+    date: str | None = field(default=None, repr=False)  # likewise
     foreign: bool = False  # another request's response: the connection is out of step
 
 
@@ -84,6 +89,18 @@ class Reply:
     attempts: int = 1
     waited: float = 0.0  # seconds in the queue, in pauses and between attempts
     on_wire: float = 0.0  # seconds of the attempts themselves
+
+    @property
+    def annotations(self) -> Annotations:
+        """What an error that is found in the payload has to say about its call."""
+        return {
+            "vendor": self.request.vendor,
+            "operation": self.request.operation,
+            "attempts": self.attempts,
+            "elapsed": self.waited + self.on_wire,
+            "waited": self.waited,
+            "on_wire": self.on_wire,
+        }
 
 
 def query(params: Mapping[str, str]) -> str:

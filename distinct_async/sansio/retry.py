@@ -1,8 +1,8 @@
-"""Whether to try again, and after how long; and the budget that keeps retries from becoming a storm.
+"""Whether to try again and after how long, and the budget that keeps retries from becoming a storm.
 
-* An outcome that is worth it is tried again while attempts are left (`dialect` says which are).
-* The wait is the server's ``Retry-After`` where it is legible and at most `RetryPolicy.max_retry_after`; a longer one
-  ends the call at once. Without it: full jitter under a doubling ceiling
+* A failure that may pass is retried while attempts are left (`dialect` says which failures may).
+* The wait is the server's ``Retry-After`` if it is legible and at most `RetryPolicy.max_retry_after`; a longer one ends
+  the call at once. Without it: full jitter under a doubling ceiling
   (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 * A wait that would pass the deadline is not begun.
 * Neither vendor documents 429, 5xx or ``Retry-After``; Vantio says that rate limits exist
@@ -12,10 +12,11 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from numbers import Real
 from typing import Any
 
-from attrs import Attribute, define, field, frozen
+from attrs import Attribute, define, evolve, field, frozen
 
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.messages import Reading, exact_int
@@ -30,17 +31,26 @@ _DATE = re.compile(
 )
 
 
-def refused(setting: str, problem: str, **fields: Any) -> ConfigurationError:  # noqa: ANN401  # those of the class
-    """The error for a setting that cannot be used, named as the caller named it."""
+def invalid(setting: str, problem: str, **fields: Any) -> ConfigurationError:  # noqa: ANN401  # those of the class
+    """Return the error for a setting that cannot be used, under the name that the caller knows."""
     return ConfigurationError(f"{setting} {problem}", setting=setting, problem=problem, **fields)
 
 
-def number(least: float = 0, *, above: float | None = None) -> Callable[[object, "Attribute[Any]", Any], None]:
-    """An attrs validator: a finite number (an int where the field is one) of at least `least`, or above `above`.
+def number(
+    least: float = 0, *, above: float | None = None, unit: str = ""
+) -> Callable[[object, "Attribute[Any]", Any], None]:
+    """Return an attrs validator for a finite number, or for an int if the field is one.
 
     The field is set to the exact int or float, should NumPy have made the value. An attrs converter cannot do that: a
     plain one does not know the field's name, and mypy (2.4) does not accept an `attrs.Converter`.
+
+    Args:
+        least: The smallest value allowed.
+        above: If given, the value must be larger than this, and `least` does not matter.
+        unit: What the number counts, for the message.
     """
+    bound = f"at least {least:g}" if above is None else f"> {above:g}"
+    bound = f"{bound} {unit}".strip()
 
     def check(instance: object, attribute: "Attribute[Any]", value: object) -> None:
         exact: float | None
@@ -49,10 +59,9 @@ def number(least: float = 0, *, above: float | None = None) -> Callable[[object,
         else:
             exact, expected = _exact_float(value), "a finite number"
         if exact is None:
-            raise refused(attribute.name, f"must be {expected}, got {value!r}")
-        if exact < least or (above is not None and exact <= above):
-            bound = f"at least {least:g}" if above is None else f"above {above:g}"
-            raise refused(attribute.name, f"must be {bound}, got {exact:g}")
+            raise invalid(attribute.name, f"must be {expected}, got {value!r}")
+        if exact < least if above is None else exact <= above:
+            raise invalid(attribute.name, f"must be {bound}, got {exact:g}")
         object.__setattr__(instance, attribute.name, exact)
 
     return check
@@ -68,12 +77,12 @@ def _exact_float(value: object) -> float | None:
     return exact if -_ENORMOUS < exact < _ENORMOUS else None  # NaN is within no bounds
 
 
-def kind(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
-    """An attrs validator: a `cls`."""
+def instance_of(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
+    """Return an attrs validator for an instance of `cls`."""
 
     def check(_: object, attribute: "Attribute[Any]", value: object) -> None:
         if not isinstance(value, cls):
-            raise refused(attribute.name, f"must be a {cls.__name__}, got {type(value).__name__}")
+            raise invalid(attribute.name, f"must be a {cls.__name__}, got {type(value).__name__}")
 
     return check
 
@@ -82,92 +91,113 @@ def kind(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
 class RetryPolicy:
     """How often a call is tried, and how long it waits in between.
 
-    :param attempts: requests for one call at most, 1 or more; 1 never retries.
-    :param base: seconds, 0 or more; the ceiling of the first wait, doubling with each further one. Each wait is drawn
-        evenly between 0 and the ceiling.
-    :param cap: seconds, 0 or more; no ceiling is higher.
-    :param max_retry_after: seconds, 0 or more; a longer ``Retry-After`` is not waited for, its error comes at once.
-    :param sleep: False decides as ever but waits for nothing: for the test suites of our users.
-    :raises ConfigurationError: at once, for numbers that cannot be meant.
+    Attributes:
+        attempts: Requests for one call at most, 1 or more; 1 never retries.
+        base: Ceiling of the first wait, in seconds, 0 or more; it doubles with each further one. Each wait is drawn
+            evenly between 0 and its ceiling.
+        cap: Seconds, 0 or more, that no ceiling exceeds.
+        max_retry_after: Seconds, 0 or more; a longer ``Retry-After`` is not waited for, its error comes at once.
+        sleep: False decides as usual but waits for nothing, for test suites.
+
+    Raises:
+        ConfigurationError: For invalid numbers.
     """
 
     attempts: int = field(default=4, validator=number(1))
-    base: float = field(default=0.5, validator=number())
-    cap: float = field(default=20.0, validator=number())
-    max_retry_after: float = field(default=60.0, validator=number())
-    sleep: bool = field(default=True, kw_only=True, validator=kind(bool))
+    base: float = field(default=0.5, validator=number(unit="seconds"))
+    cap: float = field(default=20.0, validator=number(unit="seconds"))
+    max_retry_after: float = field(default=60.0, validator=number(unit="seconds"))
+    sleep: bool = field(default=True, kw_only=True, validator=instance_of(bool))
 
 
 @frozen
-class Accept:
-    """The answer is good."""
+class Decision:
+    """What follows a failed attempt: all that the engine does next.
 
+    Attributes:
+        wait: Seconds until the next attempt; None if there is none.
+        tokens: What the next attempt takes from the retry budget.
+        pause: Seconds during which no request to the vendor starts; 0 for no pause.
+        retry_after: Seconds that the server asked for; None if it did not, or not legibly.
+        reason: Why a failure that may pass is not retried although attempts are left.
+    """
 
-@frozen
-class Again:
-    """Another attempt, after `wait` seconds."""
-
-    wait: float
-
-
-@frozen
-class Reject:
-    """The error is the caller's now."""
-
-
-Verdict = Accept | Again | Reject
+    wait: float | None = None
+    tokens: int = 0
+    pause: float = 0.0
+    retry_after: float | None = None
+    reason: str = ""
 
 
 def judge(
     policy: RetryPolicy,
-    outcome: Reading,
+    reading: Reading,
+    *,
     attempt: int,
     elapsed: float,
     now: datetime,
-    dice: float,
-    *,
-    deadline: float | None = None,
-) -> Verdict:
-    """Accept, try again, or reject.
+    jitter: float,
+    deadline: float = inf,
+    tokens: int | None = None,
+) -> Decision:
+    """Decide what follows an attempt that failed.
 
-    :param attempt: the attempt that just ended, 1 or more.
-    :param elapsed: seconds since the call first held its slot.
-    :param now: the time of day, for a ``Retry-After`` that is a date.
-    :param dice: evenly drawn from [0, 1).
-    :param deadline: seconds that the call may take in all.
+    Args:
+        policy: The client's retry policy.
+        reading: The attempt's outcome.
+        attempt: Which attempt it was, 1 or more.
+        elapsed: Seconds since the call got its slot.
+        now: The time of day, for a ``Retry-After`` that is a date and comes without a ``Date``.
+        jitter: A random number, drawn evenly from [0, 1).
+        deadline: Seconds that the call may take in all.
+        tokens: What is left in the retry budget; None for a full one.
     """
-    if outcome.error is None:
-        return Accept()
-    if not outcome.again or attempt >= policy.attempts:
-        return Reject()
-    asked = retry_after(outcome.retry_after, now)
-    if asked is not None and asked > policy.max_retry_after:
-        return Reject()
+    asked = retry_after(reading.retry_after, http_date(reading.date) or now)
+    in_reach = asked is not None and asked <= policy.max_retry_after
+    pause = asked if asked and in_reach and reading.throttled and policy.sleep else 0.0
+    end = Decision(pause=pause, retry_after=asked)
+    if not reading.again or attempt >= policy.attempts:
+        return end
+    if asked is not None and not in_reach:
+        longest = f"this client waits at most {policy.max_retry_after:.6g} s"
+        return evolve(end, reason=f"not retried: the server asks for {asked:.6g} s, and {longest}")
     # min() over the exponent keeps 2.0 ** attempt finite, whatever `attempts` says
-    wait = asked if asked is not None else dice * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
-    if deadline is not None and elapsed + wait >= deadline:
-        return Reject()
-    return Again(wait)
+    wait = asked if asked is not None else jitter * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    if elapsed + wait >= deadline:
+        left = f"{max(0.0, deadline - elapsed):.3g} s before the deadline"
+        return evolve(end, reason=f"not retried: the next attempt is due in {wait:.3g} s, with {left}")
+    cost = THROTTLED_COST if reading.throttled else TRANSIENT_COST
+    if tokens is not None and tokens < cost:
+        return evolve(end, reason="not retried: so many calls have failed that the retry budget is used up")
+    return evolve(end, wait=wait if policy.sleep else 0.0, tokens=cost)
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, 0 for a moment that has passed; None where it is not legible.
+    """Return the seconds that a ``Retry-After`` asks for, 0 if its date has passed; None if it is not legible.
 
-    Seconds, or a date in any of the three forms of RFC 9110, section 5.6.7; without a zone it is UTC. Two values, a
-    negative one, an empty one and anything else are garbage, hence None.
+    Two values, a negative one, an empty one and anything else that is neither a number nor a date are not legible.
+
+    Args:
+        header: Seconds, or a date (RFC 9110, section 10.2.3).
+        now: The server's time of day.
     """
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
+    date = http_date(text)
+    return None if date is None else max(0.0, (date - now).total_seconds())
+
+
+def http_date(header: str | None) -> datetime | None:
+    """Return a date in any of the three forms of RFC 9110, section 5.6.7, in UTC if it has no zone; or None."""
+    text = (header or "").strip()
     if not _DATE.fullmatch(text):
         return None
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  # a tenth of our import, for the rarest of headers
 
     try:
-        moment = parsedate_to_datetime(text)  # naive where no zone is given
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - now).total_seconds())
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):  # a 45th of May, a year 99999
         return None
 
@@ -179,21 +209,16 @@ THROTTLED_COST = 5
 
 @define
 class Budget:
-    """What is left for retries, per vendor: each takes from it, success gives back.
+    """The retry budget of one vendor: each retry takes from it, success gives back.
 
     In an outage it empties and calls fail after one attempt; afterwards first-attempt successes refill it.
+
+    Attributes:
+        tokens: What is left.
     """
 
     tokens: int = FULL
 
-    def take(self, *, throttled: bool) -> int:
-        """The tokens one retry costs, taken; 0 where they are not there, and nothing is taken."""
-        cost = THROTTLED_COST if throttled else TRANSIENT_COST
-        if self.tokens < cost:
-            return 0
-        self.tokens -= cost
-        return cost
-
     def give_back(self, taken: int) -> None:
-        """A success: after a retry what that retry took, else (`taken` is 0) 1."""
+        """Give back what a retry took that succeeded or was never sent; 1 for a success at the first attempt (0)."""
         self.tokens = min(FULL, self.tokens + (taken or 1))

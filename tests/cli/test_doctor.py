@@ -18,8 +18,8 @@ from distinct_async.errors import (
     ServerError,
     TLSError,
 )
-from distinct_async.sansio.messages import Vendor
 from distinct_async.testing import FakeServer
+from distinct_async.vendors import Vendor
 from tests.cli.command import Command
 
 NOT_FOUND = NotFoundError("x", status=404, phrase="Not Found", body='{"statusCode": 404, "message": "x"}')

@@ -179,7 +179,7 @@ NO_FLOATS: list[Any] = [True, np.True_, "0.5", None, 0.5j, np.nan, np.inf, np.fl
 @pytest.mark.parametrize("half", HALVES, ids=lambda value: type(value).__name__)
 def test_a_setting_takes_what_is_a_real_number(half: Any) -> None:
     client = DistinctClient(timeout=half, deadline=half, rate_limit=half, retry=RetryPolicy(base=half, cap=half))
-    limits = client._engine.limits
+    limits = client._engine.options
     kept = [limits.timeouts.attempt, limits.deadline, client._engine.core.settings.rate_limit]
     kept += [limits.retry.base, limits.retry.cap, Timeouts(connect=half).connect]
     assert [(float, 0.5)] * 6 == [(type(each), each) for each in kept]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from distinct_async import errors
 from distinct_async.sansio.dialect import read
-from distinct_async.sansio.messages import Failure, FailureKind, Reading, Request, Response, Vendor
+from distinct_async.sansio.messages import Failure, FailureKind, Reading, Request, Response
+from distinct_async.vendors import Vendor
 
 DISTINCT = Request("distinct", "metrics.user(experience_id='exp-1')", "/v3", "userId=user-7", private=("user-7",))
 VANTIO = Request("vantio", "impressions.get(impression_id='imp_1')", "/api/v1/impressions/imp_1")

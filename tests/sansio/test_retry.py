@@ -1,6 +1,8 @@
 """The retry decision: a table, and what holds for every case."""
 
 from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,55 +10,124 @@ from hypothesis import strategies as st
 
 from distinct_async.errors import ConfigurationError, ServerError
 from distinct_async.sansio.messages import Reading
-from distinct_async.sansio.retry import FULL, Accept, Again, Budget, Reject, RetryPolicy, judge, retry_after
+from distinct_async.sansio.retry import FULL, Budget, Decision, RetryPolicy, judge, retry_after
 
 NOW = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0)
 
 
-def failed(*, again: bool = True, retry_after: str | None = None) -> Reading:
-    return Reading(error=ServerError("no"), again=again, retry_after=retry_after)
+def failed(
+    *, again: bool = True, retry_after: str | None = None, date: str | None = None, throttled: bool = False
+) -> Reading:
+    return Reading(error=ServerError("no"), again=again, retry_after=retry_after, date=date, throttled=throttled)
+
+
+def decide(reading: Reading, policy: RetryPolicy = POLICY, **facts: Any) -> Decision:
+    return judge(policy, reading, **{"attempt": 1, "elapsed": 0.0, "now": NOW, "jitter": 0.5, **facts})
 
 
 @pytest.mark.parametrize(
-    ("verdict", "reading", "attempt", "elapsed", "dice", "deadline"),
+    ("wait", "reading", "attempt", "elapsed", "jitter", "deadline"),
     [
-        (Accept(), Reading(), 1, 0.0, 0.5, 90.0),
-        (Accept(), Reading(), 4, 100.0, 0.5, 90.0),
         # full jitter under a doubling ceiling: 0.5, 1, 2
-        (Again(0.25), failed(), 1, 0.0, 0.5, 90.0),
-        (Again(0.5), failed(), 2, 0.0, 0.5, 90.0),
-        (Again(1.0), failed(), 3, 0.0, 0.5, 90.0),
-        (Again(0.0), failed(), 1, 0.0, 0.0, 90.0),
+        (0.25, failed(), 1, 0.0, 0.5, 90.0),
+        (0.5, failed(), 2, 0.0, 0.5, 90.0),
+        (1.0, failed(), 3, 0.0, 0.5, 90.0),
+        (0.0, failed(), 1, 0.0, 0.0, 90.0),
         # attempts are used up; not worth it
-        (Reject(), failed(), 4, 0.0, 0.5, 90.0),
-        (Reject(), failed(again=False), 1, 0.0, 0.5, 90.0),
-        # the server's wish, whatever the dice say
-        (Again(7.0), failed(retry_after="7"), 1, 0.0, 0.9, 90.0),
-        (Again(60.0), failed(retry_after="60"), 1, 0.0, 0.9, 90.0),
-        (Again(30.0), failed(retry_after="Mon, 01 Jan 2024 12:00:30 GMT"), 1, 0.0, 0.9, 90.0),
-        (Reject(), failed(retry_after="61"), 1, 0.0, 0.9, None),
-        (Again(0.25), failed(retry_after="soon"), 1, 0.0, 0.5, 90.0),
+        (None, failed(), 4, 0.0, 0.5, 90.0),
+        (None, failed(again=False), 1, 0.0, 0.5, 90.0),
+        # what the server asks for, whatever the jitter
+        (7.0, failed(retry_after="7"), 1, 0.0, 0.9, 90.0),
+        (60.0, failed(retry_after="60"), 1, 0.0, 0.9, 90.0),
+        (30.0, failed(retry_after="Mon, 01 Jan 2024 12:00:30 GMT"), 1, 0.0, 0.9, 90.0),
+        (None, failed(retry_after="61"), 1, 0.0, 0.9, inf),
+        (0.25, failed(retry_after="soon"), 1, 0.0, 0.5, 90.0),
         # a wait that would pass the deadline is not begun
-        (Again(0.25), failed(), 1, 89.7, 0.5, 90.0),
-        (Reject(), failed(), 1, 89.75, 0.5, 90.0),
-        (Reject(), failed(retry_after="10"), 1, 85.0, 0.5, 90.0),
-        (Again(10.0), failed(retry_after="10"), 1, 1e9, 0.5, None),
+        (0.25, failed(), 1, 89.7, 0.5, 90.0),
+        (None, failed(), 1, 89.75, 0.5, 90.0),
+        (None, failed(retry_after="10"), 1, 85.0, 0.5, 90.0),
+        (10.0, failed(retry_after="10"), 1, 1e9, 0.5, inf),
     ],
 )
-def test_verdict(
-    verdict: object, reading: Reading, attempt: int, elapsed: float, dice: float, deadline: float | None
+def test_the_wait_until_the_next_attempt(
+    wait: float | None, reading: Reading, attempt: int, elapsed: float, jitter: float, deadline: float
 ) -> None:
-    assert verdict == judge(POLICY, reading, attempt, elapsed, NOW, dice, deadline=deadline)
+    decision = decide(reading, attempt=attempt, elapsed=elapsed, jitter=jitter, deadline=deadline)
+    assert (wait, 0 if wait is None else 14) == (decision.wait, decision.tokens)
+
+
+@pytest.mark.parametrize(
+    ("reason", "reading", "facts"),
+    [
+        ("", failed(), {}),
+        ("", failed(again=False, retry_after="61"), {}),
+        ("", failed(retry_after="61"), {"attempt": 4}),
+        ("the server asks for 3600 s, and this client waits at most 60 s", failed(retry_after="3600"), {}),
+        ("the next attempt is due in 10 s, with 5 s before the", failed(retry_after="10"), {"deadline": 5.0}),
+        ("the next attempt is due in 0.25 s, with 0 s before the", failed(), {"elapsed": 9.0, "deadline": 5.0}),
+        ("so many calls have failed", failed(), {"tokens": 13}),
+        ("so many calls have failed", failed(throttled=True), {"tokens": 4}),
+        ("", failed(throttled=True), {"tokens": 5}),
+        ("", failed(), {"tokens": 14}),
+    ],
+)
+def test_why_a_failure_is_not_retried(reason: str, reading: Reading, facts: dict[str, Any]) -> None:
+    decision = decide(reading, **facts)
+    assert decision.reason.startswith(f"not retried: {reason}" if reason else "")
+    assert bool(reason) == bool(decision.reason)
+    assert not reason or decision.wait is None
+
+
+@pytest.mark.parametrize(
+    ("pause", "asked", "reading"),
+    [
+        (7.0, 7.0, failed(throttled=True, retry_after="7")),
+        (60.0, 60.0, failed(throttled=True, retry_after="60")),
+        (0.0, 61.0, failed(throttled=True, retry_after="61")),
+        (0.0, 7.0, failed(retry_after="7")),
+        (0.0, 0.0, failed(throttled=True, retry_after="0")),
+        (0.0, None, failed(throttled=True)),
+        (0.0, None, failed(throttled=True, retry_after="soon")),
+    ],
+)
+@pytest.mark.parametrize("facts", [{}, {"attempt": 4}, {"deadline": 1.0}, {"tokens": 0}], ids=str)
+def test_the_pause_for_everybody_does_not_depend_on_this_call(
+    pause: float, asked: float | None, reading: Reading, facts: dict[str, Any]
+) -> None:
+    decision = decide(reading, **facts)
+    assert (pause, asked) == (decision.pause, decision.retry_after)
+    assert 0.0 == decide(reading, RetryPolicy(sleep=False), **facts).pause
 
 
 def test_one_attempt_never_retries() -> None:
-    assert Reject() == judge(RetryPolicy(attempts=1), failed(), 1, 0.0, NOW, 0.5)
+    assert Decision() == decide(failed(), RetryPolicy(attempts=1))
 
 
 def test_ceiling_stops_at_the_cap_however_many_attempts() -> None:
     policy = RetryPolicy(attempts=10_000, base=0.5, cap=20.0)
-    assert Again(10.0) == judge(policy, failed(), 9_000, 0.0, NOW, 0.5)
+    assert 10.0 == decide(failed(), policy, attempt=9_000).wait
+
+
+def test_without_sleep_it_decides_the_same_and_waits_for_nothing() -> None:
+    policy = RetryPolicy(sleep=False)
+    assert 0.0 == decide(failed(retry_after="7"), policy).wait
+    assert None is decide(failed(retry_after="7"), policy, deadline=5.0).wait
+
+
+# The client's clock is wrong by these seconds
+@pytest.mark.parametrize("skew", [0, 1, -1, 3600, -3600, 86_400 * 365, -86_400 * 365])
+@pytest.mark.parametrize(
+    "form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S"]
+)
+def test_a_date_is_measured_from_the_responses_own_date(skew: int, form: str) -> None:
+    later = (NOW + timedelta(seconds=30)).strftime(form)
+    here = NOW + timedelta(seconds=skew)
+    assert 30.0 == decide(failed(retry_after=later, date=NOW.strftime(form)), now=here).retry_after
+    for no_date in (None, "", "now", NOW.isoformat(), "1704110400", f"{NOW.strftime(form)}, {NOW.strftime(form)}"):
+        assert max(0.0, 30.0 - skew) == decide(failed(retry_after=later, date=no_date), now=here).retry_after
+    assert 7.0 == decide(failed(retry_after="7", date=NOW.strftime(form)), now=here).retry_after
+    assert 0.0 == decide(failed(retry_after=NOW.strftime(form), date=later), now=here).retry_after
 
 
 @pytest.mark.parametrize(
@@ -119,8 +190,9 @@ def test_any_text_is_seconds_or_nothing(header: str) -> None:
     header=st.none() | st.integers(-5, 200).map(str) | st.just("soon"),
     attempt=st.integers(1, 60),
     elapsed=st.floats(0, 200),
-    dice=st.floats(0, 1, exclude_max=True),
-    deadline=st.none() | st.floats(0.001, 200),
+    jitter=st.floats(0, 1, exclude_max=True),
+    deadline=st.just(inf) | st.floats(0.001, 200),
+    tokens=st.integers(0, 500),
 )
 def test_never_past_the_deadline_never_what_must_not_be_and_within_bounds(
     policy: RetryPolicy,
@@ -129,35 +201,37 @@ def test_never_past_the_deadline_never_what_must_not_be_and_within_bounds(
     header: str | None,
     attempt: int,
     elapsed: float,
-    dice: float,
-    deadline: float | None,
+    jitter: float,
+    deadline: float,
+    tokens: int,
 ) -> None:
-    verdict = judge(policy, failed(again=again, retry_after=header), attempt, elapsed, NOW, dice, deadline=deadline)
-    if isinstance(verdict, Again):
+    decision = decide(
+        failed(again=again, retry_after=header),
+        policy,
+        attempt=attempt,
+        elapsed=elapsed,
+        jitter=jitter,
+        deadline=deadline,
+        tokens=tokens,
+    )
+    if decision.wait is not None:
         assert again
         assert attempt < policy.attempts
-        assert deadline is None or elapsed + verdict.wait < deadline
+        assert elapsed + decision.wait < deadline
+        assert "" == decision.reason
+        assert 0 < decision.tokens <= tokens
         asked = retry_after(header, NOW)
-        assert 0 <= verdict.wait <= (policy.cap if asked is None else policy.max_retry_after)
+        assert 0 <= decision.wait <= (policy.cap if asked is None else policy.max_retry_after)
     else:
-        assert verdict == Reject()
-
-
-def test_budget_pays_transient_retries_until_it_is_empty() -> None:
-    budget = Budget()
-    taken = [budget.take(throttled=False) for _ in range(40)]
-    assert ([14] * 35 + [0] * 5, 10) == (taken, budget.tokens)
-
-
-def test_throttled_retries_cost_less() -> None:
-    budget = Budget()
-    assert 100 == sum(1 for _ in range(400) if budget.take(throttled=True))
+        assert 0 == decision.tokens
+        assert not again or attempt >= policy.attempts or decision.reason
 
 
 def test_success_gives_back_one_and_a_retried_one_what_it_took() -> None:
     budget = Budget(tokens=100)
     budget.give_back(0)
-    budget.give_back(budget.take(throttled=False))
+    budget.tokens -= 14
+    budget.give_back(14)
     assert 101 == budget.tokens
 
 
@@ -169,7 +243,8 @@ def test_budget_stays_between_empty_and_full_and_recovers(story: list[str]) -> N
             budget.give_back(taken)
             taken = 0
         else:
-            taken = budget.take(throttled=event == "throttled")
+            taken = decide(failed(throttled=event == "throttled"), tokens=budget.tokens).tokens
+            budget.tokens -= taken
         assert 0 <= budget.tokens <= FULL
     for _ in range(FULL):
         budget.give_back(0)

@@ -231,9 +231,9 @@ async def test_a_job_is_with_job_retries_unless_its_client_has_a_policy_of_its_o
     assert (8, 30.0) == (JOB_RETRY.attempts, JOB_RETRY.cap)
     own = RetryPolicy(attempts=2)
     async with DistinctClient(fake.api_key, base_url=fake.url) as client:
-        assert JOB_RETRY == with_job_retries(client)._engine.limits.retry
-        assert own == with_job_retries(client.with_options(retry=own))._engine.limits.retry
-        assert RetryPolicy() == client._engine.limits.retry
+        assert JOB_RETRY == with_job_retries(client)._engine.options.retry
+        assert own == with_job_retries(client.with_options(retry=own))._engine.options.retry
+        assert RetryPolicy() == client._engine.options.retry
 
 
 async def test_a_list_may_grow_while_it_is_walked(client: DistinctClient, world: World) -> None:
