@@ -4,16 +4,16 @@ A tour::
 
     async with DistinctClient() as client:                      # DISTINCT_API_KEY, VANTIO_API_KEY
         metrics = await client.metrics.experience("exp-1")      # every touchpoint with its totals
-        async for visit in client.metrics.total_visits("tp-1"): # every scan, pages asked ahead in order
+        async for visit in client.metrics.total_visits("tp-1"): # every scan, with prefetched pages
             ...
         impression = await client.impressions.get("imp_123abc")
 
         async with client.metrics.total_visits("tp-1").run() as run:
             async for page in run.pages():
                 ...
-        run.checkpoint, run.report                              # resume anywhere; proof of what was read
+        run.checkpoint, run.report                              # where to resume; what was read
 
-Errors are in `distinct_async.errors`, the values in `distinct_async.models`, a fake of both vendors for your tests in
+Errors are in `distinct_async.errors`, models in `distinct_async.models`, and fake vendors for tests in
 `distinct_async.testing`.
 """
 

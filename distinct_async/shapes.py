@@ -117,7 +117,7 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
             touchpoint = data.touchpoints
             details = touchpoint.details
             if details is None and touchpoint.count is None:
-                return None  # perhaps the other visits_type; `structure` finds out
+                return None  # perhaps the other visits_type, which `sansio.matching` recognises
             rows = (details.items if details else None) or ()
             if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
                 for row in rows:

@@ -14,7 +14,6 @@ NOT_YET = (
     "distinct_async.Checkpoint",
     "distinct_async.DistinctClient",
     "distinct_async.Impressions",
-    "distinct_async.Metrics",
     "distinct_async.Page",
     "distinct_async.Report",
     "distinct_async.RetryPolicy",

@@ -10,11 +10,10 @@ from .words import BANNED, CODE, DOCUMENTS, PATTERN, found_in
 
 # Shrinks to nothing: files that still use them.
 NOT_YET = (
-    "distinct_async/__init__.py",
     "distinct_async/cli/",
     "distinct_async/client.py",
     "distinct_async/config.py",
-    "distinct_async/endpoints/",
+    "distinct_async/endpoints/impressions.py",
     "distinct_async/engine.py",
     "distinct_async/errors.py",
     "distinct_async/etl/destinations/files.py",

@@ -1,1 +1,1 @@
-"""The two vendors' endpoints, one module each: they make requests and say how to read the answers."""
+"""The two vendors' endpoints, one module each: they create requests and say how to read the responses."""

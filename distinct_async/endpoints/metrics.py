@@ -43,7 +43,7 @@ def _request(
     offset: int | None = None,
     check: Check,
 ) -> Request:
-    """The one endpoint's GET: only what the vendor's table lists, and only what was asked for."""
+    """Return the request with those parameters of the vendor's table that are given."""
     params = {"metricsType": metrics_type}
     for key, value in ids.items():
         if value is not None:
@@ -83,7 +83,7 @@ def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> S
 
 
 def _identity(visit: Visit) -> str:
-    """A visit's values, as a checkpoint's digest takes them."""
+    """Return the values of a visit as text, for the digest in a checkpoint."""
     return f"{visit.user_id}\n{visit.timestamp_utc.isoformat()}"
 
 
@@ -96,16 +96,23 @@ class Metrics:
     async def experience(
         self, experience_id: str, *, page_size: int | None = None, offset: int = 0
     ) -> ExperienceMetrics:
-        """All touchpoints of an experience, each with its totals (``metricsType=EXPERIENCE``).
+        """Return all touchpoints of an experience with their totals (``metricsType=EXPERIENCE``).
 
-        The vendor's page contradicts itself on whether this answer is paged. Where fewer touchpoints come than
-        ``totalTouchpoints`` declares, the rest is asked for until nothing new comes.
+        The vendor's page contradicts itself on whether this list is paged (docs/explanation/vendors.md, A1). If fewer
+        touchpoints arrive than ``totalTouchpoints`` declares, the rest is requested until nothing new arrives.
 
-        :param page_size: touchpoints per request, 1 or more; the server's default is 50.
-        :param offset: touchpoints to skip; other than 0, only that one page is asked for.
-        :raises InvalidRequestError: for an empty id or a page size below 1; nothing was sent.
-        :raises NotFoundError: where the experience does not exist.
-        :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+        Args:
+            experience_id: The id of the experience, for example ``"exp-1"``.
+            page_size: Touchpoints per request, 1 or more; the server's default is 50.
+            offset: Touchpoints to skip, 0 or more; above 0, only that one page is requested.
+
+        Returns:
+            The touchpoints, in the server's order.
+
+        Raises:
+            InvalidRequestError: If the id is empty or a number is out of range; nothing was sent.
+            NotFoundError: If the experience does not exist.
+            DistinctError: If anything else fails; see `distinct_async.errors`.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
@@ -123,7 +130,7 @@ class Metrics:
             try:
                 more = await self._engine.call(page(offset=received), structure.experience)
             except (BadRequestError, NotFoundError):
-                break  # past the end; what a server says there is not documented
+                break  # past the end (A20)
             new = {each.id: each for each in more.touchpoints if each.id not in found}
             if not new:
                 break  # the server ignores the offset, or has no more
@@ -132,12 +139,21 @@ class Metrics:
         return evolve(metrics, touchpoints=tuple(found.values()))
 
     async def user(self, user_id: str, *, experience_id: str) -> UserMetrics:
-        """One user's scans in an experience, by touchpoint, with all their times (``metricsType=USER``).
+        """Return one user's scans in an experience, by touchpoint, with their times (``metricsType=USER``).
 
-        :raises InvalidRequestError: for an empty id; nothing was sent.
-        :raises NotFoundError: where the user or the experience does not exist. Whether a user without scans here is an
-            empty list or a 404 is not documented; both happen.
-        :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+        Args:
+            user_id: The id of the user, for example ``"user-1"``: the value of the user's QR code. It is sent in the
+                query and kept out of logs and errors.
+            experience_id: The id of the experience.
+
+        Returns:
+            The touchpoints that the user scanned, in the server's order.
+
+        Raises:
+            InvalidRequestError: If an id is empty; nothing was sent.
+            NotFoundError: If the user or the experience does not exist. A user without scans may be an empty list or
+                this error (docs/explanation/vendors.md, A9).
+            DistinctError: If anything else fails; see `distinct_async.errors`.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
@@ -153,17 +169,25 @@ class Metrics:
         page_size: int | None = None,
         offset: int | None = None,
     ) -> TouchpointMetrics:
-        """One touchpoint with its total, and one page of its visits (``metricsType=TOUCHPOINT``).
+        """Return one touchpoint with its total and one page of its visits (``metricsType=TOUCHPOINT``).
 
         For all visits, use `total_visits` or `unique_visits`.
 
-        :param visits_type: ``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user.
-        :param experience_id: sent as it is; what it does here is not documented.
-        :param page_size: visits in the answer, 1 or more; the server's default is 50.
-        :param offset: visits to skip, 0 or more.
-        :raises InvalidRequestError: for an empty id, another visits type, a page size below 1; nothing was sent.
-        :raises NotFoundError: where the touchpoint does not exist.
-        :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+        Args:
+            touchpoint_id: The id of the touchpoint, for example ``"tp-1"``.
+            visits_type: ``"TOTAL"`` for every scan, ``"UNIQUE"`` for the first scan of each user.
+            experience_id: The id of its experience. It is sent unchanged; its effect is not documented.
+            page_size: Visits in the response, 1 or more; the server's default is 50.
+            offset: Visits to skip, 0 or more.
+
+        Returns:
+            The touchpoint and the page.
+
+        Raises:
+            InvalidRequestError: If an id is empty, the visits type is unknown or a number is out of range; nothing was
+                sent.
+            NotFoundError: If the touchpoint does not exist.
+            DistinctError: If anything else fails; see `distinct_async.errors`.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
@@ -191,17 +215,25 @@ class Metrics:
         prefetch: int = 4,
         on_drift: OnDrift = "raise",
     ) -> Walk[Visit]:
-        """Every scan of a touchpoint, page by page: a walk over ``totalVisitsDetails``.
+        """Return a walk over every scan of a touchpoint (``totalVisitsDetails``).
 
-        :param experience_id: sent as it is; what it does here is not documented.
-        :param page_size: visits per request, 1 or more; the server's default is 50, its maximum is not documented.
-        :param offset: visits to skip, 0 or more.
-        :param limit: visits in all, 0 or more; None for all of them.
-        :param prefetch: pages asked ahead, 1 or more, at most `max_concurrency`; 1 asks only when you want more.
-        :param on_drift: ``"warn"`` turns a `DriftError` into a `DriftWarning`, and goes on.
-        :raises InvalidRequestError: for an empty id or numbers out of range; at once.
+        Args:
+            touchpoint_id: The id of the touchpoint, for example ``"tp-1"``.
+            experience_id: The id of its experience. It is sent unchanged; its effect is not documented.
+            page_size: Visits per request, 1 or more. The server's default is 50. It may cap a larger number, which loses
+                no row.
+            offset: Visits to skip, 0 or more.
+            limit: The maximum number of visits, 0 or more; None for all.
+            prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
+                the previous one has been handled.
+            on_drift: ``"raise"`` raises `DriftError` if rows may have moved; ``"warn"`` issues `DriftWarning` instead.
 
-        Iterating raises what a request can raise, and `PaginationError` where the walk cannot go on honestly.
+        Returns:
+            The walk; nothing is sent yet. Iterating it raises what a request can raise, and `PaginationError` if it
+            cannot guarantee that no row is skipped or repeated.
+
+        Raises:
+            InvalidRequestError: If an id is empty or a number is out of range; at once.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
@@ -219,9 +251,25 @@ class Metrics:
         prefetch: int = 4,
         on_drift: OnDrift = "raise",
     ) -> Walk[Visit]:
-        """The first scan of each user at a touchpoint: a walk over ``uniqueVisitsDetails``.
+        """Return a walk over the first scan of each user at a touchpoint (``uniqueVisitsDetails``).
 
-        All arguments and errors are those of `total_visits`.
+        Args:
+            touchpoint_id: The id of the touchpoint, for example ``"tp-1"``.
+            experience_id: The id of its experience. It is sent unchanged; its effect is not documented.
+            page_size: Visits per request, 1 or more. The server's default is 50. It may cap a larger number, which loses
+                no row.
+            offset: Visits to skip, 0 or more.
+            limit: The maximum number of visits, 0 or more; None for all.
+            prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
+                the previous one has been handled.
+            on_drift: ``"raise"`` raises `DriftError` if rows may have moved; ``"warn"`` issues `DriftWarning` instead.
+
+        Returns:
+            The walk; nothing is sent yet. Iterating it raises what a request can raise, and `PaginationError` if it
+            cannot guarantee that no row is skipped or repeated.
+
+        Raises:
+            InvalidRequestError: If an id is empty or a number is out of range; at once.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
