@@ -12,15 +12,9 @@ MODULES = ("distinct_async", "aiohttp_web", "errors", "etl", "models", "testing"
 # Shrinks to nothing: what is not yet converted.
 NOT_YET = (
     "distinct_async.Checkpoint",
-    "distinct_async.DistinctClient",
-    "distinct_async.Impressions",
     "distinct_async.Page",
     "distinct_async.Report",
-    "distinct_async.RetryPolicy",
-    "distinct_async.Run",
-    "distinct_async.Timeouts",
     "distinct_async.Walk",
-    "distinct_async.errors",
 )
 
 

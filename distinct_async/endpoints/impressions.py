@@ -35,13 +35,21 @@ class Impressions:
     _engine: Engine = field(repr=False)
 
     async def get(self, impression_id: str) -> Impression:
-        """One impression by its id; asked once, since it never changes after its creation.
+        """Return one impression.
 
-        Concurrent callers of one id share one request; an answer is kept (``impression_cache``), a 404 is not.
+        Impressions never change, so they are cached (``impression_cache``); errors are not. Concurrent calls with the
+        same id share one request.
 
-        :raises InvalidRequestError: for an empty id, dot segments, control characters; nothing was sent.
-        :raises NotFoundError: where there is no such impression.
-        :raises DistinctError: for whatever else can go wrong; see `distinct_async.errors`.
+        Args:
+            impression_id: The id of the impression, for example ``"imp_123abc"``. It is one segment of the path.
+
+        Returns:
+            The impression.
+
+        Raises:
+            InvalidRequestError: If the id is empty, a dot segment or contains control characters; nothing was sent.
+            NotFoundError: If the impression does not exist.
+            DistinctError: If anything else fails; see `distinct_async.errors`.
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
@@ -52,23 +60,23 @@ class Impressions:
         core.settings.key("vantio")
         state, kept = core.state(), core.impressions
         if (reply := kept.pop(impression_id, None)) is None:
-            # Keyed by the limits too: nobody waits under another caller's deadline
+            # The options are part of the key, so that no call waits under another call's deadline
             request = Request("vantio", operation, path, check=matching.impression(impression_id))
             reply = await self._shared((impression_id, self._engine.options), request, state)
         impression = self._engine.reading(reply, structure.impression)
-        kept[impression_id] = reply  # the latest use is the last to go
+        kept[impression_id] = reply  # least recently used is evicted first
         while len(kept) > core.settings.impression_cache:
             del kept[next(iter(kept))]
         return impression
 
     async def _shared(self, key: object, request: Request, state: LoopState) -> Reply:
-        """The answer, asked for by the first of its callers; where that one is cancelled, the next takes over."""
+        """Return the reply of a single flight: the first caller sends it; if that one is cancelled, the next does."""
         flight = state.flights.setdefault(key, Flight())
         flight.callers += 1
         try:
             async with flight.lock:
                 if flight.error is not None:
-                    raise copy.deepcopy(flight.error)  # with headers of its own
+                    raise copy.deepcopy(flight.error)  # each caller gets its own copy
                 if flight.reply is None:
                     try:
                         flight.reply = await self._engine.fetch(request, state)
@@ -95,21 +103,29 @@ class Impressions:
     def get_many(
         self, ids: Iterable[str] | AsyncIterable[str], *, missing: Missing = "raise"
     ) -> AsyncGenerator[Impression | None, None] | AsyncGenerator[Impression, None]:
-        """The impressions of many ids, in the order of the ids, one for each.
+        """Return an async iterator over the impressions of many ids, in the order of the ids.
 
-        At most `max_concurrency` ids are read ahead, so `ids` may be endless.
+        At most `max_concurrency` ids are read ahead, so `ids` may be endless. To leave it early, use
+        ``contextlib.aclosing``.
 
-        :param missing: for an id that does not exist: ``"raise"`` its `NotFoundError` in its place, ``"skip"`` it, or
-            give ``"none"``, that is None, in its place.
-        :raises InvalidRequestError: for another `missing`, or a str for `ids`; at once. For a bad id, in its place.
+        Args:
+            ids: The ids, as an iterable or async iterable.
+            missing: What to do if an id does not exist: ``"raise"`` its `NotFoundError`, ``"skip"`` it, or yield None
+                (``"none"``).
 
-        Iterating raises what `get` raises. Leave it early inside ``contextlib.aclosing``.
+        Returns:
+            The iterator; nothing is sent yet. Iterating it raises what `get` raises, in the place of the id.
+
+        Raises:
+            InvalidRequestError: If `missing` is unknown or `ids` is one string; at once.
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
         choice(missing, "missing", get_args(Missing))
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable | AsyncIterable):
-            raise InvalidRequestError(f"ids must be an iterable of str, got {type(ids).__name__}")
+        if isinstance(ids, str | bytes):
+            raise InvalidRequestError("ids must be a list of ids, not one string; for one id use get()")
+        if not isinstance(ids, Iterable | AsyncIterable):
+            raise InvalidRequestError(f"ids must be a list of ids, got {type(ids).__name__}")
         return self._many(ids, missing)
 
     async def _many(
@@ -118,7 +134,7 @@ class Impressions:
         window: deque[asyncio.Task[Impression]] = deque()
         ahead = self._engine.core.settings.max_concurrency
         reader: asyncio.Task[object] | None = None
-        last: asyncio.Task[object] | None = None  # the reader that came to the end of the ids, or failed
+        last: asyncio.Task[object] | None = None  # the reader that reached the end of the ids, or failed
         async with aclosing(_each(ids)) as source:
             try:
                 while last is None or window:
@@ -139,7 +155,7 @@ class Impressions:
                         impression = _found(head, missing)
                         if impression is not None or missing == "none":
                             yield impression
-                last.result()  # where reading the ids failed: in its place, after what was read before
+                last.result()  # raises if reading the ids failed
             finally:
                 await drain([*window, *([reader] if reader else [])])
 
@@ -153,19 +169,26 @@ class Impressions:
         limit: int | None = None,
         on_drift: OnDrift = "raise",
     ) -> Walk[Impression]:
-        """Impressions, of one program or poster or all, page by page: a walk over ``impressions``.
+        """Return a walk over impressions: of a program, of a poster, or all.
 
-        The vendor states no total here, so pages are asked one after the other, to the first empty one. What stands in
-        the list may be less than what `get` gives.
+        The vendor reports no total, so pages are requested one after the other, to the first empty one. An impression
+        may have fewer details here than from `get` (docs/explanation/vendors.md, B11).
 
-        :param program_id: only this program's.
-        :param poster_id: only this poster's.
-        :param page_size: impressions per request (the vendor's ``limit``), 1 or more; the server's default is 50, its
-            maximum "typically 100".
-        :param offset: impressions to skip, 0 or more.
-        :param limit: impressions in all, 0 or more; None for all of them.
-        :param on_drift: ``"warn"`` turns a `DriftError` into a `DriftWarning`, and goes on.
-        :raises InvalidRequestError: for an empty id or numbers out of range; at once.
+        Args:
+            program_id: The id of a program, for example ``"prog_123abc"``; by default any program.
+            poster_id: The id of a poster, for example ``"poster_123abc"``; by default any poster.
+            page_size: Impressions per request (the vendor's ``limit``), 1 or more. The server's default is 50, its
+                maximum "typically 100". If it caps a larger number, no row is lost.
+            offset: Impressions to skip, 0 or more.
+            limit: The maximum number of impressions, 0 or more; None for all.
+            on_drift: ``"raise"`` raises `DriftError` if rows may have moved; ``"warn"`` issues `DriftWarning` instead.
+
+        Returns:
+            The walk; nothing is sent yet. Iterating it raises what a request can raise, and `PaginationError` if it
+            cannot guarantee that no row is skipped or repeated.
+
+        Raises:
+            InvalidRequestError: If an id is empty or a number is out of range; at once.
 
         Source: https://docs.vantio.app/api-reference/impressions/list-impressions
         """

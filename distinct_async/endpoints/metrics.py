@@ -220,8 +220,8 @@ class Metrics:
         Args:
             touchpoint_id: The id of the touchpoint, for example ``"tp-1"``.
             experience_id: The id of its experience. It is sent unchanged; its effect is not documented.
-            page_size: Visits per request, 1 or more. The server's default is 50. It may cap a larger number, which loses
-                no row.
+            page_size: Visits per request, 1 or more. The server's default is 50. If it caps a larger number, no row
+                is lost.
             offset: Visits to skip, 0 or more.
             limit: The maximum number of visits, 0 or more; None for all.
             prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
@@ -256,8 +256,8 @@ class Metrics:
         Args:
             touchpoint_id: The id of the touchpoint, for example ``"tp-1"``.
             experience_id: The id of its experience. It is sent unchanged; its effect is not documented.
-            page_size: Visits per request, 1 or more. The server's default is 50. It may cap a larger number, which loses
-                no row.
+            page_size: Visits per request, 1 or more. The server's default is 50. If it caps a larger number, no row
+                is lost.
             offset: Visits to skip, 0 or more.
             limit: The maximum number of visits, 0 or more; None for all.
             prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
