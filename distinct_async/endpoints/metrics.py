@@ -68,7 +68,17 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
     }
 
 
-def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> Source[Visit]:
+def visits_source(
+    name: str, visits_type: VisitsType, ids: dict[str, str | None], *, wire: bool = False
+) -> Source[Visit]:
+    """Return where a walk over visits gets its pages.
+
+    Args:
+        name: The endpoint's method, as checkpoints name it.
+        visits_type: What to request.
+        ids: ``touchpoint_id`` and ``experience_id``.
+        wire: Whether the rows stay msgspec's; see `structure.visits`.
+    """
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, walk=True)
     every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, check=check(0))
 
@@ -78,7 +88,7 @@ def _visits(name: str, visits_type: VisitsType, ids: dict[str, str | None]) -> S
             asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
         return Request(every.vendor, every.operation, every.path, asked, every.private, every.quick, check(offset))
 
-    read = partial(structure.visits, visits_type=visits_type)
+    read = partial(structure.visits, visits_type=visits_type, wire=wire)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
 
 
@@ -237,7 +247,7 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        source = _visits("total_visits", "TOTAL", _touchpoint_ids(touchpoint_id, experience_id))
+        source = visits_source("total_visits", "TOTAL", _touchpoint_ids(touchpoint_id, experience_id))
         return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift)
 
     def unique_visits(
@@ -273,5 +283,5 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        source = _visits("unique_visits", "UNIQUE", _touchpoint_ids(touchpoint_id, experience_id))
+        source = visits_source("unique_visits", "UNIQUE", _touchpoint_ids(touchpoint_id, experience_id))
         return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift)

@@ -1,8 +1,15 @@
 """Rows as Arrow: one fixed schema, whatever the job."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from distinct_async.etl.destinations import Chunk
+
+_TIME = pa.timestamp("us", tz="UTC")
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
@@ -32,13 +39,20 @@ IMPRESSIONS = pa.schema(
 def record_batch(chunk: Chunk) -> pa.RecordBatch:
     """Return a chunk's rows, each with its key."""
     count = len(chunk.visits)
+    positions = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1)
     return pa.RecordBatch.from_arrays(
         [
             pa.repeat(chunk.visit_list.touchpoint.id, count),
             pa.repeat(chunk.visit_list.visits_type, count),
-            pa.array(range(chunk.start, chunk.start + count), pa.int64()),
+            positions,
             pa.array([visit.user_id for visit in chunk.visits], pa.string()),
-            pa.array([visit.timestamp_utc for visit in chunk.visits], pa.timestamp("us", tz="UTC")),
+            _times([visit.timestamp_utc for visit in chunk.visits]),
         ],
         schema=SCHEMA,
     )
+
+
+def _times(times: Sequence[datetime]) -> pa.Array:
+    """Return UTC times as Arrow has them; by way of JSON and one cast it costs half of `pa.array`."""
+    texts = msgspec.json.encode(times).decode()[2:-2].split('","') if times else []
+    return pa.array(texts, pa.string()).cast(_TIME)

@@ -28,9 +28,9 @@ def batches(
     experience_id: str,
     *,
     visits_type: VisitsType | None = "TOTAL",
-    page_size: int | None = None,
+    page_size: int | None = 500,
     prefetch: int = 4,
-    batch_rows: int = 10_000,
+    batch_rows: int = 50_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> "AsyncGenerator[pa.RecordBatch, None]":
     """Yield all visits of an experience as ``pyarrow.RecordBatch`` values (extra ``arrow``).
@@ -44,7 +44,7 @@ def batches(
         client: A client with a Distinct key.
         experience_id: The experience's id, as in your Distinct account.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
-        page_size: Visits per request, 1 or more; the server's default is 50.
+        page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a batch at most, about; 1 or more.
         on_progress: Called with a `Progress` after each page.
@@ -167,9 +167,9 @@ def stream(
     experience_id: str,
     *,
     visits_type: VisitsType | None = "TOTAL",
-    page_size: int | None = None,
+    page_size: int | None = 500,
     prefetch: int = 4,
-    batch_rows: int = 10_000,
+    batch_rows: int = 50_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Stream:
     """Return all visits of an experience as something that DuckDB, Polars and pyarrow read, for ``async with``.
@@ -185,7 +185,7 @@ def stream(
         client: A client with a Distinct key.
         experience_id: The experience's id, as in your Distinct account.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
-        page_size: Visits per request, 1 or more; the server's default is 50.
+        page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a batch at most, about; 1 or more.
         on_progress: Called with a `Progress` after each page.

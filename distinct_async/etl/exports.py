@@ -42,9 +42,9 @@ async def export(
     visits_type: VisitsType | None = "TOTAL",
     format: FileFormat | None = None,  # noqa: A002  # the word that everybody uses
     on_drift: OnJobDrift = "raise",
-    page_size: int | None = None,
+    page_size: int | None = 500,
     prefetch: int = 4,
-    batch_rows: int = 10_000,
+    batch_rows: int = 50_000,
     safe_cells: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> ExportResult:
@@ -66,7 +66,7 @@ async def export(
             If the suffix names another, that is an error.
         on_drift: What to do if rows have moved during a walk, or since a crash: ``"raise"`` a `DriftError`, or
             ``"rebuild"``: read that list from its start.
-        page_size: Visits per request, 1 or more; the server's default is 50.
+        page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a part, about; 1 or more.
         safe_cells: Put an apostrophe before each CSV text that a spreadsheet would run as a formula (``=``, ``+``,

@@ -51,10 +51,10 @@ class JobOptions:
     experience_id: str = field(converter=_experience_id)
     visits_type: VisitsType | None = None
     on_drift: OnJobDrift = "raise"
-    page_size: int | None = field(default=None, converter=_page_size)
+    page_size: int | None = field(default=500, converter=_page_size)
     prefetch: int = field(default=4, converter=_prefetch)
     on_progress: Callable[[Progress], object] | None = None
-    batch_rows: int = field(default=10_000, converter=_batch_rows)
+    batch_rows: int = field(default=50_000, converter=_batch_rows)
     batch_seconds: float = 2.0
 
     def __attrs_post_init__(self) -> None:

@@ -36,9 +36,9 @@ async def sync(
     *,
     visits_type: VisitsType | None = None,
     on_drift: OnJobDrift = "raise",
-    page_size: int | None = None,
+    page_size: int | None = 500,
     prefetch: int = 4,
-    batch_rows: int = 10_000,
+    batch_rows: int = 50_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SyncResult:
     """Bring a DuckDB database up to date with an experience's visits, each row exactly once (extra ``duckdb``).
@@ -55,7 +55,7 @@ async def sync(
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
         on_drift: What to do if stored rows no longer match the server's: ``"raise"`` a `DriftError`, or
             ``"rebuild"`` the list: it is replaced in one transaction by what the server lists now.
-        page_size: Visits per request, 1 or more; the server's default is 50.
+        page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a transaction, about; 1 or more.
         on_progress: Called with a `Progress` after each page.

@@ -86,7 +86,7 @@ async def test_a_batch_is_of_one_list_and_the_batches_of_a_list_are_in_order(
 
 
 async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: FakeServer) -> None:
-    fake.latency = 0.02
+    fake.latency = 0.3
     await collected(client, page_size=100, prefetch=1)
     assert fake.max_in_flight >= 3
 
@@ -114,15 +114,15 @@ async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctCli
 async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
     client: DistinctClient, fake: FakeServer
 ) -> None:
-    fake.world = World.sample(touchpoints=1, scans=40_000, users=40)
+    fake.world = World.sample(touchpoints=1, scans=160_000, users=40)
     async with aclosing(etl.batches(client, "exp-1", page_size=1000)) as batches:
         first = await anext(batches)
         before = -1
         while before != walks(fake):
             before = walks(fake)
             await asyncio.sleep(0.1)
-        assert 10_000 <= len(first) <= 11_000
-        assert walks(fake) <= 11 + 11 + 4
+        assert 50_000 <= len(first) <= 51_000
+        assert walks(fake) <= 51 + 51 + 4
 
 
 async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
