@@ -97,7 +97,7 @@ FLOORS = {
     ".lifetime": ".client .vendors",
     ".aiohttp_web": ".client .lifetime .vendors aiohttp",
     ".fastapi": ".client .core .engine .errors .lifetime .models.wire .vendors .walk asyncio fastapi msgspec starlette",
-    ".etl.arrow": ".etl.destinations pyarrow",
+    ".etl.arrow": ".etl.destinations msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
         ".models asyncio concurrent pyarrow"
@@ -123,8 +123,8 @@ FLOORS = {
         ".sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (
-        ".client .core .errors .etl.destinations .etl.options .etl.plans .etl.results .models .sansio.pages .walk "
-        "asyncio attrs time"
+        ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "
+        ".sansio.pages .walk asyncio attrs time"
     ),
     ".etl.options": ".errors .etl.plans .etl.results .models .sansio.messages attrs",
     ".etl.plans": ".client .errors .models .sansio.messages attrs",

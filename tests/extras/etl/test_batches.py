@@ -115,7 +115,8 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
     client: DistinctClient, fake: FakeServer
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=160_000, users=40)
-    async with aclosing(etl.batches(client, "exp-1", page_size=1000)) as batches:
+    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
+    async with aclosing(generate_batches(client, options)) as batches:
         first = await anext(batches)
         before = -1
         while before != walks(fake):
