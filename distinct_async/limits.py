@@ -1,8 +1,8 @@
-"""Time limits of many attempts under one timer of the loop's.
+"""Time limits of many attempts with one timer of the event loop.
 
-`asyncio.timeout` makes and cancels a timer for each attempt, and is entered and left through two coroutines: that cost
-more than everything else of ours in a request. Here an attempt is a line in a dict, and the loop wakes up for the one
-that is due first. What a limit does to its task is what `asyncio.timeout` does.
+`asyncio.timeout` creates and cancels a timer for each attempt, and enters and leaves two coroutines: that cost more
+than everything else of this package in a request. Here an attempt is an entry in a dict, and the loop wakes up for the
+one that is due first. A limit cancels its task as `asyncio.timeout` does.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ from attrs import define
 
 @define(eq=False)
 class Limit:
-    """The time of one attempt. When it is up, the task that makes the attempt is cancelled."""
+    """The time limit of one attempt. When it expires, the task that makes the attempt is cancelled."""
 
     task: asyncio.Task[Any]
     due: float
-    requests: int  # to cancel the task, before
+    requests: int  # cancellation requests of the task before
     expired: bool = False
 
     @property
     def alone(self) -> bool:
-        """Whether it has cancelled the task, and nobody else has: the cancellation ends here."""
+        """Whether only this limit has cancelled the task, so that the cancellation ends here."""
         return self.expired and self.task.cancelling() - 1 <= self.requests
 
 
 class TimeLimits:
-    """What is under way and until when. Made inside the loop it belongs to."""
+    """The time limits of all attempts in progress. Created inside the event loop it belongs to."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,7 +35,7 @@ class TimeLimits:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float) -> Limit:
-        """A limit for what the running task does from now on; `end` it in any case."""
+        """Start a time limit for the running task, which must call `end` in any case."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a time limit needs a task")
@@ -46,13 +46,13 @@ class TimeLimits:
         return limit
 
     def end(self, limit: Limit) -> None:
-        """Forget a limit. The timer stays: the next attempt will be glad of it."""
+        """End a limit. The timer stays for the next attempt."""
         self._running.pop(limit, None)
         if limit.expired:
             limit.task.uncancel()
 
     def end_all(self) -> None:
-        """Let the time of everything under way be up, and the timer with it."""
+        """Expire all limits, and cancel the timer."""
         self._expire(float("inf"))
 
     def _set(self, due: float) -> None:

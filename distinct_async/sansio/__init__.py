@@ -1,4 +1,4 @@
-"""The decisions, as pure functions and plain state machines over values.
+"""The decisions, as pure functions and state machines over values.
 
-No loop, socket, clock, dice or environment may live in this package: what it needs of the world is handed in.
+Nothing here uses an event loop, socket, clock, random numbers or the environment: callers pass what is needed.
 """

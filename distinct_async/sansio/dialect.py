@@ -1,15 +1,15 @@
-"""How each vendor wraps an answer and words a refusal: from what came back to what it means.
+"""What the outcome of an attempt means: each vendor's envelope and error format.
 
-The rules, with their sources:
+The rules, with their sources (numbers are those of docs/explanation/vendors.md):
 
 * Distinct wraps everything: ``{"statusCode": 200, "message": ..., "data": ...}``, errors without ``data``
-  (https://docs.distinct.so/docs/touchpoint-scanner-metrics-api). Whether ``statusCode`` equals the HTTP status is not
-  said; inferred: one that says no overrules a contented HTTP 200. It may be missing, or a text of digits.
-* Vantio's answers are bare; refusals are ``{"error": ..., "message": ...}``
-  (https://docs.vantio.app/api-reference/impressions/get-impression). Of both, 404 and 401 bodies were never seen whole:
-  error bodies are read leniently, and none is needed.
-* An answer is looked at only as deep as the retry decision needs: is it there, is it whole. The rest stays bytes. Where
-  a request can read a good answer in one go (`Request.quick`), it is not gone over twice.
+  (https://docs.distinct.so/docs/touchpoint-scanner-metrics-api). Inferred (A15): a ``statusCode`` that reports an error
+  overrides HTTP 200. It may be missing, or a text of digits.
+* Vantio's objects are bare; errors are ``{"error": ..., "message": ...}``
+  (https://docs.vantio.app/api-reference/impressions/get-impression). No vendor shows all of its error bodies (A7, B4):
+  they are read leniently, and none is required.
+* A response is decoded only as deep as the retry decision needs: is it complete? The rest stays bytes. If a request can
+  decode a valid response in one pass (`Request.quick`), it is not decoded twice.
 """
 
 import json
@@ -40,16 +40,16 @@ from distinct_async.vendors import VENDORS
 
 _BOM = b"\xef\xbb\xbf"
 BODY_KEPT = 4096  # characters of a body that an APIError keeps
-_LONGEST_REFUSAL = 2**20  # bytes of an error's body that are decoded
+_LONGEST_ERROR = 2**20  # bytes of an error's body that are decoded
 _HALF = re.compile("[\ud800-\udfff]")
 EXCERPT_KEPT = 1024  # and a DecodeError
-_SLACK = 1024  # characters more that `excerpt` gives, so that a key across the cut is blanked whole before it is made
+_SLACK = 1024  # further characters of `excerpt`, so that a key at the cut is blanked before the text is cut
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-# What each status means, and what the caller can do. 403 is documented for the IP allowlist only (note 6 of the page);
-# 401 stands on a sibling page of Distinct's and on all of Vantio's.
-_REFUSALS: Mapping[int, tuple[type[APIError], str, str]] = {
+# What each status means, and what to do. 403 is documented only for the IP allowlist (note 6 of the page), 401 on
+# another page of Distinct and on all of Vantio (A7, B13).
+_ERRORS: Mapping[int, tuple[type[APIError], str, str]] = {
     400: (BadRequestError, "Bad Request", ""),
     401: (AuthenticationError, "Unauthorized", "check the API key: is it valid, and of the right kind?"),
     403: (PermissionDeniedError, "Forbidden", "is this machine's IP address on the key's allowlist?"),
@@ -72,7 +72,7 @@ _REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Amzn-RequestId", "X-Amz-Cf-Id",
 
 
 class _Envelope(msgspec.Struct):
-    """Distinct's wrapping, as deep as we need it: `Raw` is skipped over, which also proves that the JSON is whole."""
+    """Distinct's envelope. `Raw` skips a value, which also proves that the JSON is complete."""
 
     data: msgspec.Raw = msgspec.Raw(b"null")
     status_code: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statusCode")
@@ -83,16 +83,16 @@ _BARE = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read(request: Request, outcome: Response | Failure) -> Reading:
-    """What one attempt's outcome means: the answer's payload, or our error and whether to try again."""
+    """Return what the outcome of an attempt means: the payload, or the error and whether a retry can help."""
     if isinstance(outcome, Failure):
         return _failed(outcome)
     if outcome.status in _NOT_WHOLE:
         return Reading(error=ProtocolError(f"HTTP {outcome.status} {_NOT_WHOLE[outcome.status]}"))
     if 200 <= outcome.status < 300:
-        return _contented(request, outcome)
+        return _succeeded(request, outcome)
     if 300 <= outcome.status < 400:
         return Reading(error=_redirected(outcome))
-    return _refused(outcome.status, outcome, request)
+    return _rejected(outcome.status, outcome, request)
 
 
 def _failed(failure: Failure) -> Reading:
@@ -110,12 +110,12 @@ def _failed(failure: Failure) -> Reading:
             error = ProtocolError(failure.text)
         case _:  # encoding
             error = DecodeError(failure.text, paths=("$",))
-    # With the deadline's end no time is left, whatever a coarse clock (uvloop's has milliseconds) still sees of it
+    # When the deadline ends no time is left, even if a coarse clock (uvloop's has milliseconds) still shows some
     over = failure.limit == "deadline" or failure.kind in {"tls", "refused", "encoding"}
     return Reading(error=error, again=not over)
 
 
-def _contented(request: Request, response: Response) -> Reading:
+def _succeeded(request: Request, response: Response) -> Reading:
     body = response.body.removeprefix(_BOM)
     kind = response.headers.get("Content-Type", "")
     if "html" in kind.lower():
@@ -139,7 +139,7 @@ def _contented(request: Request, response: Response) -> Reading:
         stated = _status_code(bytes(envelope.status_code))
         if stated is None or 200 <= stated < 300:
             return _checked(request, envelope.data)
-        return _refused(stated, response, request)
+        return _rejected(stated, response, request)
     return _undecodable(problem, body, again=again)
 
 
@@ -154,43 +154,43 @@ def _checked(request: Request, payload: object) -> Reading:
 
 
 def _malformed(request: Request, response: Response, body: bytes, wrong: Exception) -> Reading:
-    """What a body means that msgspec refuses."""
+    """Return what a body means that msgspec rejects."""
     value = decode_with_surrogates(body)
     if VENDORS[request.vendor].enveloped and isinstance(value, dict):
         stated = _status_code(str(value.get("statusCode")).encode(errors="replace"))
         if stated is not None and not 200 <= stated < 300:
-            return _refused(stated, response, request)
+            return _rejected(stated, response, request)
         value = value.get("data")
     if value is not NOT_JSON:
-        return _checked(request, msgspec.Raw(json.dumps(value).encode()))  # halves of pairs are escapes again
+        return _checked(request, msgspec.Raw(json.dumps(value).encode()))  # escapes the halves of surrogate pairs again
     if isinstance(wrong, RecursionError) or _is_deep(body):
         return _undecodable("the response is not JSON: nested too deeply", body)
-    # Cut JSON under a good status is a cut body that HTTP did not notice; msgspec has only this text for it
+    # Truncated JSON is a truncated body that HTTP did not detect; msgspec reports it only in this text
     return _undecodable(f"the response is not JSON: {wrong}", body, again="truncated" in str(wrong))
 
 
 def _status_code(digits: bytes) -> int | None:
-    """The envelope's own status, if it is legible."""
+    """Return the status in the envelope, if it parses."""
     if digits == b"200":
         return 200
     digits = digits.strip(b'"')
     return int(digits) if len(digits) == 3 and digits.isdigit() and digits[:1] in b"12345" else None
 
 
-_DEEP = 1000  # levels that no response has
+_DEEP = 1000  # more levels than any response has
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 NOT_JSON = object()
 
 
 def _is_deep(body: bytes) -> bool:
-    """Whether so many brackets are open at the end of a body that its nesting, not a cut, is what is wrong with it."""
+    """Return whether a body is invalid because of its nesting, and not because it was truncated."""
     return sum(body.count(sign) for sign in (b"[", b"{")) - sum(body.count(sign) for sign in (b"]", b"}")) > _DEEP
 
 
 def decode_with_surrogates(body: bytes) -> object:
-    """The value of a body that msgspec refuses for half a surrogate pair, as a text that was cut has; or `NOT_JSON`.
+    """Return the value of a body that msgspec rejects because of half a surrogate pair, or `NOT_JSON`.
 
-    The standard library keeps such a half in the text; `structure` decides what becomes of it.
+    A text that was cut can contain such a half. The standard library keeps it in the text; `structure` replaces it.
     """
     if _SURROGATE.search(body) is None:
         return NOT_JSON
@@ -211,15 +211,15 @@ def _finite(text: str) -> float:
 
 
 def _is_dense(body: bytes) -> bool:
-    """Whether a body has so many values for its size that decoding it would cost many times `max_body`."""
+    """Return whether a body has so many values for its size that decoding it would take many times `max_body`."""
     if len(body) < _LARGE:
         return False
     return sum(body.count(sign) * size for sign, size in _SIZES.items()) > _FACTOR * len(body)
 
 
-_LARGE = 2**20  # bytes; what is smaller costs no more than some 30 MB
-_SIZES = {b"{": 232, b"[": 88, b",": 24}  # bytes that CPython takes for an object, an array, a value, about
-_FACTOR = 16  # the rows of both vendors stay below 8
+_LARGE = 2**20  # bytes; a smaller body takes at most about 30 MB
+_SIZES = {b"{": 232, b"[": 88, b",": 24}  # approximate bytes that CPython takes for an object, an array, a value
+_FACTOR = 16  # rows of both vendors stay below 8
 
 
 def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading:
@@ -227,7 +227,7 @@ def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading:
 
 
 def _redirected(response: Response) -> ProtocolError:
-    """Never followed: aiohttp would carry ``x-distinct-api-key`` along to another origin."""
+    """Return the error of a redirect, which is never followed: aiohttp would send the key to another origin."""
     target = response.headers.get("Location", "").partition("?")[0].partition("#")[0]
     shown = "".join(sign for sign in target.rpartition("@")[2] if sign.isprintable())[:200]
     where = f"to {shown!r}" if shown else "without a Location"
@@ -235,10 +235,10 @@ def _redirected(response: Response) -> ProtocolError:
     return ProtocolError(f"HTTP {response.status} redirect {where}: {hint}")
 
 
-def _refused(status: int, response: Response, request: Request) -> Reading:
+def _rejected(status: int, response: Response, request: Request) -> Reading:
     fallback = (ServerError, "Server Error", "") if status >= 500 else (APIError, "", "")
-    cls, phrase, remedy = _REFUSALS.get(status, fallback)
-    message, stated = _words(response.body)
+    cls, phrase, remedy = _ERRORS.get(status, fallback)
+    message, stated = _error_message(response.body)
     headers = response.headers
     retry_after = headers.get("Retry-After")
     error = cls(
@@ -262,32 +262,32 @@ def _refused(status: int, response: Response, request: Request) -> Reading:
     )
 
 
-def _words(body: bytes) -> tuple[str, bool]:
-    """A refusal's own words, and whether they are a stated message rather than the bare body.
+def _error_message(body: bytes) -> tuple[str, bool]:
+    """Return the message of an error body, and whether it is a stated message rather than the bare body.
 
-    Distinct: ``message``. Vantio: ``message`` beside ``error``. Between us and them may stand anything: RFC 9457's
-    ``title`` and ``detail`` are read too, and whatever is not JSON is text.
+    Distinct has ``message``, Vantio ``message`` and ``error``. Proxies in between may send anything: ``title`` and
+    ``detail`` of RFC 9457 are read too, and anything that is not JSON is text.
     """
-    if len(body) > _LONGEST_REFUSAL:
+    if len(body) > _LONGEST_ERROR:
         return excerpt(body), False
     try:
-        told = msgspec.json.decode(body.removeprefix(_BOM))
+        value = msgspec.json.decode(body.removeprefix(_BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = decode_with_surrogates(body.removeprefix(_BOM))
-        if told is NOT_JSON:
+        value = decode_with_surrogates(body.removeprefix(_BOM))
+        if value is NOT_JSON:
             return excerpt(body), False
-    if isinstance(told, dict):
-        if isinstance(inner := told.get("error"), dict):
-            told = {**inner, **told}
-        problem = [text for text in (told.get("title"), told.get("detail")) if isinstance(text, str) and text]
-        message = told.get("message")
+    if isinstance(value, dict):
+        if isinstance(inner := value.get("error"), dict):
+            value = {**inner, **value}
+        problem = [text for text in (value.get("title"), value.get("detail")) if isinstance(text, str) and text]
+        message = value.get("message")
         if isinstance(message, list):
             message = "; ".join(text for text in message if isinstance(text, str))
-        for text in (message, ": ".join(problem), told.get("error")):
+        for text in (message, ": ".join(problem), value.get("error")):
             if isinstance(text, str) and text:
                 return replace_surrogates(text), True
-    elif isinstance(told, str):
-        return replace_surrogates(told), True
+    elif isinstance(value, str):
+        return replace_surrogates(value), True
     return excerpt(body), False
 
 
@@ -297,5 +297,5 @@ def replace_surrogates(text: str) -> str:
 
 
 def excerpt(body: bytes, kept: int = EXCERPT_KEPT) -> str:
-    """The beginning of a body as text, whatever bytes it is made of, and a little more than `kept`, to be cut."""
+    """Return the beginning of a body as text: up to `kept` characters, and a few more, which the caller cuts."""
     return bytes(body[: (kept + _SLACK) * 4]).decode(errors="replace")[: kept + _SLACK]

@@ -1,4 +1,4 @@
-"""The values that travel between the floors: what is asked, what came back, and how it reads."""
+"""The values that the layers exchange: requests, responses, and what they mean."""
 
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -16,16 +16,15 @@ from distinct_async.vendors import Vendor
 T = TypeVar("T", bound=str)
 
 FailureKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
-"""Why no response came; `dialect` says what each means for the caller.
+"""Why no response arrived; `dialect` maps each to an error.
 
-connect: no connection. tls: no trusted one. handshake: TLS cut short. timeout: a limit was hit. broken: cut or
-reset on the way.
-protocol: malformed HTTP. refused: well-formed, but not to be used (too large, no such status). encoding: a
-Content-Encoding that was not asked for.
+connect: no connection. tls: no trusted connection. handshake: the TLS handshake was cut. timeout: a time limit expired.
+broken: the connection was cut or reset. protocol: malformed HTTP. refused: well-formed, but unusable (too large, an
+unknown status). encoding: a Content-Encoding that was not requested.
 """
 
 
-_TOP = 2**63  # no server counts further
+_TOP = 2**63  # the range of a signed 64-bit integer
 _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
 
 _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
@@ -33,14 +32,14 @@ _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
 
 @frozen
 class Request:
-    """One GET, ready to be sent: path and query are quoted already."""
+    """One GET request; path and query are percent-encoded."""
 
     vendor: Vendor
-    operation: str  # shown in errors: the call and its ids, without a user's
+    operation: str  # shown in errors: the call and its ids, without user ids
     path: str
     query: str = field(default="", repr=False)
-    private: tuple[str, ...] = field(default=(), repr=False)  # values that no text may show
-    quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # reads a good answer in one go
+    private: tuple[str, ...] = field(default=(), repr=False)  # values that no message may contain
+    quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # decodes a valid response
     check: Check | None = field(default=None, repr=False, eq=False)  # whether a good response belongs to this request
 
     @property
@@ -51,7 +50,7 @@ class Request:
 
 @frozen
 class Response:
-    """An HTTP response, read to its end. Repeated headers are joined by a comma."""
+    """A complete HTTP response. Repeated headers are joined by a comma."""
 
     status: int
     headers: MutableMapping[str, str]
@@ -60,7 +59,7 @@ class Response:
 
 @frozen
 class Failure:
-    """No response. `text` is safe to show: nothing the server sent is in it."""
+    """No response. `text` is safe to show: it contains nothing that the server sent."""
 
     kind: FailureKind
     text: str
@@ -69,20 +68,20 @@ class Failure:
 
 @frozen
 class Reading:
-    """What one attempt's outcome means, as `dialect.read` has it: a payload, or an error."""
+    """What the outcome of an attempt means, from `dialect.read`: a payload or an error."""
 
     payload: object = field(default=msgspec.Raw(b"null"), repr=False)
     error: DistinctError | None = None
-    again: bool = False  # worth another attempt
-    throttled: bool = False  # the server asked everyone to slow down
+    again: bool = False  # a retry can help
+    throttled: bool = False  # the server asks for fewer requests
     retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
-    date: str | None = field(default=None, repr=False)  # likewise
-    foreign: bool = False  # another request's response: the connection is out of step
+    date: str | None = field(default=None, repr=False)  # the header, verbatim
+    foreign: bool = False  # the response to another request: the connection is out of step
 
 
 @frozen
 class Reply:
-    """The answer to one call and what it cost; the payload is JSON text, or what the request's `quick` made of it."""
+    """The payload of one call and what it cost: JSON text, or what the request's `quick` decoded."""
 
     payload: object = field(repr=False)
     request: Request
@@ -92,7 +91,7 @@ class Reply:
 
     @property
     def annotations(self) -> Annotations:
-        """What an error that is found in the payload has to say about its call."""
+        """What an error that is found in the payload reports about its call."""
         return {
             "vendor": self.request.vendor,
             "operation": self.request.operation,
@@ -104,20 +103,21 @@ class Reply:
 
 
 def query(params: Mapping[str, str]) -> str:
-    """The parameters as they go on the wire. Their names are ours, and need no quoting."""
+    """Return the query string of the parameters. Their names are constants that need no encoding."""
     return "&".join([f"{name}={_quoted(text)}" for name, text in params.items()])
 
 
 def _quoted(text: str) -> str:
-    # Most ids need none, and quote() takes longer to find that out
+    # Most texts need no encoding, and quote() takes longer to find that out
     return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
 
 def segment(value: str, name: str) -> str:
-    """`value` quoted into exactly one path segment.
+    """Return `value` percent-encoded as one path segment.
 
-    An empty one would turn the URL into the list's, and dot segments are resolved away by proxies and servers:
-    :exc:`InvalidRequestError` for these and for control characters.
+    Raises:
+        InvalidRequestError: If it is empty, which is the URL of the list, a dot segment, which proxies and servers
+            resolve, or contains control characters.
     """
     if (checked := identifier(value, name)) in {".", ".."}:
         raise InvalidRequestError(f"{name} is {checked!r}: dot segments cannot be sent in a path")
@@ -125,9 +125,10 @@ def segment(value: str, name: str) -> str:
 
 
 def identifier(value: str, name: str) -> str:
-    """`value` as an exact str, if it can be an id: not empty, no control characters, encodable.
+    """Return `value` as an exact str: a member of a ``class X(str, Enum)`` becomes its value, not ``X.MEMBER``.
 
-    A member of a ``class X(str, Enum)`` is its value, not ``X.MEMBER``.
+    Raises:
+        InvalidRequestError: If it is no str, is empty, or contains control characters or lone surrogates.
     """
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
@@ -140,7 +141,7 @@ def identifier(value: str, name: str) -> str:
 
 
 def choice(value: T, name: str, options: Sequence[str]) -> T:
-    """The option that `value` equals, as an exact str."""
+    """Return the option that equals `value`, or raise `InvalidRequestError`."""
     for option in options:
         if option == value:
             return option
@@ -149,7 +150,7 @@ def choice(value: T, name: str, options: Sequence[str]) -> T:
 
 
 def exact_int(value: object) -> int | None:
-    """`value` as an exact int, NumPy's integers included; None for anything else, a bool too."""
+    """Return `value` as an exact int, also NumPy's integers; None for anything else, including a bool."""
     try:
         return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]  # that is the question
     except TypeError:
@@ -157,7 +158,7 @@ def exact_int(value: object) -> int | None:
 
 
 def whole_number(value: int, name: str, least: int) -> int:
-    """`value` as an exact int of at least `least`."""
+    """Return `value` as an exact int of at least `least`, or raise `InvalidRequestError`."""
     if (exact := exact_int(value)) is None:
         raise InvalidRequestError(f"{name} must be an int, got {type(value).__name__}")
     if exact < least:
