@@ -16,7 +16,7 @@ from aiohttp import client_exceptions, http_exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distinct_async.session import _failure, _inflated, _Unusable, _without_frames
+from distinct_async.session import _decompressed, _failure, _UnusableBody, _without_frames
 
 KEY = Mock(host="example.org", port=443, ssl=True, is_ssl=True)
 INFO = Mock(real_url="https://example.org/?key=sk_secret", headers={"Authorization": "sk_secret"})
@@ -91,7 +91,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def inflated(data: bytes, size: int = 7) -> bytes:
-    return b"".join([piece async for piece in _inflated(pieces(data, size))])
+    return b"".join([piece async for piece in _decompressed(pieces(data, size))])
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -107,19 +107,19 @@ async def test_what_was_packed_comes_out_whole(pack: Any) -> None:
 
 async def test_no_step_of_unpacking_is_large() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
-    assert 2**16 >= max([len(piece) async for piece in _inflated(pieces(bomb, 2**16))])
+    assert 2**16 >= max([len(piece) async for piece in _decompressed(pieces(bomb, 2**16))])
 
 
 async def test_a_missing_trailer_passes_and_a_wrong_one_does_not() -> None:
     packed = gzip.compress(b"data")
     assert b"data" == await inflated(packed[:-8])
-    with pytest.raises(_Unusable):
+    with pytest.raises(_UnusableBody):
         await inflated(packed[:-8] + b"\0" * 8)
 
 
 @given(st.binary(min_size=1, max_size=60))
 async def test_any_bytes_unpack_or_are_refused(data: bytes) -> None:
-    with suppress(_Unusable):
+    with suppress(_UnusableBody):
         assert isinstance(await inflated(data), bytes)
 
 

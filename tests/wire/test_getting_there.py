@@ -195,7 +195,7 @@ async def test_tls_spoken_to_a_plain_port_is_a_tls_error_with_a_hint(build: Buil
         client = over_tls(build, server, papers.trusted())
         error = await failure(USER.call(client))
         assert TLSError is type(error)
-        assert "https?" in str(error)
+        assert "scheme" in str(error)
         assert (1, 0) == (server.connections, len(server.requests))
         assert_honest(error, USER, attempts=1)
         await assert_recovers(client, server, USER)
@@ -206,7 +206,7 @@ async def test_plain_http_spoken_to_a_tls_port_is_tried_again_and_gives_a_hint(b
         client = build(base_url=server.url)
         error = await failure(USER.call(client))
         assert TransportError is type(error)
-        assert "https?" in str(error)
+        assert "scheme" in str(error)
         assert server.connections in {3, 6}
         assert_honest(error, USER, attempts=3)
         server.tls.clear()
