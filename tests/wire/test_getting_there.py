@@ -195,7 +195,7 @@ async def test_tls_spoken_to_a_plain_port_is_a_tls_error_with_a_hint(build: Buil
         client = over_tls(build, server, papers.trusted())
         error = await failure(USER.call(client))
         assert TLSError is type(error)
-        assert "scheme" in str(error)
+        assert "https?" in str(error)
         assert (1, 0) == (server.connections, len(server.requests))
         assert_honest(error, USER, attempts=1)
         await assert_recovers(client, server, USER)
