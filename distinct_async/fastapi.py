@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from math import ceil
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from fastapi import Depends, Request, WebSocket
@@ -54,13 +54,22 @@ from distinct_async.models.wire import wire_names
 from distinct_async.vendors import Vendor
 from distinct_async.walk import Page, Walk
 
-__all__ = ["DistinctDep", "add_error_handlers", "get_client", "jsonl_response", "lifespan"]
+__all__ = [  # noqa: RUF022  # plainly sorted, as a test asserts
+    "DistinctDep",
+    "JSONLResponse",
+    "PROBLEMS",
+    "add_error_handlers",
+    "get_client",
+    "jsonl_response",
+    "lifespan",
+]
 
 _STATE = "distinct_client"  # the client's name in the request's state and in `app.state`
 _NOT_RUN = (
     "there is no DistinctClient, because the app's lifespan did not run: create the app with "
-    "FastAPI(lifespan=lifespan()). In tests use `with TestClient(app) as http`; with a bare ASGI transport, which runs "
-    "no lifespan, use `async with app.router.lifespan_context(app)`, or "
+    "FastAPI(lifespan=lifespan()). Starlette does not run the lifespan of a mounted app: give lifespan() to the app in "
+    "which it is mounted. In tests use `with TestClient(app) as http`; with a bare ASGI transport, which runs no "
+    "lifespan, use `async with app.router.lifespan_context(app)`, or "
     "app.dependency_overrides[get_client] = lambda: client"
 )
 
@@ -142,18 +151,32 @@ def jsonl_response(walk: Walk[Any], request: Request) -> Response:
     Returns:
         The response, to be returned from the route.
     """
-    return _JSONLines(walk, request.receive)
+    return JSONLResponse(walk, request)
 
 
-class _JSONLines(StreamingResponse):
+class JSONLResponse(StreamingResponse, JSONResponse):  # FastAPI documents the model of a JSONResponse only
+    """The response of `jsonl_response`, a stream of JSON lines.
+
+    As the ``response_class`` of a route, with the model of a row as ``response_model``, it documents the stream::
+
+        @app.get("/visits", response_class=JSONLResponse, response_model=models.Visit)
+
+    Args:
+        walk: The walk to stream.
+        request: The request of the route.
+        status_code: The status of the response.
+    """
+
     media_type = "application/jsonl"
 
-    def __init__(self, walk: Walk[Any], receive: Receive) -> None:
-        super().__init__(())
+    def __init__(self, walk: Walk[Any], request: Request, status_code: int = HTTPStatus.OK) -> None:
+        super().__init__((), status_code)
         self._walk = walk
-        self._receive = receive
+        self._receive = request.receive
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # the request has it
+        """Stream the walk until it ends or the caller disconnects."""
         # From ASGI 2.4 on, Starlette does not listen for a disconnect but waits for `send` to raise OSError, so that it
         # would wait for a slow page in vain (asgi.readthedocs.io, "Disconnected Client - send exception").
         stream = asyncio.create_task(self.stream_response(send))
@@ -164,23 +187,31 @@ class _JSONLines(StreamingResponse):
                 stream.result()
         except ClientDisconnect:
             pass
+        except DistinctError as error:
+            # A server closes the connection of a response that does not end; an exception it would log with two
+            # tracebacks too. Test clients, which name no version of ASGI's spec, would take the response for complete.
+            if not self._started or "spec_version" not in scope.get("asgi", ()):
+                raise
+            log.error("cut off a stream: %s (%s)", type(error).__name__, _cause(error))
+            return
         finally:
             await drain((stream, disconnect))
         if self.background is not None:
             await self.background()
 
     async def stream_response(self, send: Send) -> None:
+        """Send the pages."""
+
         async def forward(message: Message) -> None:
             try:
                 await send(message)
             except OSError:  # caught only around `send`, because RequestTimeoutError is an OSError too
                 raise ClientDisconnect from None
 
-        started = False
         async with self._walk.run() as run:
             async for page in run.pages():  # there is at least one
-                if not started:
-                    started = True
+                if not self._started:
+                    self._started = True
                     head = {"status": self.status_code, "headers": self.raw_headers}
                     await forward({"type": "http.response.start", **head})
                 await forward({"type": "http.response.body", "body": _lines(page), "more_body": True})
@@ -195,6 +226,7 @@ def _lines(page: Page[Any]) -> bytes:
 
 # --- errors as responses ----------------------------------------------------------------------------------------------
 
+_PROBLEM = "application/problem+json"
 _DETAILS = {
     404: "The requested resource does not exist.",
     502: "An upstream service failed, or sent an invalid response.",
@@ -203,6 +235,43 @@ _DETAILS = {
 }
 # WebSocket close codes: 1008 policy violation, 1013 try again later; 1011 internal error for the rest
 _CLOSE_CODES = {404: 1008, 422: 1008, 503: 1013}
+
+
+def _content(status: int, detail: str | None) -> dict[str, Any]:
+    """Return the content of a problem."""
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return problem if detail is None else {**problem, "detail": detail}
+
+
+def _documented(status: int, description: str, detail: str | None, **others: object) -> dict[str, Any]:
+    """Return how OpenAPI describes a problem."""
+    example = _content(status, detail)
+    properties: dict[str, Any] = {name: {"const": value} for name, value in example.items()}
+    if detail is not None:
+        properties["detail"] = {"type": "string"}
+    schema = {"title": "Problem", "type": "object", "required": [*properties], "properties": properties}
+    return {"description": description, "content": {_PROBLEM: {"schema": schema, "example": example}}, **others}
+
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    404: _documented(404, "The vendor does not know the id.", _DETAILS[404]),
+    422: _documented(422, "An argument is invalid.", "page_size must be at least 1, got 0"),
+    500: _documented(500, "An API key is missing or rejected, or the service is misconfigured.", None),
+    502: _documented(502, "The vendor failed, or sent an invalid response.", _DETAILS[502]),
+    503: _documented(
+        503,
+        "The vendor is overloaded or limits the rate.",
+        _DETAILS[503],
+        headers={"Retry-After": {"description": "Seconds, if the vendor says.", "schema": {"type": "integer"}}},
+    ),
+    504: _documented(504, "The vendor did not respond in time.", _DETAILS[504]),
+}
+"""The responses of `add_error_handlers`, for OpenAPI: ``FastAPI(responses=PROBLEMS)``, or of one router or route."""
+
+# FastAPI's own response to a request that it cannot parse
+PROBLEMS[422]["content"]["application/json"] = {
+    "schema": {"type": "object", "properties": {"detail": {"type": "array", "items": {"type": "object"}}}}
+}
 
 
 def add_error_handlers(app: Starlette) -> None:
@@ -229,21 +298,20 @@ async def _problem(conn: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, DistinctError)  # noqa: S101  # for the type checker
     status = _status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        # The operation without its ids. An error without an operation contains no text of a vendor.
-        cause = error.operation.partition("(")[0] if error.operation else str(error)
-        log.error("responded with %d: %s (%s)", status, type(error).__name__, cause)
-    title = HTTPStatus(status).phrase
+        log.error("responded with %d: %s (%s)", status, type(error).__name__, _cause(error))
     if isinstance(conn, WebSocket) and conn.application_state is WebSocketState.CONNECTED:
-        await conn.close(_CLOSE_CODES.get(status, 1011), title)
+        await conn.close(_CLOSE_CODES.get(status, 1011), HTTPStatus(status).phrase)
         return None
-    problem = {"type": "about:blank", "title": title, "status": status}
     detail = error.message if status == HTTPStatus.UNPROCESSABLE_ENTITY else _DETAILS.get(status)
-    if detail is not None:
-        problem["detail"] = detail
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, APIError) and error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
-    return JSONResponse(problem, status, headers, "application/problem+json")
+    return JSONResponse(_content(status, detail), status, headers, _PROBLEM)
+
+
+def _cause(error: DistinctError) -> str:
+    """Return the operation without its ids. An error without an operation contains no text of a vendor."""
+    return error.operation.partition("(")[0] if error.operation else str(error)
 
 
 def _status(error: DistinctError) -> HTTPStatus:

@@ -5,10 +5,17 @@ from typing import Literal
 
 from fastapi import FastAPI, Request, Response
 
-from distinct_async.fastapi import DistinctDep, add_error_handlers, jsonl_response, lifespan
-from distinct_async.models import Impression, TouchpointSummary
+from distinct_async.fastapi import (
+    PROBLEMS,
+    DistinctDep,
+    JSONLResponse,
+    add_error_handlers,
+    jsonl_response,
+    lifespan,
+)
+from distinct_async.models import Impression, TouchpointSummary, Visit
 
-app = FastAPI(title="Who scans what", lifespan=lifespan(require=("distinct", "vantio")))
+app = FastAPI(title="Who scans what", lifespan=lifespan(require=("distinct", "vantio")), responses=PROBLEMS)
 add_error_handlers(app)
 
 
@@ -19,7 +26,7 @@ async def touchpoints(experience_id: str, client: DistinctDep) -> Sequence[Touch
     return sorted(metrics.touchpoints, key=lambda each: each.total_visits, reverse=True)
 
 
-@app.get("/touchpoints/{touchpoint_id}/visits")
+@app.get("/touchpoints/{touchpoint_id}/visits", response_class=JSONLResponse, response_model=Visit)
 async def visits(
     touchpoint_id: str, request: Request, client: DistinctDep, of: Literal["everyone", "newcomers"] = "everyone"
 ) -> Response:

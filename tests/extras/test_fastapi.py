@@ -12,12 +12,21 @@ from typing import Annotated, Any
 import aiohttp
 import attrs
 import httpx
+import jsonschema_rs
 import pytest
 from fastapi import BackgroundTasks, Body, Depends, FastAPI, Request, Response, WebSocket
 
 import distinct_async.fastapi
 from distinct_async import DistinctClient, RetryPolicy, errors, models
-from distinct_async.fastapi import DistinctDep, add_error_handlers, get_client, jsonl_response, lifespan
+from distinct_async.fastapi import (
+    PROBLEMS,
+    DistinctDep,
+    JSONLResponse,
+    add_error_handlers,
+    get_client,
+    jsonl_response,
+    lifespan,
+)
 from distinct_async.testing import FakeServer, World
 
 from .uvicorn_server import running
@@ -53,7 +62,7 @@ def app(client: DistinctClient) -> FastAPI:
 def tasks() -> list[str]:
     """What is going on for a stream: itself, the watch for its caller's end, its pages."""
     names = [str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks()]
-    return [name for name in names if name.startswith(("_JSONLines.", "StreamingResponse.", "Run."))]
+    return [name for name in names if name.startswith(("JSONLResponse.", "StreamingResponse.", "Run."))]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -115,7 +124,7 @@ async def test_a_lifespan_that_never_ran_or_is_over_is_an_error_that_says_how_to
 
     async with calling(app) as http:
         for _ in range(2):
-            with pytest.raises(RuntimeError, match=r"FastAPI\(lifespan=lifespan\(\)\).*lifespan_context.*override"):
+            with pytest.raises(RuntimeError, match=r"FastAPI\(lifespan=lifespan\(\)\).*mounted.*_context.*override"):
                 await http.get("/")
             async with app.router.lifespan_context(app):
                 pass
@@ -478,7 +487,9 @@ async def test_a_later_pages_error_cuts_the_stream_and_is_logged(
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
 
-    assert any(record.name == "uvicorn.error" and record.exc_info for record in caplog.records)
+    ours = [record.getMessage() for record in caplog.records if record.name == "distinct_async"]
+    assert ["cut off a stream: BadRequestError (metrics.total_visits)"] == [each for each in ours if "stream" in each]
+    assert [] == [record for record in caplog.records if record.exc_info or "\n" in record.getMessage()]
 
 
 async def test_when_the_caller_goes_away_the_run_ends_though_a_slow_page_is_awaited(
@@ -490,7 +501,7 @@ async def test_when_the_caller_goes_away_the_run_ends_though_a_slow_page_is_awai
         response = await http.get(f"{url}/visits/tp-1")
         assert 50 == (await response.content.readany()).count(b"\n")
         await until(lambda: fake.in_flight == 2)
-        assert {"_JSONLines.stream_response", "StreamingResponse.listen_for_disconnect", "Run._fetch"} == {*tasks()}
+        assert {"JSONLResponse.stream_response", "StreamingResponse.listen_for_disconnect", "Run._fetch"} == {*tasks()}
 
         response.close()
 
@@ -750,6 +761,64 @@ async def test_a_websocket_that_was_not_accepted_is_denied_with_the_problem() ->
 
     assert caught.value.headers is not None
     assert (503, "3") == (caught.value.status, caught.value.headers["retry-after"])
+
+
+# --- the schema -------------------------------------------------------------------------------------------------------
+
+
+async def test_openapi_knows_the_rows_of_a_stream_and_every_problem() -> None:
+    app = FastAPI(responses=PROBLEMS)
+
+    @app.get("/visits/{touchpoint_id}", response_class=JSONLResponse, response_model=models.Visit)
+    async def visits(touchpoint_id: str, request: Request, client: DistinctDep) -> Response:
+        return jsonl_response(client.metrics.total_visits(touchpoint_id), request)
+
+    async with calling(app) as http:
+        document = (await http.get("/openapi.json")).json()
+
+    responses = document["paths"]["/visits/{touchpoint_id}"]["get"]["responses"]
+    assert {"application/jsonl": {"schema": {"$ref": "#/components/schemas/Visit"}}} == responses["200"]["content"]
+    assert ["userId", "timestampUTC"] == [*document["components"]["schemas"]["Visit"]["properties"]]
+    assert {"200", "404", "422", "500", "502", "503", "504"} == {*responses}
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+async def test_a_route_documented_as_a_stream_is_one(app: FastAPI, world: World) -> None:
+    @app.get("/", response_class=JSONLResponse, response_model=models.Visit)
+    async def visits(request: Request, client: DistinctDep) -> Response:
+        return jsonl_response(client.metrics.total_visits("tp-1"), request)
+
+    async with calling(app) as http:
+        response = await http.get("/")
+
+    assert "application/jsonl" == response.headers["content-type"]
+    assert len(world.scans("tp-1")) == len(response.text.splitlines())
+
+
+@pytest.mark.parametrize(("status", "error"), RAISED, ids=repr)
+async def test_every_problem_is_as_documented(app: FastAPI, status: int, error: errors.DistinctError) -> None:
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    async with calling(app) as http:
+        response = await http.get("/")
+
+    media = PROBLEMS[status]["content"][response.headers["content-type"]]
+    jsonschema_rs.validate(media["schema"], response.json())
+    jsonschema_rs.validate(media["schema"], media["example"])
+    assert {*response.json()} == {*media["schema"]["properties"]}
+
+
+async def test_a_request_that_fastapi_refuses_is_documented_beside_the_problem(app: FastAPI) -> None:
+    @app.get("/")
+    async def show(number: int) -> int:
+        return number
+
+    async with calling(app) as http:
+        response = await http.get("/?number=x")
+
+    jsonschema_rs.validate(PROBLEMS[422]["content"][response.headers["content-type"]]["schema"], response.json())
 
 
 # --- the module -------------------------------------------------------------------------------------------------------
