@@ -1,4 +1,4 @@
-"""What a client and its views share, and what of it belongs to one event loop: made on first use, ended by `close`."""
+"""What a client and its views share; what belongs to one event loop is created on first use, and closed by `close`."""
 
 import asyncio
 import os
@@ -28,17 +28,25 @@ class Gate:
 
     Nothing is reserved ahead: whoever is cancelled while waiting leaves no trace. Callers queue for the rate under
     `queue`, of which only the head sleeps; a turn is taken at the moment the request is sent.
+
+    Attributes:
+        slots: One for each request in flight.
+        rate: Requests per second; None for no limit.
+        queue: Held by the call that is next to send.
+        pause_until: Loop time at which the pause ends.
+        pause_length: Seconds that the pause was asked for.
+        next_start: Loop time before which the rate allows no request.
     """
 
     slots: asyncio.Semaphore
     rate: float | None
     queue: asyncio.Lock = field(factory=asyncio.Lock)
-    pause_until: float = 0.0  # loop time
+    pause_until: float = 0.0
     pause_length: float = 0.0
     next_start: float = 0.0
 
     def hold(self, now: float, seconds: float) -> bool:
-        """Let nobody start for so long. True where this begins a pause, False where one is going on already."""
+        """Pause all requests for so many seconds; return whether this begins a pause rather than extending one."""
         begins = now >= self.pause_until
         if now + seconds > self.pause_until:
             self.pause_until, self.pause_length = now + seconds, seconds
@@ -55,7 +63,7 @@ class Gate:
 
 @define(eq=False)
 class Flight:
-    """One impression being asked for, by the first of its callers; the others wait for the lock."""
+    """A single flight: the first caller for an impression sends the request, the others wait for the lock."""
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     callers: int = 0
@@ -65,7 +73,20 @@ class Flight:
 
 @define(eq=False)
 class LoopState:
-    """Everything of a client that belongs to one event loop, and to one process."""
+    """All that belongs to one event loop in one process.
+
+    Attributes:
+        loop: The event loop.
+        session: The HTTP session.
+        gates: The limits of each vendor.
+        pid: The process.
+        closing: Set when the client is being closed.
+        idle: Set when no call is in progress any more.
+        calls: How many are.
+        tasks: Tasks that `close` waits for.
+        flights: The impressions that are being fetched, by id and options.
+        guard: Closes the session when the loop ends without `close`.
+    """
 
     loop: asyncio.AbstractEventLoop
     session: "Session"
@@ -75,22 +96,33 @@ class LoopState:
     idle: asyncio.Event = field(factory=asyncio.Event)
     calls: int = 0
     tasks: set[asyncio.Task[Any]] = field(factory=set)
-    flights: dict[object, Flight] = field(factory=dict)  # impressions being asked for
+    flights: dict[object, Flight] = field(factory=dict)
     guard: AsyncGenerator[None, None] | None = None
 
 
 class Core:
-    """What a client and its `with_options` views share: settings, budgets, the cache, and the loop's state."""
+    """What a client and its views share.
+
+    Attributes:
+        settings: The settings.
+        budgets: The retry budget of each vendor.
+        impressions: The cache, by id; least recently used is evicted first.
+        closed: Whether the client is closed.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budgets: dict[Vendor, Budget] = {vendor: Budget() for vendor in settings.base_urls}
-        self.impressions: dict[str, Reply] = {}  # by id, the oldest use first
+        self.impressions: dict[str, Reply] = {}  # in the order of their last use
         self.closed: bool = False
         self._state: LoopState | None = None
 
     def state(self) -> LoopState:
-        """The running loop's state, made on first use; :exc:`ClientStateError` where it belongs to another."""
+        """Return the running loop's state, created on first use.
+
+        Raises:
+            ClientStateError: If the client is closed, or belongs to another loop or process.
+        """
         if self.closed:
             raise ClientStateError("the client is closed: make a new one")
         loop, state = asyncio.get_running_loop(), self._state
@@ -100,14 +132,14 @@ class Core:
             if not state.session.closed:
                 return state
             if not state.session.owned:
-                raise ClientStateError("the aiohttp.ClientSession that was lent to the client is closed")
+                raise ClientStateError("the aiohttp.ClientSession of this client was closed")
         if state is not None and state.pid == os.getpid():
             state.session.abandon()
         self._state = self._open(loop)
         return self._state
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> LoopState:
-        # Only now, since it takes as long as everything else together: aiohttp comes with it.
+        # Only now, because it imports aiohttp, which takes as long as everything else together.
         from distinct_async.session import Session
 
         settings = self.settings
@@ -116,15 +148,15 @@ class Core:
             for vendor in settings.base_urls
         }
         state = LoopState(loop, Session(settings), gates)
-        # asyncio.run() closes all started async generators before it closes the loop: this one then closes the session,
-        # so that a client at module level leaves no socket behind.
+        # asyncio.run() closes all started async generators before it closes the loop: this one closes the session then,
+        # so that a client at module level leaves no socket open.
         state.guard = _close_with_loop(state.session)
         with suppress(StopIteration):
             state.guard.__anext__().__await__().send(None)
         return state
 
     async def close(self) -> None:
-        """End what is going on with `ClientStateError`, wait for it, and close the session; twice is fine."""
+        """End all calls with `ClientStateError`, wait for them and close the session; calling it twice is fine."""
         state = self._state
         if state is not None and not state.loop.is_closed() and _is_elsewhere(state, asyncio.get_running_loop()):
             raise _elsewhere(state)
@@ -142,11 +174,11 @@ class Core:
             await asyncio.wait(state.tasks)
         if state.guard is not None:
             await state.guard.aclose()
-        for _ in range(3):  # for the end of walks that were left by `break`: their last step comes by the loop's turns
+        for _ in range(3):  # a walk that was left by `break` ends by itself within these turns of the loop
             await asyncio.sleep(0)
 
     def __del__(self) -> None:
-        """Tell of a client that was used and never closed."""
+        """Warn of a client that was used and never closed."""
         if getattr(self, "_state", None) is not None:
             text = "unclosed DistinctClient: use `async with DistinctClient(...)`, or `await client.close()`"
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
@@ -157,7 +189,7 @@ def _is_elsewhere(state: LoopState, loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _elsewhere(state: LoopState) -> ClientStateError:
-    """Why we do not touch what another process, or another loop that is still open, is using."""
+    """Return the error for a client that another process, or another loop that is still open, is using."""
     if state.pid != os.getpid():
         hint = "make a client after the fork, in each process"
         return ClientStateError(f"the client was used in another process (pid {state.pid}): {hint}")
@@ -166,7 +198,7 @@ def _elsewhere(state: LoopState) -> ClientStateError:
 
 
 async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and wait until each has ended, even where we are cancelled ourselves meanwhile."""
+    """Cancel the tasks and wait until each has ended, also if the caller is cancelled meanwhile."""
     left = set(tasks)
     for task in left:
         task.cancel()
@@ -178,7 +210,7 @@ async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
             cancelled, left = error, {task for task in left if not task.done()}
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not complain
+            task.exception()  # retrieved, so that asyncio does not warn
     if cancelled is not None:
         raise cancelled
 

@@ -22,8 +22,8 @@ from yarl import URL
 
 from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
-from distinct_async.limits import TimeLimits
 from distinct_async.sansio.messages import Failure, Request, Response
+from distinct_async.timers import AttemptTimers
 from distinct_async.vendors import VENDORS, Vendor
 from distinct_async.version import __version__
 
@@ -69,7 +69,7 @@ class Session:
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": _USER_AGENT,
         }
-        self._limits = TimeLimits()
+        self._timers = AttemptTimers()
         self._bases: dict[Vendor, URL] = {}
         self._headers: dict[Vendor, Mapping[str, str]] = {}
         self._owned = not isinstance(settings.session, aiohttp.ClientSession)
@@ -113,7 +113,7 @@ class Session:
 
     def interrupt(self) -> None:
         """End all attempts at once, as if their time limits expired."""
-        self._limits.end_all()
+        self._timers.expire_all()
 
     async def close(self) -> None:
         """Close the session if it is owned. Calling it twice is fine."""
@@ -128,7 +128,7 @@ class Session:
 
     async def send(self, request: Request, seconds: float, connect: float) -> Response | Failure:
         """Make one attempt: from the connection to the last byte of the body within `seconds`."""
-        limit = self._limits.begin(seconds)
+        timer = self._timers.start(seconds)
         try:
             return await self._exchange(request, _timeouts(connect))
         except _UnusableBody as unusable:
@@ -136,7 +136,7 @@ class Session:
         except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, sockets
             return _failure(wrong, connect, https=self._bases[request.vendor].scheme == "https")
         except BaseException as error:  # noqa: BLE001  # raised again unless the limit caused it
-            if isinstance(error, asyncio.CancelledError) and limit.alone:
+            if isinstance(error, asyncio.CancelledError) and timer.cancelled_alone:
                 return Failure(
                     "timeout", f"no complete response within {seconds:.3g} s (timeout per attempt)", "attempt"
                 )
@@ -148,7 +148,7 @@ class Session:
             # Cancelled, or raised by a trace hook of the user. Its frames hold the key, so they are removed.
             raise _without_frames(error)  # noqa: B904
         finally:
-            self._limits.end(limit)
+            self._timers.stop(timer)
 
     async def _exchange(self, request: Request, timeouts: aiohttp.ClientTimeout) -> Response | Failure:
         # These arguments override those of the user's session. No local variable holds the headers.

@@ -32,7 +32,7 @@ ORDER = [
     ".config",
     ".shapes",
     ".structure",
-    ".limits",
+    ".timers",
     ".session",
     ".core",
     ".engine",
@@ -67,8 +67,8 @@ FLOORS = {
     ".structure": (
         ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes .vendors attrs cattrs msgspec"
     ),
-    ".limits": "asyncio attrs",
-    ".session": ".config .errors .limits .sansio.messages .vendors .version aiohttp asyncio isal multidict os ssl yarl",
+    ".timers": "asyncio attrs",
+    ".session": ".config .errors .sansio.messages .timers .vendors .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from distinct_async.limits import TimeLimits
+from distinct_async.timers import AttemptTimers
 
 
 @define
@@ -57,8 +57,8 @@ class Attempts:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.limits = TimeLimits()
-        self.limits._loop = self.clock  # type: ignore[assignment]  # all of it that is used
+        self.timers = AttemptTimers()
+        self.timers._loop = self.clock  # type: ignore[assignment]  # all of it that is used
         self.ended: list[float] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -67,15 +67,15 @@ class Attempts:
         await asyncio.sleep(0)
 
     async def _hang(self, seconds: float) -> None:
-        limit = self.limits.begin(seconds)
+        limit = self.timers.start(seconds)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            if not limit.alone:
+            if not limit.cancelled_alone:
                 raise
             self.ended.append(seconds)
         finally:
-            self.limits.end(limit)
+            self.timers.stop(limit)
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ async def test_a_timer_that_comes_a_little_early_is_set_again(attempts: Attempts
 
 async def test_the_end_of_all_is_one_for_each_and_leaves_no_timer(attempts: Attempts) -> None:
     await attempts.begin(30, 60)
-    attempts.limits.end_all()
-    attempts.limits.end_all()
+    attempts.timers.expire_all()
+    attempts.timers.expire_all()
     await attempts.clock.turn(100)
     assert ([30, 60], []) == (attempts.ended, attempts.clock.timers)
 
@@ -149,7 +149,7 @@ async def test_whoever_else_cancels_at_the_same_moment_has_the_last_word_and_no_
 ) -> None:
     await attempts.begin(30, 30)
     one, other = attempts.tasks
-    attempts.limits.end_all()
+    attempts.timers.expire_all()
     one.cancel()
     await attempts.clock.turn(100)
     assert ([30], True, 1) == (attempts.ended, one.cancelled(), one.cancelling())
