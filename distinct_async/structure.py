@@ -254,7 +254,8 @@ def impressions(reply: Reply) -> PageFacts:
     """One page of the impressions, and what of it matters to the walk: no total, no echo, but ids."""
     rows = (read_impressions(reply.payload) or _structure(reply, Impressions)).impressions
     first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)
-    return PageFacts(rows, first=first, last=last, unmistakable=lambda: True)
+    ids = tuple(row.id for row in rows)
+    return PageFacts(rows, first=first, last=last, unmistakable=lambda: True, ids=ids)
 
 
 def _visits_page(

@@ -28,7 +28,10 @@ ORDER = [
     ".sansio.messages",
     ".sansio.dialect",
     ".sansio.retry",
+    ".sansio.checkpoints",
     ".sansio.pages",
+    ".sansio.drift",
+    ".sansio.walk_state",
     ".config",
     ".shapes",
     ".structure",
@@ -36,6 +39,7 @@ ORDER = [
     ".session",
     ".core",
     ".engine",
+    ".run",
     ".walk",
     ".endpoints",
     ".client",
@@ -61,7 +65,10 @@ FLOORS = {
     ".sansio.messages": ".errors .sansio.matching .vendors attrs msgspec",
     ".sansio.dialect": ".errors .sansio.messages .vendors msgspec",
     ".sansio.retry": ".errors .sansio.messages attrs",
-    ".sansio.pages": ".errors attrs msgspec",
+    ".sansio.checkpoints": ".errors attrs msgspec",
+    ".sansio.pages": ".sansio.checkpoints attrs",
+    ".sansio.drift": ".sansio.pages attrs",
+    ".sansio.walk_state": ".errors .sansio.checkpoints .sansio.drift .sansio.pages attrs",
     ".config": ".errors .sansio.retry .vendors attrs os urllib.request | aiohttp",
     ".shapes": ".models attrs msgspec",
     ".structure": (
@@ -71,7 +78,12 @@ FLOORS = {
     ".session": ".config .errors .sansio.messages .timers .vendors .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
-    ".walk": ".core .engine .errors .sansio.messages .sansio.pages attrs | asyncio",
+    ".run": (
+        ".core .engine .errors .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state asyncio attrs"
+    ),
+    ".walk": (
+        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
+    ),
     ".endpoints.impressions": (
         ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk asyncio attrs"
     ),

@@ -15,7 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distinct_async.errors import DriftError, PageLoopError, PaginationError
-from distinct_async.sansio.pages import Ask, OnDrift, PageFacts, Question, WalkState, digest
+from distinct_async.sansio.checkpoints import Question, digest
+from distinct_async.sansio.drift import Continuity
+from distinct_async.sansio.pages import OnDrift, PageFacts, PageRequest
+from distinct_async.sansio.walk_state import WalkState
 
 OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 DEFAULT_SIZE = 5
@@ -52,6 +55,7 @@ class Server:
     ragged: bool = False  # each page as long as the dice say
     empties: int = 0  # so many empty pages at odd moments
     ignores_offset: bool = False
+    ids: bool = False  # rows have ids
     dice: random.Random = field(factory=lambda: random.Random(7))
 
     def answer(self, offset: int, page_size: int | None) -> PageFacts | Refusal:
@@ -72,7 +76,8 @@ class Server:
             echo_size={"real": size, "asked": asked, None: None}[self.echo],
             first=page[0].time if page else None,
             last=page[-1].time if page else None,
-            unmistakable=lambda: len({row.time for row in page}) > 1,
+            unmistakable=lambda: self.ids or len({row.time for row in page}) > 1,
+            ids=tuple(str(row.user) for row in page) if self.ids else (),
         )
 
 
@@ -113,18 +118,19 @@ def walk(  # noqa: C901
     """Walk to the end, an error, or, with `stop`, until so many rows were given."""
     state = WalkState(
         QUESTION,
+        lambda row: row.digest,
         offset=plan.offset,
         page_size=plan.page_size,
         limit=plan.limit,
         prefetch=plan.prefetch,
         on_drift=plan.on_drift,
-        anchor=anchor,
+        continuity=Continuity(anchor),
     )
-    walked, window, answers = Walked(), list[Ask](), dict[Ask, PageFacts | Refusal]()
+    walked, window, answers = Walked(), list[PageRequest](), dict[PageRequest, PageFacts | Refusal]()
     bound = 10 + 4 * (len(server.rows) + 10) * (plan.prefetch + 1)
 
     def refill() -> None:
-        asks = state.asks(len(window))
+        asks = state.requests(len(window))
         walked.asks += len(asks)
         assert bound > walked.asks, "the walk does not end"
         window.extend(asks)
@@ -139,19 +145,18 @@ def walk(  # noqa: C901
                 change(server)
             waiting = [ask for ask in window if ask not in answers]
             ask = dice.choice(waiting)
-            answers[ask] = server.answer(ask.offset, plan.page_size)
+            answers[ask] = server.answer(ask.offset, ask.page_size)
         window.remove(head)
         facts = answers.pop(head)
         if isinstance(facts, Refusal):
-            if not state.refused(head, facts.status):
+            if not state.is_end(head, facts.status):
                 walked.refused = facts.status
                 return walked
             break
-        if plan.prefetch > 1 and not head.alone:
+        if plan.prefetch > 1 and head.state == "ahead":
             refill()
-        first = facts.items[0] if facts.items else None
         try:
-            fed = state.feed(head, facts, first.digest if isinstance(first, Row) and state.anchor else None)
+            fed = state.receive(head, facts)
         except PaginationError as error:
             walked.error = error
             return walked
@@ -159,9 +164,9 @@ def walk(  # noqa: C901
         if fed.discard or state.ended:
             window.clear()
             answers.clear()
-        if fed.give:
+        if fed.deliver:
             walked.pages += 1
-            given = facts.items[fed.start : fed.stop]
+            given = fed.rows
             assert given or walked.pages == 1, "an empty page, not the first, was given"
             for row in given:
                 assert isinstance(row, Row)
@@ -271,8 +276,8 @@ def test_pages_of_one_length_cost_hardly_more_requests_than_there_are_pages(
     walked = walk(server, plan, random.Random(seed))
 
     assert walked.rows == server.rows
-    # One more where the end has to be looked at: a full first page, or no total.
-    assert walked.asks <= max(1, -(-len(server.rows) // size)) + 1
+    # One more where the end has to be looked at: a full first page, or no total; and one where nothing comes there.
+    assert walked.asks <= max(1, -(-len(server.rows) // size)) + 1 + (server.totals != "true")
     if server.totals == "true" and len(server.rows) > (1 + plan.prefetch) * size:
         assert plan.prefetch == walked.in_flight
     if server.totals is None:
@@ -378,6 +383,116 @@ def test_rows_taken_out_lose_and_double_nothing_unseen(
         assert [] == [row for row in server.rows if row not in walked.rows]
     else:
         assert walked.rows == before[: len(walked.rows)] or len(walked.rows) == len(set(walked.rows))
+
+
+LISTED = st.builds(
+    Server,
+    st.builds(ascending, COUNTS),
+    cap=SIZES,
+    echo=st.none(),
+    totals=st.none(),
+    past_end=st.sampled_from([None, 400, 404]),
+    ragged=st.booleans(),
+    ids=st.just(value=True),
+)
+
+
+@CASES
+@given(LISTED, PLANS, st.integers(0, 70), st.one_of(st.none(), st.integers(0, 70)), SEEDS)
+def test_a_list_without_a_total_whose_rows_have_ids_is_walked_whole_and_in_order(
+    server: Server, plan: Plan, offset: int, limit: int | None, seed: int
+) -> None:
+    plan = evolve(plan, offset=offset % (len(server.rows) + 1), limit=limit)
+    expected = server.rows[plan.offset :][: plan.limit]
+
+    walked = walk(server, plan, random.Random(seed))
+
+    assert (None, []) == (walked.error, walked.warnings)
+    if walked.refused is None:
+        assert expected == walked.rows
+        assert walked.complete or limit is not None
+        assert not (walked.complete and limit is not None and limit < len(server.rows) - plan.offset)
+    else:  # refused where the first page is past the end, or where the last one was full and rows were due
+        assert expected[: len(walked.rows)] == walked.rows
+
+
+@CASES
+@given(LISTED, PLANS, SEEDS)
+def test_an_overlap_of_one_row_costs_one_row_a_page_and_at_most_three_requests(
+    server: Server, plan: Plan, seed: int
+) -> None:
+    server.ragged, server.past_end = False, None
+    if server.cap == 1:
+        return  # two requests a row: what is known, and what is behind it
+    size = max(2, min(plan.page_size or DEFAULT_SIZE, server.cap or 100))
+
+    walked = walk(server, plan, random.Random(seed))
+
+    assert walked.rows == server.rows
+    assert walked.asks <= -(-len(server.rows) // (size - 1)) + 3
+
+
+def swap(server: Server, dice: random.Random) -> None:
+    if len(server.rows) > 1:
+        one, other = dice.sample(range(len(server.rows)), 2)
+        server.rows[one], server.rows[other] = server.rows[other], server.rows[one]
+
+
+def take(server: Server, dice: random.Random) -> None:
+    if server.rows:
+        del server.rows[dice.randrange(len(server.rows))]
+
+
+EVENTS: dict[str, Callable[[Server, random.Random], None]] = {
+    "front": lambda server, _: put_in_front(server),
+    "append": lambda server, _: append(server),
+    "take": take,
+    "swap": swap,
+    "reverse": lambda server, _: server.rows.reverse(),
+    "empty page": lambda server, _: setattr(server, "empties", 1),
+}
+
+
+@settings(CASES, max_examples=1000)
+@given(
+    st.integers(0, 60),
+    PLANS,
+    st.one_of(st.none(), st.integers(2, 12)),
+    st.sampled_from(sorted(EVENTS)),
+    st.integers(1, 12),
+    st.booleans(),
+    SEEDS,
+)
+def test_a_list_without_a_total_that_changes_once_loses_and_repeats_no_row_unnoticed(
+    count: int,
+    plan: Plan,
+    cap: int | None,
+    event: str,
+    moment: int,
+    descending: bool,  # noqa: FBT001
+    seed: int,
+) -> None:
+    dice = random.Random(seed)
+    server = Server(ascending(count)[:: -1 if descending else 1], cap, None, None, dice=dice, ids=True)
+    before, turns = list(server.rows), 0
+
+    def change(server: Server) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == moment:
+            EVENTS[event](server, dice)
+
+    walked = walk(server, plan, dice, change=change)
+
+    assert walked.error is None or isinstance(walked.error, DriftError | PageLoopError)
+    if walked.error is None:
+        assert walked.complete
+        assert len(walked.rows) == len(set(walked.rows))
+        if event == "empty page" and count:
+            # One page is not enough to know whether it was full
+            assert walked.rows in (before, [], before[: min(plan.page_size or DEFAULT_SIZE, cap or 100)])
+        else:
+            assert [] == [row for row in before if row in server.rows and row not in walked.rows]
 
 
 @CASES

@@ -1,0 +1,332 @@
+"""One iteration of a walk: `WalkState` decides, and a `Run` executes its decisions.
+
+In the window wait responses as msgspec read them (wire Structs without GC headers, about 150 bytes a visit), so that a
+retry is decided when a page arrives. Rows are made of them (about 180 bytes more) only when the page is delivered.
+"""
+
+import asyncio
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Generic, NoReturn, Self, TypeVar, cast
+
+from attrs import field, frozen
+
+from distinct_async.core import drain
+from distinct_async.engine import Engine
+from distinct_async.errors import APIError, ClientStateError, DistinctError, DriftWarning, PaginationError, annotate
+from distinct_async.sansio.checkpoints import Checkpoint, Question, digest
+from distinct_async.sansio.messages import Reply, Request
+from distinct_async.sansio.pages import Decision, PageFacts, PageRequest
+from distinct_async.sansio.walk_state import WalkState
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+@frozen
+class Page(Generic[T_co]):
+    """Some rows of a walk, in order. `len` and iteration are those of `items`.
+
+    Attributes:
+        items: The rows.
+        offset: Rows of the whole list before the first of them.
+        total: The length of the whole list, as this page states it; None if it does not.
+    """
+
+    items: tuple[T_co, ...] = field(repr=lambda items: f"<{len(items)} rows>")
+    offset: int
+    total: int | None
+    _checkpoint: Checkpoint | Callable[[], Checkpoint] = field(repr=False, eq=False)  # most are never looked at
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The position after the last of the rows, for `Walk.resume`."""
+        checkpoint = self._checkpoint
+        return checkpoint if isinstance(checkpoint, Checkpoint) else checkpoint()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[T_co]:
+        return iter(self.items)
+
+
+@frozen
+class Report:
+    """What a run has done so far.
+
+    Attributes:
+        rows: Rows delivered.
+        pages: Pages delivered.
+        requests: Requests sent, with retries and discarded pages.
+        retries: How many of them were retries.
+        total_first: The first total that the server stated; None if it stated none.
+        total_last: The total that it stated last.
+        waited: Seconds in queues, in pauses and between attempts, summed over all pages.
+        on_wire: Seconds of the requests themselves, summed over all pages.
+        complete: Whether the end was reached, and nothing was seen that could have lost or repeated a row.
+        ascends: Whether the rows received so far ascend in time. Only then a row keeps its offset while the list grows.
+            None if they all have one time.
+    """
+
+    rows: int
+    pages: int
+    requests: int
+    retries: int
+    total_first: int | None
+    total_last: int | None
+    waited: float
+    on_wire: float
+    complete: bool
+    ascends: bool | None = None
+
+
+ReportCallback = Callable[[Report], object]
+
+
+@frozen(eq=False)
+class Source(Generic[T]):
+    """Where a walk's pages come from.
+
+    Attributes:
+        question: What is asked.
+        request: Makes the request for an offset and a page size.
+        read: Makes rows of a response.
+        identity: Returns a row's values as text, of which checkpoints keep a digest.
+    """
+
+    question: Question
+    request: Callable[[int, int | None], Request]
+    read: Callable[[Reply], PageFacts]
+    identity: Callable[[T], str]
+
+    def digest(self, row: T) -> str:
+        """Return a row's digest."""
+        return digest(self.identity(row))
+
+    def checkpoint_after(self, row: T, position: int) -> Checkpoint:
+        """Return the checkpoint after a row.
+
+        Args:
+            row: The row.
+            position: Rows of the whole list up to this row, itself included.
+        """
+        return Checkpoint(self.question, position, self.digest(row))
+
+
+class Run(Generic[T_co]):
+    """One iteration of a walk; made by `Walk.run`.
+
+    `checkpoint` and `report` are correct at any moment, also after a break, an error or Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: Source[Any],
+        state: WalkState,
+        resumed: Checkpoint | None = None,
+        on_progress: ReportCallback | None = None,
+    ) -> None:
+        self._engine, self._source, self._state = engine, source, state
+        self._on_progress = on_progress
+        self._window: deque[tuple[PageRequest, asyncio.Task[Reply]]] = deque()
+        self._awaited: asyncio.Task[Reply] | None = None  # the page that the consumer waits for
+        self._resumed = resumed
+        self._page: Page[T_co] | None = None
+        self._delivered = 0  # rows of that page
+        self._rows = self._requests = self._retries = 0
+        self._waited = self._on_wire = 0.0
+        self._generator: AsyncGenerator[Any, None] | None = None
+        self._over = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """Iterate row by row, once."""
+        return self._claim(self._iterate_rows())
+
+    def pages(self) -> AsyncIterator[Page[T_co]]:
+        """Iterate page by page, once."""
+        return self._claim(self._iterate_pages())
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The position after the last delivered row; None if none was ever delivered."""
+        page, delivered = self._page, self._delivered
+        if page is None:
+            return self._resumed
+        if delivered == len(page.items):
+            return page.checkpoint
+        return self._source.checkpoint_after(page.items[delivered - 1], page.offset + delivered)
+
+    @property
+    def report(self) -> Report:
+        """What was done so far."""
+        state = self._state
+        return Report(
+            rows=self._rows + self._delivered,
+            pages=state.pages,
+            requests=self._requests,
+            retries=self._retries,
+            total_first=state.totals.first,
+            total_last=state.totals.last,
+            waited=self._waited,
+            on_wire=self._on_wire,
+            complete=state.complete and (self._page is None or self._delivered == len(self._page.items)),
+            ascends=state.chronology.ascends,
+        )
+
+    async def close(self) -> None:
+        """End the run: cancel what is in flight, and wait until it has ended. A second call does nothing.
+
+        From another task, it ends a consumer that waits for a page with a `ClientStateError`.
+        """
+        generator, self._generator = self._generator, None
+        try:
+            if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
+                await generator.aclose()
+        finally:
+            await self._end()
+
+    aclose = close
+
+    def _claim(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        if self._generator is not None or self._over:
+            raise ClientStateError("a run can be iterated only once; make another with walk.run()")
+        self._generator = generator  # close() closes it, so that `break` does not leave that to the garbage collector
+        return generator
+
+    async def _iterate_rows(self) -> AsyncGenerator[T_co, None]:
+        try:
+            while (page := await self._next_page()) is not None:
+                for delivered, row in enumerate(page.items, 1):
+                    self._delivered = delivered  # before the yield: if the caller is cancelled with a row, it has it
+                    yield row
+        finally:
+            await self._end()
+
+    async def _iterate_pages(self) -> AsyncGenerator[Page[T_co], None]:
+        try:
+            while (page := await self._next_page()) is not None:
+                self._delivered = len(page.items)
+                yield page
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._over = True
+        await self._discard()
+
+    async def _discard(self) -> None:
+        tasks = [task for _, task in self._window]
+        self._window.clear()
+        if self._awaited is not None:
+            tasks.append(self._awaited)
+        if tasks:
+            await drain(tasks)
+
+    async def _next_page(self) -> Page[T_co] | None:
+        """Return the next page to deliver, made the current one."""
+        if self._on_progress is not None and self._page is not None:
+            self._on_progress(self.report)
+        try:
+            page = await self._fetch_page()
+        except DistinctError as error:
+            annotate(error, checkpoint=self.checkpoint)
+            raise
+        if page is not None:
+            self._rows += self._delivered
+            self._page, self._delivered = page, min(1, len(page.items))  # nothing comes between this and its first row
+        return page
+
+    async def _fetch_page(self) -> Page[T_co] | None:
+        state = self._state
+        while not state.ended:
+            if (page := await self._receive_page()) is not None:
+                return page
+        if state.pages:
+            return None
+        state.pages = 1
+        return self._make_page((), state.offset, None)  # limit=0: the first page is always delivered, here unrequested
+
+    async def _receive_page(self) -> Page[T_co] | None:
+        """Wait for the next page in order. Return None if there is nothing in it to deliver."""
+        if self._over:
+            raise ClientStateError("this run is over; resume from its checkpoint with walk.resume(...)")
+        if not self._window:
+            self._refill()
+        request, task = self._window.popleft()
+        try:
+            reply = await self._wait_for(task)
+        except APIError as error:
+            if self._state.is_end(request, error.status):
+                return None
+            raise
+        if request.state == "ahead" and self._state.prefetch > 1:
+            self._refill()  # before rows are made of the response, so that the network works meanwhile
+        decision = self._judge(request, reply)
+        if decision.warning is not None:
+            warnings.warn(decision.warning, DriftWarning, stacklevel=5)
+        if decision.discard or self._state.ended:
+            await self._discard()
+        return self._make_page(decision.rows, decision.offset, decision.total) if decision.deliver else None
+
+    def _judge(self, request: PageRequest, reply: Reply) -> Decision:
+        facts = self._engine.reading(reply, self._source.read)
+        try:
+            return self._state.receive(request, facts)
+        except PaginationError as error:
+            annotate(error, **reply.annotations)
+            raise
+
+    async def _wait_for(self, task: asyncio.Task[Reply]) -> Reply:
+        self._awaited = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            consumer = asyncio.current_task()
+            if not self._over or not task.done() or (consumer is not None and consumer.cancelling()):
+                raise
+        finally:
+            self._awaited = None
+        raise ClientStateError("the run was closed while its consumer waited for a page")
+
+    def _refill(self) -> None:
+        for request in self._state.requests(len(self._window)):
+            loop_state = self._engine.core.state()
+            self._window.append((request, self._engine.start(loop_state, self._fetch(request))))
+
+    async def _fetch(self, request: PageRequest) -> Reply:
+        try:
+            reply = await self._engine.fetch(self._source.request(request.offset, request.page_size))
+        except DistinctError as error:
+            self._count(error)
+            raise
+        self._count(reply)
+        return reply
+
+    def _count(self, call: Reply | DistinctError) -> None:
+        self._requests += call.attempts
+        self._retries += max(0, call.attempts - 1)
+        self._waited += call.waited
+        self._on_wire += call.on_wire
+
+    def _make_page(self, items: Sequence[object], offset: int, total: int | None) -> Page[T_co]:
+        rows, position = cast("tuple[T_co, ...]", items), offset + len(items)
+        if items:
+            return Page(rows, offset, total, partial(self._source.checkpoint_after, items[-1], position))
+        last = before.last if (before := self.checkpoint) is not None else None
+        return Page(rows, offset, total, Checkpoint(self._source.question, position, last))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Run cannot be pickled; pickle run.checkpoint, and call walk.resume() there")

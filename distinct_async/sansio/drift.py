@@ -1,0 +1,140 @@
+"""What shows that rows moved while a list was read: the totals, the times, and the rows themselves."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from attrs import define, field
+
+from distinct_async.sansio.pages import PageFacts
+
+REMEMBERED = 10_000  # ids, about 1 MB
+
+
+@define
+class Chronology:
+    """Whether rows ascend in time, judged by the first and last row of each page."""
+
+    _first: datetime | None = None
+    _latest: datetime | None = None
+    _steps: int = 0
+    _steps_back: int = 0
+
+    def add(self, *times: datetime | None) -> None:
+        """Add the times of rows, in the order of the list."""
+        for time in times:
+            if time is None:
+                continue
+            if self._latest is not None:
+                self._steps += 1
+                self._steps_back += time < self._latest
+            self._first = self._first or time
+            self._latest = time
+
+    @property
+    def ascends(self) -> bool | None:
+        """Whether most steps go forward in time; None if all rows have the same time."""
+        if self._first is None or self._latest is None or (self._first == self._latest and not self._steps_back):
+            return None
+        return self._first < self._latest and self._steps_back * 2 < self._steps
+
+
+@define
+class Totals:
+    """The totals of one walk.
+
+    A total is compared only with the one that was known when its page was requested, since prefetched pages may arrive
+    out of order. If it grew, that is fine in a list that ascends in time: new rows are at its end. Otherwise rows have
+    moved. If it shrank, rows have moved.
+
+    Attributes:
+        current: The newest total; None if none was stated, or if totals cannot be trusted.
+        first: The first total that was stated.
+        last: The total that was stated last.
+        trusted: False if a "total" turned out to be the length of its page.
+    """
+
+    current: int | None = None
+    first: int | None = None
+    last: int | None = None
+    trusted: bool = True
+    _grew_from: int | None = None
+
+    def distrust(self) -> None:
+        """Ignore totals from here on."""
+        self.current, self.trusted = None, False
+
+    def add(self, total: int, known: int | None, chronology: Chronology, *, compare: bool) -> str | None:
+        """Take the total that a page states.
+
+        Args:
+            total: The stated total.
+            known: The total that was known when the page was requested.
+            chronology: The times seen so far, this page's included.
+            compare: Whether the total may be compared at all.
+
+        Returns:
+            How rows have moved; None if they have not.
+        """
+        self.first = total if self.first is None else self.first
+        self.last = total
+        if not self.trusted or not compare:
+            return None
+        if known is None or self.current is None:
+            self.current = total
+        elif total > known:
+            self._grew_from = known if total > self.current else self._grew_from
+            self.current = max(self.current, total)
+        elif total < known and total != self.current:
+            self.current = total
+            return f"rows were removed during the walk: the total shrank from {known} to {total}"
+        if self._grew_from is not None and not chronology.ascends:  # at each page from here on: one step can mislead
+            grew, self._grew_from = self._grew_from, None
+            return (
+                f"the list grew from {grew} to {self.current} during the walk and is not sorted oldest-first; "
+                f"rows may be skipped or repeated"
+            )
+        return None
+
+
+@define
+class Continuity:
+    """Whether a page continues the one before it: it begins with the same row, and no id comes twice.
+
+    Attributes:
+        anchor: The digest of the last row received, with which the next page must begin; None if it need not.
+    """
+
+    anchor: str | None = None
+    _ids: OrderedDict[str, None] = field(factory=OrderedDict, init=False)  # the last `REMEMBERED`
+
+    def compare(self, facts: PageFacts, digest_row: Callable[[Any], str], offset: int) -> tuple[int, list[str]]:
+        """Compare a page with the rows received before.
+
+        Args:
+            facts: The page.
+            digest_row: Returns a row's digest.
+            offset: The offset of the first row that was not received yet.
+
+        Returns:
+            How many of its rows are known, and how rows have moved.
+        """
+        expected, self.anchor, known, drifts = self.anchor, None, 0, list[str]()
+        if expected is not None:
+            known = min(1, len(facts.items))
+            if not facts.items or digest_row(facts.items[0]) != expected:
+                changed = "has changed since it was read" if facts.items else "is gone"
+                drifts.append(f"row {offset - 1} {changed}: rows were inserted or removed")
+                if self._ids and facts.ids and facts.ids[0] not in self._ids:
+                    known = 0  # never delivered
+        repeated = []
+        for each in facts.ids[known:]:
+            if each in self._ids:
+                repeated.append(each)
+            self._ids[each] = None
+        while len(self._ids) > REMEMBERED:
+            self._ids.popitem(last=False)
+        if repeated and not drifts:
+            drifts.append(f"{len(repeated)} rows came twice, the first with id {repeated[0]!r}: rows were moved")
+        return known, drifts

@@ -1,0 +1,300 @@
+"""Which page to request next, what a page shows about the list, and whether it is the end.
+
+The vendors page by offset, without a total in the paging block, a "has more" or a snapshot
+(https://docs.distinct.so/docs/touchpoint-scanner-metrics-api, "Query Parameters";
+https://docs.vantio.app/api-reference/impressions/list-impressions). Everything below is inferred from that:
+
+1. The offset advances by the rows received, never by the requested size: the server may cap pages silently.
+2. The first page is requested alone. It shows the total (``totalVisits`` or ``uniqueVisits`` beside the list) and, by
+   its length, the page size that the server really uses. The echoed ``pageSize`` shows only whether a page is full.
+3. With both known, later pages are prefetched. A page of another length than planned, which is not the end, discards
+   what was requested beyond it; the next one is requested alone, and its length is the new plan.
+4. The end is where the offset reaches the newest total.
+5. A first page that is full and as long as its total proves nothing: the "total" may be the page's own length. One more
+   request decides. 400, 404 or no rows are the end; rows beyond the total that they state mean that this walk must not
+   trust totals (a total that covers them has grown: rule 8). The same goes for a full page beyond the total.
+6. An empty page where rows are due is requested once more. Before the total, a second empty one is an error.
+7. A page that echoes another offset is requested once more, then it is a loop. A page equal to the one before it may be
+   a loop, or rows that were uploaded twice: one request, a row further on, decides, since a server that ignores the
+   offset returns the same page there too. Pages whose rows all have one time and no id look the same everywhere, and
+   are accepted: a user may scan often in one second. Equal pages with ids are a loop at once.
+8. Totals that change: see `Totals`.
+9. Without a total, pages are requested one after the other. If rows have ids, each page begins with the last row of the
+   page before (`Continuity`); so does the first page of a resumed walk. The end is an empty page behind a page that is
+   not full, or behind one with the known row only. Rows behind a page that is not full show that the server caps its
+   pages: as long as that one is full from here on.
+
+What no client can see: one row removed and another added between two pages, before the walk's position; a page size
+that is capped silently under a "total" that is only the page's own length. Without a total also: rows that change
+places without one of the last `REMEMBERED` ids coming again; a row removed where the server caps pages at one row,
+which leaves nothing to overlap; an empty page that passes, behind a first page that was capped below 50 rows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from attrs import define, evolve, field
+
+from distinct_async.errors import DriftError, PageLoopError, PaginationError
+from distinct_async.sansio.checkpoints import Question
+from distinct_async.sansio.drift import Chronology, Continuity, Totals
+from distinct_async.sansio.pages import Decision, OnDrift, PageFacts, PageRequest, State
+
+_DEFAULT_SIZE = 50  # of both vendors, as documented
+_TYPICAL_CAP = 100  # "maximum is typically 100" (list-impressions)
+_PAST_THE_END: frozenset[State] = frozenset({"past_total", "short", "behind"})
+_IDENTICAL_PAGES = 1000  # equal pages in a row, without a total to end them, that are still accepted
+_REMEDY = "resume with walk.resume(error.checkpoint), or start over"
+_AGAIN = Decision(deliver=False, discard=True)
+
+
+@define
+class WalkState:
+    """One walk: `requests` names the next requests, `receive` judges each page in order.
+
+    Attributes:
+        question: What is asked; errors show it.
+        digest_row: Returns a row's digest, as checkpoints have it.
+        offset: The offset of the next row to receive.
+        page_size: Rows per request; None for the server's default.
+        limit: Rows in all; None for no limit.
+        prefetch: Pages in flight or waiting, at most.
+        on_drift: Whether rows that moved are an error or a warning.
+        continuity: Compares the next page with the one before it; a resumed walk begins with the checkpoint's row.
+        state: What the walk does next.
+        complete: Whether the end was reached, and no row was lost or repeated as far as a client can see.
+        pages: Pages delivered.
+    """
+
+    question: Question
+    digest_row: Callable[[Any], str]
+    offset: int = 0
+    page_size: int | None = None
+    limit: int | None = None
+    prefetch: int = 4
+    on_drift: OnDrift = "raise"
+    continuity: Continuity = field(factory=Continuity)
+
+    state: State = field(default="alone", init=False)
+    complete: bool = field(default=False, init=False)
+    pages: int = field(default=0, init=False)
+    totals: Totals = field(factory=Totals, init=False)
+    chronology: Chronology = field(factory=Chronology, init=False)
+
+    _end: int | None = field(init=False)  # no row at or beyond it is wanted
+    _ahead: int = field(default=0, init=False)  # the next offset to request
+    _plan: int = field(default=0, init=False)  # rows per page
+    _drifted: bool = field(default=False, init=False)
+    _retried: int | None = field(default=None, init=False)  # the offset that was requested once more
+    _previous: PageFacts = field(default=PageFacts(()), init=False)
+    _full: int = field(init=False)  # rows of a full page, without a total
+    _identical: int = field(default=0, init=False)  # equal pages in a row
+    _doubted: tuple[PageRequest, PageFacts] | None = field(default=None, init=False)  # rule 7
+
+    def __attrs_post_init__(self) -> None:
+        self._end = None if self.limit is None else self.offset + self.limit
+        self._full = min(self.page_size or _DEFAULT_SIZE, _TYPICAL_CAP)
+        if self.limit == 0:
+            self.state = "ended"
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to request."""
+        return self.state == "ended"
+
+    def requests(self, outstanding: int) -> list[PageRequest]:
+        """Return the requests to make now.
+
+        Args:
+            outstanding: Pages in flight or waiting.
+        """
+        if self.state == "ahead" and (total := self.totals.current) is not None:
+            requests: list[PageRequest] = []
+            end = total if self._end is None else min(total, self._end)
+            while outstanding + len(requests) < self.prefetch and self._ahead < end:
+                requests.append(PageRequest(self._ahead, self.page_size, total, "ahead"))
+                self._ahead += self._plan
+            return requests
+        if outstanding or self.ended:
+            return []
+        if self.state == "shifted" and self._doubted is not None:
+            return [evolve(self._doubted[0], offset=self._doubted[0].offset + 1, state="shifted")]
+        overlap, size = int(self.continuity.anchor is not None), self.page_size
+        if self.state == "sequential" and overlap and size is not None:
+            size = max(size, 2)  # one of them is known
+        return [PageRequest(self.offset - overlap, size, self.totals.current, self.state)]
+
+    def is_end(self, request: PageRequest, status: int) -> bool:
+        """Return whether an error response to this request is the end of the list (rules 5 and 9)."""
+        if request.state in _PAST_THE_END and status in {400, 404}:
+            self._finish()
+            return True
+        return False
+
+    def receive(self, request: PageRequest, facts: PageFacts) -> Decision:
+        """Judge the next page in order, and move on.
+
+        Args:
+            request: What was requested.
+            facts: What was received.
+
+        Returns:
+            What to do with the page.
+
+        Raises:
+            PageLoopError: Rule 7.
+            DriftError: Rules 8 and 9.
+            PaginationError: Rule 6.
+        """
+        if facts.echo_offset not in {None, request.offset}:
+            if self._retry(request):
+                return _AGAIN
+            found = f"the server returned offset {facts.echo_offset} (it seems to ignore offset)"
+            self._fail(f"requested offset {request.offset}, but {found}", PageLoopError)
+        doubted, self._doubted = self._doubted, None
+        if doubted is not None:
+            if facts.items == doubted[1].items:
+                self._fail_repeated(doubted[0].offset, "and so does the page one row further on")
+            request, facts = doubted
+        elif self._repeats(request, facts):
+            self.state, self._doubted = "shifted", (request, facts)
+            return _AGAIN
+        return self._accept(request, facts, planned=doubted is None and request.state == "ahead")
+
+    def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> Decision:
+        if request.state == "short" and facts.items and self._recognise_cap(facts):
+            return _AGAIN
+        drifts = self._check_total(request, facts)
+        empty_before = self._expects_rows(request) and not facts.items
+        if empty_before and self._retry(request):
+            return evolve(_AGAIN, warning=self._report(drifts))
+        known, moved = self.continuity.compare(facts, self.digest_row, self.offset)
+        warning = self._report(drifts + moved)
+        if empty_before and self.totals.current is not None:
+            empty = f"an empty page at offset {request.offset} twice although it reports {self.totals.current} rows"
+            warning = self._report([f"the server returned {empty}"], PaginationError)
+        discard = self._advance(request, facts, known, planned=planned)
+        return self._deliver(request, facts, known, discard=discard, warning=warning)
+
+    def _expects_rows(self, request: PageRequest) -> bool:
+        """Return whether a page must have rows (rules 6 and 9)."""
+        if self.totals.current is None:
+            return request.state == "sequential" or self.continuity.anchor is not None
+        return request.offset < self.totals.current
+
+    def _advance(self, request: PageRequest, facts: PageFacts, known: int, *, planned: bool) -> bool:
+        """Move on behind this page. Return whether to discard what was requested beyond it."""
+        count, total = len(facts.items), self.totals.current
+        self.offset = request.offset + count
+        first, self._previous = not self._previous.items, facts
+        if self._is_suspicious(request, facts, first=first):
+            self.state = "past_total"
+            return True
+        if request.state == "past_total" and count and self._is_own_count(request, facts):
+            self.totals.distrust()
+            self._step(facts)
+        elif not count or (total is not None and self.offset >= total):
+            self._finish()
+        elif total is None:
+            self._step(facts, known)
+        elif not planned:
+            self.state, self._plan, self._ahead = "ahead", count, self.offset
+        elif count != self._plan:
+            self.state = "alone"
+            return True
+        return False
+
+    def _step(self, facts: PageFacts, known: int = 0) -> None:
+        """Go on without a total (rule 9)."""
+        count = len(facts.items)
+        if count == known:
+            self.state = "behind"
+        elif count < self._full:
+            self.state = "short"
+        else:
+            self.state = "sequential"
+            self.continuity.anchor = self.digest_row(facts.items[-1]) if facts.ids else None
+
+    def _recognise_cap(self, facts: PageFacts) -> bool:
+        """Learn that the page before was full. Return whether the rows behind it must be requested with an overlap."""
+        self._full = len(self._previous.items)
+        if facts.ids:
+            self._step(self._previous)
+        return bool(facts.ids)
+
+    def _deliver(
+        self, request: PageRequest, facts: PageFacts, known: int, *, discard: bool, warning: str | None
+    ) -> Decision:
+        stop = count = len(facts.items)
+        if self._end is not None and request.offset + count >= self._end:
+            stop = max(known, self._end - request.offset)
+            self.complete = self.complete and stop == count
+            self.state = "ended"
+        deliver = stop > known or not self.pages
+        self.pages += deliver
+        return Decision(facts.items[known:stop], request.offset + known, facts.total, deliver, discard, warning)
+
+    def _finish(self) -> None:
+        self.state, self.complete = "ended", not self._drifted
+
+    def _retry(self, request: PageRequest) -> bool:
+        """Arrange for this page to be requested once more. Return False if it already was."""
+        if self._retried == request.offset:
+            return False
+        self._retried = request.offset
+        if self.state == "ahead":
+            self.state = "alone"
+        return True
+
+    def _repeats(self, request: PageRequest, facts: PageFacts) -> bool:
+        """Return whether the page equals the one before it, and could not do so by chance (rule 7)."""
+        if self.continuity.anchor is not None and len(facts.items) == 1:
+            return False  # the known row only
+        if not facts.items or facts.items != self._previous.items:
+            self._identical = 0
+            return False
+        self._identical += 1
+        if self.totals.current is None and self._identical >= _IDENTICAL_PAGES:
+            self._fail_repeated(request.offset, f"for the {self._identical}th time")
+        if facts.ids and len(facts.items) > 1:  # a single row may have moved: `Continuity` decides
+            self._fail_repeated(request.offset, "and no id can come twice")
+        return not facts.ids and facts.unmistakable()
+
+    def _check_total(self, request: PageRequest, facts: PageFacts) -> list[str]:
+        """Compare the total and the times with those received before (rule 8). Return how rows have moved."""
+        self.chronology.add(facts.first, facts.last if len(facts.items) > 1 else None)
+        if facts.total is None:
+            return []
+        compare = request.state != "past_total" or not self._is_own_count(request, facts)
+        drift = self.totals.add(facts.total, request.total, self.chronology, compare=compare)
+        return [drift] if drift else []
+
+    def _is_suspicious(self, request: PageRequest, facts: PageFacts, *, first: bool) -> bool:
+        """Return whether the total may be only the length of the page (rule 5)."""
+        count, total = len(facts.items), self.totals.current
+        if total is None or not count or request.state == "past_total":
+            return False
+        full = count >= (facts.echo_size or self.page_size or count)
+        return full and ((first and count == total) or self.offset > total)
+
+    @staticmethod
+    def _is_own_count(request: PageRequest, facts: PageFacts) -> bool:
+        """Return whether a total cannot be the whole list's: it is less than the rows received."""
+        return facts.total is None or facts.total < request.offset + len(facts.items)
+
+    def _report(self, drifts: Sequence[str], error: type[PaginationError] = DriftError) -> str | None:
+        """Raise the drifts, or return them as one warning."""
+        if not drifts:
+            return None
+        text = "; ".join(drifts)
+        if self.on_drift == "raise":
+            self._fail(text, error)
+        self._drifted = True
+        return text
+
+    def _fail_repeated(self, offset: int, further: str) -> NoReturn:
+        text = f"the page at offset {offset} repeats the previous page, {further} (the server seems to ignore offset)"
+        self._fail(text, PageLoopError)
+
+    def _fail(self, text: str, error: type[PaginationError]) -> NoReturn:
+        raise error(text, remedy=_REMEDY, operation=str(self.question))
