@@ -172,3 +172,13 @@ def lock(session: nox.Session) -> None:
     words = ["--universal", f"--python-version={PYTHONS[0]}", "--all-extras", "--no-annotate", "--upgrade", "--quiet"]
     command = "--custom-compile-command=nox -s lock"
     session.run("uv", "pip", "compile", *words, *groups, command, "-o", ".ci/constraints.txt", "pyproject.toml")
+
+
+@nox.session
+def openapi(session: nox.Session) -> None:
+    """Lint the vendors' OpenAPI document with Redocly, and read the mock that Prism makes of it; needs npx."""
+    if not shutil.which("npx"):
+        session.skip("npx is not installed")
+    session.run("npx", "--yes", "@redocly/cli@2.77.0", "lint", "distinct_async/testing/openapi.json", external=True)
+    session.install("-e", ".", *group("test"))
+    session.run("pytest", "-n0", "tests/prism.py", *session.posargs)
