@@ -224,7 +224,8 @@ class Engine:
                 budget.tokens -= decision.tokens
                 call.tokens = call.unsent = decision.tokens
                 text, name = "%s: attempt %d failed (%s), retrying in %.3g s", type(error).__name__
-                log.info(text, call.request.name, call.attempts, name, decision.wait, extra=call.log_fields())
+                fields = call.log_fields() | {"error": name, "retry_in": round(decision.wait, 6)}
+                log.info(text, call.request.name, call.attempts, name, decision.wait, extra=fields)
                 await self._sleep(state, decision.wait)
                 call.waited += state.loop.time() - now
                 return

@@ -62,7 +62,7 @@ def resolve_path(
             beside = f" (with {suffix!r} for the file beside it)" if suffix else ""
             raise InvalidRequestError(f"{name} {text!r}: the file name is longer than {_LONGEST_NAME} bytes{beside}")
     with storage_errors(f"{name} {text}"):
-        _check_place(resolved, text, new_parent=new_parent, devices=devices)
+        _check_place(resolved, f"{name} {text}", new_parent=new_parent, devices=devices)
     return resolved
 
 

@@ -1,8 +1,4 @@
-"""The command ``distinct-async`` (extra ``cli``): its way in, and its ways out.
-
-The words it knows are in `app` and `commands`, what each does in a module of its own, how it looks in `layout` and
-`rows`, and how it ends in `exits`.
-"""
+"""The command ``distinct-async`` (extra ``cli``): how it starts, and how it ends without its extra or by a signal."""
 
 import os
 import sys
@@ -10,19 +6,19 @@ from types import TracebackType
 
 _EXTRA = {"cyclopts", "rich"}
 _MISSING = 'distinct-async: the command needs an extra: python -m pip install "distinct-async[cli]"'
-_USAGE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # those of `exits`, which is not to be had without the extra
+_USAGE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # those of `exits`, which needs the extra
 
 
 def main() -> int:
-    """The exit code of the command, run with the words of the command line."""
+    """Run the command with the words of the command line, and return its exit code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by some schedulers
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # no path; to the end
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # no path; until the end
     try:
-        from distinct_async.cli import app  # noqa: PLC0415  # the package does without the extra, and says so here
+        from distinct_async.cli import app  # noqa: PLC0415  # the package works without the extra
 
         if "--debug" not in sys.argv:
-            sys.excepthook = _in_one_line
+            sys.excepthook = _print_bug
         return app.run(sys.argv[1:])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
@@ -35,8 +31,8 @@ def main() -> int:
         return _BROKEN_PIPE
 
 
-def _in_one_line(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-    """Tell of a bug of ours, without its traceback."""
+def _print_bug(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    """Print a bug in one line, without its traceback."""
     from distinct_async.cli import exits  # noqa: PLC0415  # as above
 
     print(f"distinct-async: {exits.line(error)}", file=sys.stderr)  # noqa: T201

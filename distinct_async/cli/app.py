@@ -1,57 +1,293 @@
-"""The words of the command line: which commands there are, and what is said where one goes wrong.
+"""The commands: their words, and which call of the library each of them makes.
 
 A command imports what it needs when it is called, so that ``--help`` waits for nothing.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from distinct_async.cli import commands, exits
-from distinct_async.cli.options import Flag, unfolded
+from distinct_async import DistinctClient, Walk
+from distinct_async.cli import exits
+from distinct_async.cli.doctor import examine
+from distinct_async.cli.jobs import run_job
+from distinct_async.cli.options import (
+    COMMON,
+    DATABASE_FILES,
+    EXPORT_FILES,
+    EXPORT_FORMATS,
+    OUTPUT,
+    OUTPUT_GROUP,
+    PAGE_ROWS,
+    ROWS,
+    ROWS_GROUP,
+    WALK_ROWS,
+    Common,
+    Flag,
+    Format,
+    Output,
+    PageRows,
+    Rows,
+    WalkRows,
+    check_paths,
+    choose_format,
+    unfold,
+)
+from distinct_async.cli.reading import IMPRESSION, TOUCHPOINT, USER, VISIT, write_impressions, write_rows, write_walk
 from distinct_async.errors import DistinctError
+from distinct_async.models import VisitsType
 from distinct_async.version import __version__
 
-_NAME = "distinct-async"
-_WIDTH = 80  # columns, where the terminal has as many
+if TYPE_CHECKING:
+    from distinct_async.etl import Progress, Result
 
-_COMMANDS = (
-    commands.touchpoints,
-    commands.user,
-    commands.visits,
-    commands.impression,
-    commands.impressions,
-    commands.export,
-    commands.sync,
-    commands.doctor,
-)
+_NAME = "distinct-async"
+_WIDTH = 80  # columns, if the terminal has as many
+
+PageSize = Annotated[int | None, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
+FileFormat = Literal["parquet", "csv", "jsonl"]
+Prefetch = Annotated[int, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
+
+
+def touchpoints(
+    experience_id: str, /, *, rows: PageRows = PAGE_ROWS, output: Output = OUTPUT, common: Common = COMMON
+) -> None:
+    """List the touchpoints of an experience, with their totals.
+
+    Args:
+        experience_id: The experience's id, as in your Distinct account; for example exp-1.
+    """
+
+    async def call(client: DistinctClient) -> Sequence[object]:
+        return (await client.metrics.experience(experience_id, page_size=rows.page_size)).touchpoints
+
+    write_rows(call, TOUCHPOINT, rows, output, common)
+
+
+def user(
+    user_id: str, /, *, experience: str, rows: Rows = ROWS, output: Output = OUTPUT, common: Common = COMMON
+) -> None:
+    """List the touchpoints that a user scanned in an experience, with the times.
+
+    Args:
+        user_id: The user's id; for example user-1.
+        experience: The experience's id.
+    """
+
+    async def call(client: DistinctClient) -> Sequence[object]:
+        return (await client.metrics.user(user_id, experience_id=experience)).touchpoints
+
+    write_rows(call, USER, rows, output, common)
+
+
+def visits(
+    touchpoint_id: str,
+    /,
+    *,
+    visits_type: VisitsType = "TOTAL",
+    unique: Annotated[Flag, Parameter(show=False)] = False,
+    experience: str | None = None,
+    prefetch: Prefetch = 4,
+    rows: WalkRows = WALK_ROWS,
+    output: Output = OUTPUT,
+    common: Common = COMMON,
+) -> None:
+    """Walk all visits of a touchpoint.
+
+    Args:
+        touchpoint_id: The touchpoint's id, as `distinct-async touchpoints` lists it; for example tp-1.
+        visits_type: TOTAL: every visit; UNIQUE: the first of each user.
+        unique: The name of --visits-type UNIQUE in version 0.1.0.
+        experience: Sent to the server, whose documentation does not say what it does here.
+        prefetch: Pages requested ahead.
+    """
+
+    def make(client: DistinctClient, limit: int | None) -> Walk[object]:
+        walk = client.metrics.unique_visits if unique or visits_type == "UNIQUE" else client.metrics.total_visits
+        return walk(
+            touchpoint_id,
+            experience_id=experience,
+            page_size=rows.page_size,
+            offset=rows.offset,
+            limit=limit,
+            prefetch=prefetch,
+        )
+
+    write_walk(make, VISIT, rows, output, common)
+
+
+def impression(impression_id: str, /, *more: str, output: Output = OUTPUT, common: Common = COMMON) -> None:
+    """Show impressions (Vantio) by their ids, in that order.
+
+    If some do not exist, the exit code is 3, and the others are written.
+
+    Args:
+        impression_id: For example imp_123abc.
+        more: Further ids; several are requested at once.
+    """
+    write_impressions((impression_id, *more), output, common)
+
+
+def impressions(
+    *,
+    program: str | None = None,
+    poster: str | None = None,
+    rows: WalkRows = WALK_ROWS,
+    output: Output = OUTPUT,
+    common: Common = COMMON,
+) -> None:
+    """Walk all impressions (Vantio), or those of a program or poster.
+
+    Args:
+        program: The id of the program.
+        poster: The id of the poster.
+    """
+
+    def make(client: DistinctClient, limit: int | None) -> Walk[object]:
+        return client.impressions.list(
+            program_id=program, poster_id=poster, page_size=rows.page_size, offset=rows.offset, limit=limit
+        )
+
+    write_walk(make, IMPRESSION, rows, output, common)
+
+
+def export(
+    experience_id: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", group=OUTPUT_GROUP)],
+    format: Annotated[FileFormat | None, Parameter(group=OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    safe_cells: Annotated[Flag, Parameter(group=OUTPUT_GROUP)] = False,
+    visits_type: VisitsType | None = None,
+    rebuild: Flag = False,
+    prefetch: Prefetch = 4,
+    page_size: PageSize = None,
+    common: Common = COMMON,
+) -> int:
+    """Write the visits of an experience to one file, with a manifest that proves what is in it.
+
+    The file is written atomically. Run again after a crash or an error, the command does not request what it has. A
+    summary goes to stdout.
+
+    Args:
+        experience_id: The experience's id; for example exp-1.
+        output: The file: .parquet, .csv, .jsonl or .ndjson; <FILE>.manifest.json is written beside it.
+        format: By default what the file's suffix names.
+        safe_cells: Put an apostrophe before CSV texts that a spreadsheet would run as a formula.
+        visits_type: TOTAL: every visit; UNIQUE: the first of each user; by default both.
+        rebuild: If rows have moved since a crash or during the walk, read that list from its start, instead of an
+            error.
+        prefetch: Pages requested ahead, for each touchpoint.
+        page_size: Rows per request; the server's default is 50.
+    """
+    check_paths(common, {"--output": output}, beside=EXPORT_FILES, new_parent=True, stdout=True)
+    chosen: FileFormat = choose_format(output, format, EXPORT_FORMATS)  # type: ignore[assignment]
+    if safe_cells and chosen != "csv":
+        raise CycloptsError("--safe-cells is for CSV only")
+
+    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
+        from distinct_async import etl  # noqa: PLC0415  # its extras are loaded by the jobs
+
+        return await etl.export(
+            client,
+            experience_id,
+            output,
+            visits_type=visits_type,
+            format=chosen,
+            on_drift="rebuild" if rebuild else "raise",
+            page_size=page_size,
+            prefetch=prefetch,
+            safe_cells=safe_cells,
+            on_progress=move,
+        )
+
+    return run_job(job, output, OUTPUT, common)
+
+
+def sync(
+    experience_id: str,
+    database: Path,
+    /,
+    *,
+    visits_type: VisitsType | None = None,
+    rebuild: Flag = False,
+    prefetch: Prefetch = 4,
+    page_size: PageSize = None,
+    format: Annotated[Format | None, Parameter(group=OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    common: Common = COMMON,
+) -> int:
+    """Bring a DuckDB database up to date with an experience: each visit exactly once, requesting only new ones.
+
+    Run it again after an error or a crash. A summary goes to stdout.
+
+    Args:
+        experience_id: The experience's id; for example exp-1.
+        database: The file; created if it is missing.
+        visits_type: TOTAL: every visit; UNIQUE: the first of each user; by default both.
+        rebuild: If stored rows no longer match the server's, reload that list, instead of an error.
+        prefetch: Pages requested ahead, for each touchpoint.
+        page_size: Rows per request; the server's default is 50.
+        format: The format of the summary; by default a table on a terminal, JSON lines in a pipe.
+    """
+    check_paths(common, {"DATABASE": database}, beside=DATABASE_FILES, stdout=True)
+
+    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
+        from distinct_async import etl  # noqa: PLC0415  # as above
+
+        return await etl.sync(
+            client,
+            experience_id,
+            database,
+            visits_type=visits_type,
+            on_drift="rebuild" if rebuild else "raise",
+            page_size=page_size,
+            prefetch=prefetch,
+            on_progress=move,
+        )
+
+    return run_job(job, database, Output(format), common)
+
+
+def doctor(*, experience: str | None = None, output: Output = OUTPUT, common: Common = COMMON) -> int:
+    """Check keys, addresses and the connection to both vendors; say what is wrong, and what to do.
+
+    The exit code is 0 if all is well, 2 for keys and settings, 4 if a key is rejected, 6 if a vendor is not reached.
+    No key is shown.
+
+    Args:
+        experience: An experience to request; without it one that does not exist is requested, which proves less.
+    """
+    return examine(experience, output, common)
+
+
+_COMMANDS = (touchpoints, user, visits, impression, impressions, export, sync, doctor)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
-        """Let the BrokenPipeError go its way, past all that wants to be closed; rich would end the process here."""
+        """Raise the BrokenPipeError, so that everything is closed; rich would end the process here."""
         raise  # noqa: PLE0704  # called where rich handles it
 
 
 def run(words: Sequence[str]) -> int:
-    """The exit code of one command."""
-    # Not FORCE_COLOR, which test runners set for all their children, decides: what is piped is plain
+    """Run one command, and return its exit code."""
+    # Not FORCE_COLOR, which test runners set for all their children, decides: in a pipe it is plain
     console = _Console(force_terminal=sys.stdout.isatty(), highlight=False)
     console.width = min(console.width, _WIDTH)
     app = _app(console)
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, DistinctError, exits.PartialError, exits.MissingError) as error:
-        _say(f"{_NAME}: {exits.line(error)}")
+        _print(f"{_NAME}: {exits.line(error)}")
         if isinstance(error, CycloptsError):
-            _say(f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help")
+            _print(f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help")
         return exits.code(error)
-    return code or exits.FINE
+    return code or exits.OK
 
 
 def _app(console: Console) -> App:
@@ -72,14 +308,14 @@ def _app(console: Console) -> App:
         """Show the library at work: real requests, sample data, no key.
 
         Args:
-            debug: A traceback where we have a bug.
+            debug: A traceback if there is a bug.
         """
         from distinct_async.cli.demo import show  # noqa: PLC0415  # with it come aiohttp and the fake vendors
 
-        return exits.FINE if show(console) else exits.OURS
+        return exits.OK if show(console) else exits.BUG
 
     @app.command
-    @unfolded
+    @unfold
     def serve(
         *,
         port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
@@ -94,30 +330,29 @@ def _app(console: Console) -> App:
     ) -> None:
         """Run the fake vendors, for programs in any language, until SIGTERM or Ctrl-C.
 
-        Once they listen, one line of JSON on stdout tells their url, api_key and vantio_api_key.
+        Once they listen, one line of JSON on stdout gives their url, api_key and vantio_api_key.
 
         Args:
             port: On 127.0.0.1; 0 takes a free one.
             touchpoints: How many the sample has: tp-1 (the busiest), tp-2 and so on, all in exp-1.
             scans: How many the sample has, over all touchpoints.
             seed: The same seed makes the same sample, and the same faults.
-            fault: A status, or close, reset, hang, garbage, cut or drip; behind a colon how probable it is:
-                503:0.1 refuses one request in ten. May be given again.
-            latency: Before each answer: 50ms, 1.5s.
-            grow: New scans a second, at the ends of the lists, while it runs.
+            fault: A status, or close, reset, hang, garbage, cut or drip; after a colon its probability: 503:0.1
+                rejects one request in ten. May be repeated.
+            latency: Before each response: 50ms, 1.5s.
+            grow: New scans per second, at the ends of the lists, while it runs.
             data: A JSON file with the scans to serve instead of the sample: {"scans": [{"touchpoint_id": "tp-1",
-                "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}]}; docs/how-to/testing.md tells all of it.
-            debug: A traceback where we have a bug.
+                "user_id": "user-1", "at": "2024-01-01T10:00:00Z"}]}.
+            debug: A traceback if there is a bug.
         """
         from distinct_async.cli import serve as fakes  # noqa: PLC0415  # as above
 
-        faults = [fakes.rule(text, seed + number) for number, text in enumerate(fault)]
-        world = fakes.sample(touchpoints, scans, seed) if data is None else fakes.read(data)
-        fakes.serve(world, port, faults, fakes.seconds(latency), grow)
+        faults = [fakes.parse_fault(text, seed + number) for number, text in enumerate(fault)]
+        world = fakes.make_sample(touchpoints, scans, seed) if data is None else fakes.read_world(data)
+        fakes.serve(world, port, faults, fakes.parse_seconds(latency), grow)
 
     return app
 
 
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201  # stderr is not for data, so not for the console
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201  # stderr is not for data, so not for the console

@@ -1,18 +1,22 @@
 """``distinct-async demo``: the library's main job through its public API, over HTTP, on vendors that run right here."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import indent
 
 from attrs import frozen
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.layout import clock, heading, hours, progress, put, table
+from distinct_async.cli.console import COLOUR, count, make_progress, make_table
+from distinct_async.cli.signals import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
 from distinct_async.testing import FakeServer, Scan, World
@@ -21,6 +25,8 @@ _EXPERIENCE = "exp-1"
 _PAGE_SIZE = 500  # the vendor's own 50 would make 2,000 requests of the walks
 _ALL = "All visits"
 _NEW = 100
+_PAGES = "{task.completed:>7,} visits  {task.fields[pages]:>3} pages"
+_INDENT = 2
 
 _YOUR_TURN = """\
 export DISTINCT_API_KEY=...     # metrics, from Distinct
@@ -35,10 +41,12 @@ without that key everything but impressions works."""
 
 @frozen
 class Tally:
-    """A walk held against the truth.
+    """A walk compared with the truth.
 
-    :ivar rows: what the walk gave. :ivar declared: the total that the vendor stated elsewhere, with the experience.
-    :ivar scans: what there is in the world behind the fake vendors.
+    Attributes:
+        rows: What the walk yielded.
+        declared: The total that the vendor states elsewhere, with the experience.
+        scans: What is in the world behind the fake vendors.
     """
 
     rows: Sequence[Visit]
@@ -59,10 +67,10 @@ class Tally:
 
 
 def show(console: Console) -> bool:
-    """Whether the closing check holds, after everything was shown."""
+    """Show everything, and return whether the closing check holds."""
     console.print("The main job, on sample data: 3 touchpoints, 100,000 scans.")
     world = World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
-    touchpoints, visits, unique = asyncio.run(_calls(console, world))
+    touchpoints, visits, unique = run(_make_calls(console, world))
     pairs = zip(touchpoints, visits, strict=True)
     tallies = {_name(each): Tally(rows, each.total_visits, world.scans(each.id)) for each, rows in pairs}
     everything = Tally(
@@ -72,18 +80,18 @@ def show(console: Console) -> bool:
     )
     busiest = _busiest(touchpoints)
     firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
-    asyncio.run(_warehouse(console, world))
-    _hours(console, everything.rows)
-    holds = _check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
-    heading(console, "The same with your own keys")
-    put(console, _YOUR_TURN)
+    run(_sync_twice(console, world))
+    _show_hours(console, everything.rows)
+    holds = _show_check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
+    _heading(console, "The same with your own keys")
+    _put(console, _YOUR_TURN)
     return holds
 
 
-async def _calls(
+async def _make_calls(
     console: Console, world: World
 ) -> tuple[Sequence[TouchpointSummary], Sequence[Sequence[Visit]], Sequence[Visit]]:
-    """All that goes over HTTP: the touchpoints, the visits of each, and the unique visits of the busiest."""
+    """Make all requests; return the touchpoints, the visits of each, and the unique visits of the busiest."""
     async with (
         FakeServer(world) as fake,
         DistinctClient(
@@ -91,116 +99,158 @@ async def _calls(
         ) as client,
     ):
         console.print(f"Both vendors run in this process, at {fake.url}")
-        touchpoints = await _experience(console, client)
-        await _user(console, client, _busiest(touchpoints))
-        visits = await _visits(console, client, touchpoints)
-        unique = await _unique_visitors(console, client, _busiest(touchpoints))
-        await _impression(console, client)
+        touchpoints = await _show_experience(console, client)
+        await _show_user(console, client, _busiest(touchpoints))
+        visits = await _read_visits(console, client, touchpoints)
+        unique = await _read_unique_visits(console, client, _busiest(touchpoints))
+        await _show_impression(console, client)
     return touchpoints, visits, unique
 
 
-async def _experience(console: Console, client: DistinctClient) -> Sequence[TouchpointSummary]:
-    heading(console, "An experience", f'client.metrics.experience("{_EXPERIENCE}")')
+async def _show_experience(console: Console, client: DistinctClient) -> Sequence[TouchpointSummary]:
+    _heading(console, "An experience", f'client.metrics.experience("{_EXPERIENCE}")')
     metrics = await client.metrics.experience(_EXPERIENCE)
     total = sum(each.total_visits for each in metrics.touchpoints)
-    drawn = table("Touchpoint", "Id", numbers=("Visits", "Share", "Visitors"))
+    drawn = _table("Touchpoint", "Id", numbers=("Visits", "Share", "Visitors"))
     for each in metrics.touchpoints:
         share = f"{each.total_visits / total:.1%}"
         drawn.add_row(_name(each), each.id, f"{each.total_visits:,}", share, f"{each.unique_visits:,}")
-    put(console, drawn)
+    _put(console, drawn)
     return metrics.touchpoints
 
 
-async def _user(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> None:
+async def _show_user(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> None:
     first = await client.metrics.total_visits(touchpoint.id)  # one page, one request
     user_id = first.items[0].user_id
-    heading(console, "A user", f'client.metrics.user("{user_id}", experience_id="{_EXPERIENCE}")')
+    _heading(console, "A user", f'client.metrics.user("{user_id}", experience_id="{_EXPERIENCE}")')
     metrics = await client.metrics.user(user_id, experience_id=_EXPERIENCE)
-    drawn = table("Touchpoint", numbers=("Visits", "First (UTC)", "Last (UTC)"))
+    drawn = _table("Touchpoint", numbers=("Visits", "First (UTC)", "Last (UTC)"))
     for each in metrics.touchpoints:
         times = each.timestamps_utc
-        drawn.add_row(_name(each), f"{each.total_visits:,}", clock(min(times)), clock(max(times)))
-    put(console, drawn)
+        drawn.add_row(_name(each), f"{each.total_visits:,}", _minute(min(times)), _minute(max(times)))
+    _put(console, drawn)
 
 
-async def _visits(
+async def _read_visits(
     console: Console, client: DistinctClient, touchpoints: Sequence[TouchpointSummary]
 ) -> list[list[Visit]]:
-    heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
-    with progress(console) as bars:
+    _heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
+    with make_progress(console, _PAGES, labels=True) as bars:
         return [await _walk(client, each, bars) for each in touchpoints]
 
 
 async def _walk(client: DistinctClient, touchpoint: TouchpointSummary, bars: Progress) -> list[Visit]:
-    task = bars.add_task(_name(touchpoint), total=touchpoint.total_visits, pages=0, retries=0)
+    task = bars.add_task(_name(touchpoint), total=touchpoint.total_visits, pages=0, retries="")
 
     def move(report: Report) -> None:
-        bars.update(task, completed=report.rows, pages=report.pages, retries=report.retries)
+        retries = count(report.retries, "retry", "retries")
+        bars.update(task, completed=report.rows, pages=report.pages, retries=retries)
 
     walk = client.metrics.total_visits(touchpoint.id, page_size=_PAGE_SIZE)
     async with walk.run(on_progress=move) as run:
         return [visit async for visit in run]
 
 
-async def _unique_visitors(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> list[Visit]:
-    heading(console, "Unique visitors", f'client.metrics.unique_visits("{touchpoint.id}").collect()')
+async def _read_unique_visits(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> list[Visit]:
+    _heading(console, "Unique visitors", f'client.metrics.unique_visits("{touchpoint.id}").collect()')
     visits = await client.metrics.unique_visits(touchpoint.id, page_size=_PAGE_SIZE).collect()
     each = touchpoint.total_visits / len(visits)
-    put(console, f"{len(visits):,} visitors at {_name(touchpoint)}, {each:.1f} visits each")
+    _put(console, f"{len(visits):,} visitors at {_name(touchpoint)}, {each:.1f} visits each")
     return visits
 
 
-async def _impression(console: Console, client: DistinctClient) -> None:
+async def _show_impression(console: Console, client: DistinctClient) -> None:
     page = await client.impressions.list(page_size=1)
     impression = await client.impressions.get(page.items[0].id)
-    heading(console, "An impression", f'client.impressions.get("{impression.id}")')
+    _heading(console, "An impression", f'client.impressions.get("{impression.id}")')
     drawn = Table.grid(padding=(0, 3))
     drawn.add_column(style="dim")
-    drawn.add_row("Scanned", f"{clock(impression.scanned_at)} UTC")
+    drawn.add_row("Scanned", f"{_minute(impression.scanned_at)} UTC")
     drawn.add_row("Poster", impression.poster_id)
     drawn.add_row("Program", impression.program_id)
     drawn.add_row("Student", impression.student_id)
     drawn.add_row("Device", str(impression.metadata["device_type"]))
-    put(console, drawn)
+    _put(console, drawn)
 
 
-async def _warehouse(console: Console, world: World) -> None:
-    heading(console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")')
-    drawn = table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
+async def _sync_twice(console: Console, world: World) -> None:
+    _heading(console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")')
+    drawn = _table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
     with TemporaryDirectory() as folder:
         async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
             for name in ("The first time", f"{_NEW} scans later"):
                 try:
                     result = await etl.sync(client, _EXPERIENCE, Path(folder) / "demo.duckdb", page_size=_PAGE_SIZE)
                 except ConfigurationError as error:
-                    put(console, f"Not shown: {error}".replace(": python", ":\npython"))  # a line to copy
+                    _put(console, f"Not shown: {error}".replace(": python", ":\npython"))  # a line to copy
                     return
                 drawn.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
                 world.grow(_NEW, world.touchpoints[0])
                 fake.requests.clear()
-    put(console, drawn)
+    _put(console, drawn)
 
 
-def _hours(console: Console, visits: Sequence[Visit]) -> None:
-    heading(console, f"{_ALL} by hour of the day (UTC)")
+def _show_hours(console: Console, visits: Sequence[Visit]) -> None:
+    _heading(console, f"{_ALL} by hour of the day (UTC)")
     counts = Counter(visit.timestamp_utc.hour for visit in visits)
-    put(console, hours(console, [counts[hour] for hour in range(24)]))
+    _put(console, _hours_chart(console, [counts[hour] for hour in range(24)]))
 
 
-def _check(console: Console, tallies: Mapping[str, Tally]) -> bool:
-    heading(console, "Check: rows walked = total declared = scans in the world")
-    drawn = table("", numbers=("Walked", "Declared", "World", ""))
+def _show_check(console: Console, tallies: Mapping[str, Tally]) -> bool:
+    _heading(console, "Check: rows walked = total declared = scans in the world")
+    drawn = _table("", numbers=("Walked", "Declared", "World", " "))
     for name, tally in tallies.items():
         counts = (f"{count:,}" for count in tally.counts)
         drawn.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]differ[/]")
-    put(console, drawn)
+    _put(console, drawn)
     holds = all(tally.holds for tally in tallies.values())
     console.print()
     if holds:
-        put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none doubled.")
+        _put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none repeated.")
     else:
-        put(console, "It does not hold: rows were lost, doubled or changed.")
+        _put(console, "It does not hold: rows were lost, repeated or changed.")
     return holds
+
+
+def _heading(console: Console, title: str, call: str = "") -> None:
+    """Begin a section; `call` is the code that it is about."""
+    console.print()
+    console.print(title, style="bold")
+    if call:
+        console.print(indent(call, " " * _INDENT), style="dim", markup=False)
+    console.print()
+
+
+def _put(console: Console, what: str | Table) -> None:
+    """Print below a heading."""
+    if isinstance(what, str):
+        console.print(indent(what, " " * _INDENT), markup=False)
+    else:
+        console.print(Padding(what, (0, 0, 0, _INDENT), expand=False))
+
+
+def _table(*names: str, numbers: Sequence[str] = ()) -> Table:
+    return make_table([*names, *numbers], numbers)
+
+
+def _hours_chart(console: Console, counts: Sequence[int]) -> Table:
+    """Return a chart of 24 counts, one for each hour of the day; the afternoon is beside the morning."""
+    block = "#" if console.options.ascii_only else "█"
+    longest = max(1, (console.width - _INDENT) // 2 - 15)  # hours, counts and gaps; older rich pads the last one too
+    most = max(1, *counts)
+    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for _ in range(2):
+        drawn.add_column(style="dim")
+        drawn.add_column(justify="right", width=7)
+        drawn.add_column(style=COLOUR, width=longest)
+    rows = [(f"{hour:02}", f"{count:,}", block * ceil(count / most * longest)) for hour, count in enumerate(counts)]
+    for morning, afternoon in zip(rows[:12], rows[12:], strict=True):
+        drawn.add_row(*morning, *afternoon)
+    return drawn
+
+
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
 
 
 def _busiest(touchpoints: Sequence[TouchpointSummary]) -> TouchpointSummary:

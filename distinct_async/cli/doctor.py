@@ -1,19 +1,21 @@
-"""``distinct-async doctor``: what is set, what can be reached, whether the keys are taken, and what to do about it."""
+"""``distinct-async doctor``: what is set, what can be reached, whether the keys are accepted, and what to do."""
 
 import asyncio
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final, Literal
 
 from attrs import frozen
 
-from distinct_async import DistinctClient, RetryPolicy, __version__
+from distinct_async import DistinctClient, __version__
 from distinct_async.cli import exits
-from distinct_async.cli.aside import Aside
-from distinct_async.cli.delivery import Delivery, Shape
-from distinct_async.cli.keys import read
-from distinct_async.cli.options import Common, Output
+from distinct_async.cli.client import make_client, read_key_file
+from distinct_async.cli.console import open_stderr
+from distinct_async.cli.options import Common, Output, check_paths
+from distinct_async.cli.output import Shape, open_output
+from distinct_async.cli.signals import run
 from distinct_async.config import Key, base_urls_from, keys_from
 from distinct_async.errors import (
     APIError,
@@ -28,40 +30,47 @@ from distinct_async.errors import (
 )
 from distinct_async.vendors import VENDORS, Vendor
 
-_MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, to knock where there is none
+_MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
 _SECONDS: Final = 10.0
-_NAMES: Final[Mapping[Vendor, str]] = {"distinct": "DISTINCT", "vantio": "VANTIO"}
 _EXTRAS: Final = {"arrow": ("pyarrow", "export to Parquet"), "duckdb": ("duckdb", "sync")}
 
 
 @frozen
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
-    :ivar state: ``"note"`` is worth knowing, and no fault. :ivar code: the exit code that it stands for.
+    Attributes:
+        subject: What.
+        state: ``"note"`` is worth knowing and not a fault.
+        found: What was found.
+        advice: What to do.
+        code: The exit code.
     """
 
     subject: str
     state: Literal["ok", "note", "wrong"]
     found: str
     advice: str = ""
-    code: int = exits.FINE
+    code: int = exits.OK
 
 
 FINDING: Final = Shape("findings", ("subject", "state", "found", "advice"))
 
 
 def examine(experience: str | None, output: Output, common: Common) -> int:
-    """Write the findings; the exit code is that of the first that has one."""
-    with Aside(common) as aside, Delivery(FINDING, output) as delivery:
-        given = {} if common.key_file is None else read(common.key_file, aside)
-        findings = [*_installed(), *_set(given, experience, allow_http=common.allow_http)]
-        delivery.put(findings)
-        delivery.finish()
-    return next((finding.code for finding in findings if finding.code), exits.FINE)
+    """Write the findings; return the exit code of the first that has one."""
+    check_paths(common, {"--output": output.output})
+    output.choose(terminal=sys.stdout.isatty())
+    with open_stderr(common, _SECONDS) as stderr:
+        settings = read_key_file(common, stderr)
+        with stderr.progress():
+            findings = [*_check_installation(), *_check_vendors(settings, experience, common)]
+        with open_output(FINDING, output, stderr) as writer:
+            writer.write(findings)
+    return next((finding.code for finding in findings if finding.code), exits.OK)
 
 
-def _installed() -> Iterator[Finding]:
+def _check_installation() -> Iterator[Finding]:
     from distinct_async.session import AIOHTTP_VERSION  # noqa: PLC0415  # --help waits for no aiohttp
 
     versions = f"distinct-async {__version__}, aiohttp {AIOHTTP_VERSION}, Python {platform.python_version()}"
@@ -72,42 +81,35 @@ def _installed() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", "note", "not installed", advice)
 
 
-def _set(given: Mapping[str, str], experience: str | None, *, allow_http: bool) -> Iterator[Finding]:
-    """What is set, and what the vendors say to it."""
+def _check_vendors(settings: Mapping[str, str], experience: str | None, common: Common) -> Iterator[Finding]:
+    """Yield what is set, and how the vendors respond."""
     try:
-        keys = keys_from({vendor: Key.of(given.get(f"{name}_API_KEY")) for vendor, name in _NAMES.items()})
-        set_urls = {vendor: given.get(f"{name}_BASE_URL") for vendor, name in _NAMES.items()}
-        urls = base_urls_from(set_urls, allow_http=allow_http)
+        keys = keys_from({vendor: Key.of(settings.get(each.key_variable)) for vendor, each in VENDORS.items()})
+        set_urls = {vendor: settings.get(each.url_variable) for vendor, each in VENDORS.items()}
+        urls = base_urls_from(set_urls, allow_http=common.allow_http)
     except ConfigurationError as error:
-        yield Finding("settings", "wrong", error.message, exits.hint(error), exits.code(error))
+        found, _, advice = exits.line(error).partition("; ")
+        yield Finding("settings", "wrong", found, advice, exits.code(error))
         return
-    client = DistinctClient(
-        keys["distinct"].value if "distinct" in keys else _MADE_UP,
-        vantio_api_key=keys["vantio"].value if "vantio" in keys else _MADE_UP,
-        base_url=urls["distinct"],
-        vantio_base_url=urls["vantio"],
-        allow_http=allow_http,
-        timeout=_SECONDS,
-        retry=RetryPolicy(attempts=1),
-    )
-    said = asyncio.run(_asked(client, experience))
-    for vendor, name in _NAMES.items():
-        default = "the default" if urls[vendor] == VENDORS[vendor].base_url else f"by {name}_BASE_URL"
+    made_up = {each.key_variable: _MADE_UP for vendor, each in VENDORS.items() if vendor not in keys}
+    responses = run(_request(make_client(common, {**settings, **made_up}, timeout=_SECONDS, attempts=1), experience))
+    for vendor, profile in VENDORS.items():
+        default = "the default" if urls[vendor] == profile.base_url else f"by {profile.url_variable}"
         yield Finding(f"{vendor} URL", "ok", f"{urls[vendor]} ({default})")
         if vendor not in keys:
             yield _without_key(vendor)
-        yield from judged(vendor, said[vendor], keyed=vendor in keys, experience=experience)
+        yield from judge(vendor, responses[vendor], keyed=vendor in keys, experience=experience)
 
 
 def _without_key(vendor: Vendor) -> Finding:
-    advice = f"set {_NAMES[vendor]}_API_KEY, or name a --key-file"
+    advice = f"set {VENDORS[vendor].key_variable}, or name a --key-file"
     if vendor == "distinct":
         return Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
-    return Finding("vantio key", "note", "not set: all but impressions works without", advice)
+    return Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
 
 
-async def _asked(client: DistinctClient, experience: str | None) -> Mapping[Vendor, DistinctError | None]:
-    """What each vendor says; None where it answers as asked."""
+async def _request(client: DistinctClient, experience: str | None) -> Mapping[Vendor, DistinctError | None]:
+    """Return the error of each vendor; None if it responds as requested."""
 
     async def distinct() -> None:
         await client.metrics.experience(experience or _MADE_UP)
@@ -116,21 +118,25 @@ async def _asked(client: DistinctClient, experience: str | None) -> Mapping[Vend
         await client.impressions.list(page_size=1, limit=1)
 
     async with client:
-        said = await asyncio.gather(distinct(), vantio(), return_exceptions=True)
-    found: dict[Vendor, DistinctError | None] = {}
-    for vendor, answer in zip(_NAMES, said, strict=True):
-        if isinstance(answer, BaseException) and not isinstance(answer, DistinctError):
-            raise answer
-        found[vendor] = answer
-    return found
+        responses = await asyncio.gather(distinct(), vantio(), return_exceptions=True)
+    errors: dict[Vendor, DistinctError | None] = {}
+    for vendor, response in zip(VENDORS, responses, strict=True):
+        if isinstance(response, BaseException) and not isinstance(response, DistinctError):
+            raise response
+        errors[vendor] = response
+    return errors
 
 
-def judged(
+def judge(
     vendor: Vendor, error: DistinctError | None, *, keyed: bool, experience: str | None = None
 ) -> Sequence[Finding]:
-    """What a vendor's answer to a read tells of the way there, and of the key.
+    """Return what a vendor's response says of the connection, and of the key.
 
-    :param keyed: it was sent with a key of the user's. :param experience: and for an experience of the user's.
+    Args:
+        vendor: Whose.
+        error: What the request ended with; None if it succeeded.
+        keyed: Whether it was sent with a key of the user's.
+        experience: The experience that was requested, if it is the user's.
     """
     reached = Finding(vendor, "ok", "reached")
     accepted = [Finding(f"{vendor} key", "ok", "accepted")] if keyed else []
@@ -138,24 +144,29 @@ def judged(
         case None:
             return [reached, *accepted]
         case AuthenticationError() | PermissionDeniedError():
-            refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", error.remedy, exits.KEY)
+            advice = (
+                f"check {VENDORS[vendor].key_variable}: is it valid, and of the right kind?"
+                if isinstance(error, AuthenticationError)
+                else "is this machine's IP address on the key's allowlist?"
+            )
+            refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", advice, exits.KEY)
             return [reached, *([refused] if keyed else [])]
         case NotFoundError() | BadRequestError() if vendor == "distinct" and '"statusCode"' in error.body:
-            # In the vendor's own envelope: whoever looks up the id has let the key pass (inferred, not documented)
+            # In the vendor's own envelope: whoever looks up the id has accepted the key (inferred, not documented)
             unknown = Finding(f"experience {experience}", "wrong", "does not exist", "check the id", exits.NOT_FOUND)
             return [reached, *accepted, *([unknown] if experience else [])]
-    told = f"{error.status} {error.phrase}".strip() if isinstance(error, APIError) else error.message
-    code = exits.OURS if isinstance(error, DecodeError) else exits.NETWORK
-    return [Finding(vendor, "wrong", told, _advice(vendor, error), code)]
+    found = f"{error.status} {error.phrase}".strip() if isinstance(error, APIError) else exits.summary(error)
+    code = exits.NETWORK if isinstance(error, APIError) else exits.code(error)
+    return [Finding(vendor, "wrong", found, _advice(vendor, error), code)]
 
 
 def _advice(vendor: Vendor, error: DistinctError) -> str:
-    variable = f"{_NAMES[vendor]}_BASE_URL"
+    variable = VENDORS[vendor].url_variable
     match error:
         case TLSError():
-            return f"does {variable} say https to a server of plain http? does a proxy here bring its own certificate?"
+            return f"does {variable} say https for a server of plain http? does a proxy use its own certificate?"
         case APIError(status=status) if status == 429 or status >= 500:
-            return "the vendor has a bad time: try again later"
+            return "the vendor's API is failing; try again later"
         case APIError() | DecodeError():
-            return f"is {variable} right? what answers there is not the vendor"
-    return f"is {variable} right? is there a firewall, or a proxy that this command does not use?"
+            return f"check {variable}; the server there is not {vendor.title()}'s API"
+    return f"check {variable}; is there a firewall, or a proxy that this command does not use?"

@@ -1,10 +1,13 @@
 """How the command ends: the one place that knows which error is which exit code, and what its line says."""
 
 import re
+from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 from cyclopts import CycloptsError
 
+from distinct_async.cli.console import printable
 from distinct_async.errors import (
     APIError,
     AuthenticationError,
@@ -16,93 +19,128 @@ from distinct_async.errors import (
     DriftError,
     InvalidRequestError,
     NotFoundError,
+    PaginationError,
     PermissionDeniedError,
     RateLimitError,
+    RequestTimeoutError,
     ServerError,
     StorageError,
     TransportError,
 )
 
-FINE: Final = 0
-OURS: Final = 1
+OK: Final = 0
+BUG: Final = 1
 USAGE: Final = 2
 NOT_FOUND: Final = 3
 KEY: Final = 4
+UNEXPECTED: Final = 5
 NETWORK: Final = 6
+DRIFT: Final = 7
 PARTIAL: Final = 8
 INTERRUPTED: Final = 130  # these two as shells count: 128 and the signal
 BROKEN_PIPE: Final = 141
 
-_DOCTOR: Final = "distinct-async doctor tells more"
+_DOCTOR: Final = "run 'distinct-async doctor' for details"
 _SECRET: Final = re.compile(r"""(?<=\w=)[^"]+(?=")|(?<=\bsk_)\w+""")  # in words that cyclopts repeats: --api-key=...
 
 
 class PartialError(Exception):
-    """Some was done, and is kept; then an error ended it, which is the `__cause__`. The text says what is kept."""
+    """Something was done, then an error ended it: the `__cause__`.
+
+    Args:
+        text: What is kept, and how to continue.
+        kept: Whether anything is.
+        reported: Whether the cause was reported already.
+    """
+
+    def __init__(self, text: str, *, kept: bool = True, reported: bool = False) -> None:
+        super().__init__(text)
+        self.kept, self.reported = kept, reported
 
 
 class MissingError(Exception):
-    """Some of what was asked for does not exist; the rest was given."""
+    """Some of what was requested does not exist; the rest was written."""
+
+
+# The first that fits counts.
+_CODES: Final[Sequence[tuple[int, tuple[type[BaseException], ...]]]] = (
+    (INTERRUPTED, (KeyboardInterrupt,)),
+    (BROKEN_PIPE, (BrokenPipeError,)),
+    (USAGE, (CycloptsError, ConfigurationError, InvalidRequestError, BadRequestError)),
+    (USAGE, (CheckpointError, StorageError)),  # the file that was named cannot be used
+    (NOT_FOUND, (NotFoundError, MissingError)),
+    (KEY, (AuthenticationError, PermissionDeniedError)),
+    (DRIFT, (DriftError,)),
+    (UNEXPECTED, (DecodeError, PaginationError)),
+    (NETWORK, (APIError, TransportError)),
+    (BUG, (BaseException,)),
+)
 
 
 def code(error: BaseException) -> int:
-    """The exit code of what ended the command; 1 is a bug of ours, or an answer that no promise covers."""
-    match error:
-        case PartialError():
-            # Where the key is refused, going on is of no use: that is what a script must see
-            return KEY if error.__cause__ is not None and code(error.__cause__) == KEY else PARTIAL
-        case KeyboardInterrupt():
-            return INTERRUPTED
-        case BrokenPipeError():
-            return BROKEN_PIPE
-        case CycloptsError() | ConfigurationError() | InvalidRequestError() | BadRequestError():
-            return USAGE
-        case CheckpointError() | StorageError():
-            return USAGE  # the file that was named is not one to be used
-        case NotFoundError() | MissingError():
-            return NOT_FOUND
-        case AuthenticationError() | PermissionDeniedError():
-            return KEY
-        case APIError() | TransportError():
-            return NETWORK
-    return OURS
+    """Return the exit code of what ended the command."""
+    if isinstance(error, PartialError):
+        cause = PARTIAL if error.__cause__ is None else code(error.__cause__)
+        # A script that runs again on PARTIAL must see what running again does not mend
+        return PARTIAL if error.kept and cause not in {KEY, UNEXPECTED, DRIFT} else cause
+    return next(number for number, classes in _CODES if isinstance(error, classes))
 
 
 def line(error: BaseException) -> str:
-    """What happened and what to do, in one line."""
+    """Return what happened and what to do, in one line."""
     match error:
         case PartialError(__cause__=BaseException() as cause):
-            parts = [line(cause), str(error)]
-        case ConfigurationError(variable=str(variable), problem="is not set"):  # its remedy is the library's
-            parts = [f"no API key for {error.vendor}: set {variable}, or name a --key-file"]
-        case PartialError() | MissingError() | CycloptsError() | DistinctError():
-            parts = [str(error), hint(error), *getattr(error, "__notes__", ())]
-        case OSError():  # of the output, mostly, where no option names it
+            parts = [str(error)] if error.reported else [line(cause), str(error)]
+        case ConfigurationError(problem=str(problem)) if problem:
+            parts = [_setting(error)]
+        case DistinctError():
+            bare = copy(error)
+            bare.remedy = ""  # the library's; `hint` has the command's
+            parts = [str(bare), hint(error), *getattr(error, "__notes__", ())]
+        case MissingError() | CycloptsError() | OSError():  # the last of an output that no option names
             parts = [str(error)]
         case _:
             parts = [f"this is a bug: {type(error).__name__}", str(error), "--debug shows where; please report it"]
-    told = "; ".join(" ".join(part.split()) for part in parts if part)
-    return _SECRET.sub("...", told) if isinstance(error, CycloptsError) else told
+    text = printable("; ".join(" ".join(part.split()) for part in parts if part))
+    return _SECRET.sub("...", text) if isinstance(error, CycloptsError) else text
+
+
+def summary(error: DistinctError) -> str:
+    """Return what happened, without the request and what to do."""
+    bare = copy(error)
+    bare.remedy, bare.operation, bare.vendor, bare.attempts = "", None, None, 0
+    return printable(" ".join(str(bare).split()))
+
+
+_HINTS: Final[Sequence[tuple[type[DistinctError], str]]] = (
+    (NotFoundError, "check the id"),
+    (DriftError, "start over, without the --checkpoint file"),
+    (CheckpointError, "was the --checkpoint made by another command?"),
+    (RateLimitError, "try again later, or with --rate-limit"),
+    (ServerError, "try again later"),
+    (AuthenticationError, f"check the API key; {_DOCTOR}"),
+    (PermissionDeniedError, f"is this machine's IP address on the key's allowlist? {_DOCTOR}"),
+    (TransportError, _DOCTOR),
+    (DecodeError, _DOCTOR),
+    (PaginationError, _DOCTOR),
+)
 
 
 def hint(error: BaseException) -> str:
-    """What to do, at this command line."""
+    """Return what to do, at this command line."""
     match error:
-        case NotFoundError():
-            return "check the id" if error.message else f"check the id and the URL; {_DOCTOR}"
+        case NotFoundError(message=""):
+            return f"check the id and the URL; {_DOCTOR}"
         case DriftError(remedy_option="on_drift"):
-            return "here that is --rebuild"
-        case CheckpointError():
-            return "is it the --checkpoint of this very question?"
-        case RateLimitError():
-            asked = "" if error.retry_after is None else f" (the server asks for {error.retry_after:.0f} s)"
-            return f"try again later{asked}, or with a smaller --prefetch"
-        case ServerError():
-            return "try again later"
-        case ConfigurationError(remedy_option="allow_http"):
-            return "here that is --allow-http"
-        case ConfigurationError(variable=str(variable)):
-            return f"correct {variable}, in the environment or the --key-file"
-        case ConfigurationError() | AuthenticationError() | PermissionDeniedError() | TransportError() | DecodeError():
-            return _DOCTOR
-    return ""
+            return "--rebuild reloads what has changed"
+        case RequestTimeoutError(limit="attempt" | "deadline" as limit):
+            return f"allow more with --{'timeout' if limit == 'attempt' else limit}; {_DOCTOR}"
+    return next((text for each, text in _HINTS if isinstance(error, each)), "")
+
+
+def _setting(error: ConfigurationError) -> str:
+    name = error.variable or f"--{(error.setting or 'setting').replace('_', '-')}"
+    if error.problem == "is not set":
+        return f"no API key for {error.vendor}: set {name}, or name a --key-file"
+    remedy = "use https, or --allow-http" if error.remedy_option == "allow_http" else f"correct {name}"
+    return f"{name} {error.problem}; {remedy}" + (", in the environment or the --key-file" if error.variable else "")

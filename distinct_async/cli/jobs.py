@@ -1,4 +1,4 @@
-"""``distinct-async export`` and ``sync``: the jobs of `distinct_async.etl`, with progress and a summary."""
+"""``distinct-async export`` and ``sync``: the jobs of `distinct_async.etl`, with progress and a summary on stdout."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,17 +8,17 @@ from attrs import frozen
 
 from distinct_async import DistinctClient
 from distinct_async.cli import exits
-from distinct_async.cli.aside import Aside
-from distinct_async.cli.delivery import Delivery, Shape
-from distinct_async.cli.keys import client_of
+from distinct_async.cli.client import make_client, read_key_file
+from distinct_async.cli.console import Stderr, count, open_stderr
 from distinct_async.cli.options import Common, Output
-from distinct_async.cli.stopping import run
-from distinct_async.errors import DistinctError
+from distinct_async.cli.output import Shape, open_output
+from distinct_async.cli.signals import run
+from distinct_async.errors import DistinctError, DriftError
 
 if TYPE_CHECKING:
     from distinct_async.etl import Progress, Result
 
-_STANDS: Final = "what is written stands, and the same command goes on from there"
+_KEPT: Final = "rows written so far are kept; run the same command to continue"
 
 Job = Callable[[DistinctClient, "Callable[[Progress], object]"], "Awaitable[Result]"]
 
@@ -37,58 +37,82 @@ class Summary:
     elapsed: float
 
 
-SUMMARY: Final = Shape(
-    "jobs", ("file", "rows", "expected", "complete", "failures", "requests", "retries", "elapsed"), wide=("requests",)
-)
+SUMMARY: Final = Shape("jobs", ("file", "rows", "expected", "complete", "failures", "requests", "retries", "elapsed"))
 
 
-def done(job: Job, file: Path, output: Output, common: Common) -> int:
-    """Do the job, and write its summary; the exit code is 8 where rows that were declared did not come.
+def run_job(job: Job, file: Path, output: Output, common: Common) -> int:
+    """Run a job and write its summary.
 
-    :raises PartialError: where an error ended it, and something was written.
+    Returns:
+        The exit code: PARTIAL if declared rows did not come.
+
+    Raises:
+        PartialError: An error ended it after something was written.
     """
-    with Aside(common) as aside, Delivery(SUMMARY, output) as delivery:
+    with open_stderr(common, job=True) as stderr:
+        client = make_client(common, read_key_file(common, stderr))
+        error: DistinctError | None = None
         try:
-            with aside.progress("visits", streams=False) as moved:
-                result = run(_ran(job, client_of(common, aside), moved))
-        except DistinctError as error:
-            if error.result is None:
+            with stderr.progress("visits", keep=True) as move:
+                result = run(_run(job, client, lambda now: move(now.rows, now.expected, now.retries)))
+        except DistinctError as failed:
+            if failed.result is None:
                 raise
-            _tell(error.result, file, delivery)
-            for failure in error.result.failures:
-                if failure.error is not error:
-                    aside.say(f"{failure.work.touchpoint.id}: {exits.line(failure.error)}")
-            if error.result.rows:
-                raise exits.PartialError(_STANDS) from error
-            raise
+            result, error = failed.result, failed
         except (KeyboardInterrupt, SystemExit):
-            aside.say(f"interrupted; {_STANDS}")
+            stderr.say(f"interrupted; {_KEPT}")
             raise
-        _tell(result, file, delivery)
-        if not result.complete:
-            aside.say(f"not complete: the experience declares {result.expected:,} visits, and some were not listed")
-            return exits.PARTIAL
-    return exits.FINE
+        _summarize(result, file, output, stderr)
+        if error is not None:
+            raise _failure(error, result, stderr)
+        _explain(result, stderr)
+    return exits.OK if result.complete else exits.PARTIAL
 
 
-async def _ran(job: Job, client: DistinctClient, moved: Callable[[int, int | None, int], None]) -> "Result":
-    def move(progress: "Progress") -> None:
-        moved(progress.rows, progress.expected, progress.retries)
-
+async def _run(job: Job, client: DistinctClient, move: "Callable[[Progress], object]") -> "Result":
     async with client:
         return await job(client, move)
 
 
-def _tell(result: "Result", file: Path, delivery: Delivery) -> None:
+def _summarize(result: "Result", file: Path, output: Output, stderr: Stderr) -> None:
     row = Summary(
-        str(file),
-        result.rows,
-        result.expected,
-        result.complete,
-        len(result.failures),
-        result.requests,
-        result.retries,
-        round(result.elapsed, 3),
+        file=str(file),
+        rows=result.rows,
+        expected=result.expected,
+        complete=result.complete,
+        failures=len(result.failures),
+        requests=result.requests + 1,  # the first one, which lists the touchpoints, is not one of the walks'
+        retries=result.retries,
+        elapsed=round(result.elapsed, 3),
     )
-    delivery.put([row])
-    delivery.finish()
+    with open_output(SUMMARY, output, stderr) as writer:
+        writer.write([row])
+
+
+def _explain(result: "Result", stderr: Stderr) -> None:
+    """Say what the figures of the summary do not say by themselves."""
+    if not result.rows:
+        stderr.note(f"no new rows: {count(result.requests + 1, 'request')} in {result.elapsed:.2f} s")
+    if result.rows > result.expected:
+        stderr.note("rows is above expected: visits were added after the job had read the totals")
+    if not result.complete:
+        stderr.say(
+            f"not complete: the experience declares {result.expected:,} visits, and some were not listed; run the same "
+            "command again later"
+        )
+
+
+def _failure(error: DistinctError, result: "Result", stderr: Stderr) -> exits.PartialError:
+    """Report each list that failed in a line, and return the error that ends the command."""
+    kept = _KEPT if result.rows else ""
+    failures = [failure.error for failure in result.failures]
+    for failure in result.failures:
+        stderr.say(f"{failure.work}: {exits.summary(failure.error).removeprefix(f'{failure.work}: ')}")
+    if error not in failures:  # it stopped the whole job
+        ending = exits.PartialError(kept, kept=bool(kept))
+    else:
+        error = next((each for each in failures if isinstance(each, DriftError)), error)
+        text = "; ".join(filter(None, (f"{count(len(failures), 'list')} failed", exits.hint(error), kept)))
+        ending = exits.PartialError(text, kept=bool(kept), reported=True)
+    ending.__cause__ = error
+    return ending

@@ -1,13 +1,18 @@
-"""The options that several commands share, each told once."""
+"""The options that several commands share, and the rules for formats and paths that all commands follow."""
 
+import os
 import re
+from collections.abc import Mapping, Sequence
 from inspect import cleandoc
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
 from attrs import frozen
-from cyclopts import Group, Parameter
+from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number
+
+from distinct_async.files import resolve_path, same_file
 
 Format = Literal["table", "json", "jsonl", "csv"]
 
@@ -16,35 +21,49 @@ OUTPUT_GROUP: Final = Group("Output", sort_key=2)
 COMMON_GROUP: Final = Group("Common", sort_key=3)
 
 Flag = Annotated[bool, Parameter(show_default=False)]
+Seconds = Annotated[float | None, Parameter(validator=Number(gt=0))]
 
-_SUFFIXES: Final[dict[str, Format]] = {".json": "json", ".csv": "csv"}
+_SUFFIXES: Final[Mapping[str, str]] = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+ROW_FORMATS: Final = ("json", "jsonl", "csv")
+EXPORT_FORMATS: Final = ("parquet", "csv", "jsonl")
 
 T = TypeVar("T")
 
 
-def unfolded(documented: T) -> T:
-    """The same, with each parameter's help in one line: cyclopts would keep the breaks."""
+def unfold(documented: T) -> T:
+    """Return the same, with each parameter's help in one line: cyclopts would keep the line breaks."""
     documented.__doc__ = re.sub(r"\n {8,}", " ", cleandoc(documented.__doc__ or ""))
     return documented
 
 
-@unfolded
+@unfold
 @Parameter(name="*", group=COMMON_GROUP)
 @frozen
 class Common:
-    """What every command takes.
+    """What every command accepts.
 
     Args:
-        key_file: Where the keys stand: lines like DISTINCT_API_KEY=... (and VANTIO_API_KEY, DISTINCT_BASE_URL,
-            VANTIO_BASE_URL), or one bare key (sk_... is Vantio's). Else they come from the variables of these names.
-        rate_limit: Requests a second at most, to each vendor.
-        allow_http: Send keys over plain http to other hosts than this one, within docker-compose, say.
+        key_file: A file with lines like DISTINCT_API_KEY=... (and VANTIO_API_KEY, DISTINCT_BASE_URL,
+            VANTIO_BASE_URL), or with one key (sk_... is Vantio's). What it does not set comes from the environment
+            variables of these names.
+        timeout: Seconds for one attempt of a request; by default 30.
+        deadline: Seconds for a request with all its attempts and waits; by default 90.
+        rate_limit: Requests per second to each vendor, at most.
+        allow_http: Allow plain http to other hosts than this one; the API key is then sent unencrypted.
         quiet: No progress, notes and warnings.
-        debug: Our log on stderr, and a traceback where we have a bug.
+        debug: Log on stderr, and a traceback if there is a bug.
     """
 
     key_file: Path | None = None
-    rate_limit: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    timeout: Seconds = None
+    deadline: Seconds = None
+    rate_limit: Seconds = None
     allow_http: Flag = False
     quiet: Annotated[Flag, Parameter(alias="-q")] = False
     debug: Flag = False
@@ -56,20 +75,53 @@ class Output:
     """How and where rows are written.
 
     Args:
-        format: By default a table on a terminal, in a file what its name says, else JSON lines.
-        output: Write this file instead of stdout; it is there when it is whole.
+        format: By default a table on a terminal, JSON lines in a pipe, and in a file what its suffix names.
+        output: Write this file instead of stdout; .json, .jsonl, .ndjson or .csv.
     """
 
     format: Format | None = None
     output: Annotated[Path | None, Parameter(alias="-o")] = None
 
-    def chosen(self, *, terminal: bool) -> Format:
-        """The format, with stdout being a terminal or not."""
-        if self.format is not None:
-            return self.format
-        if self.output is not None:
-            return _SUFFIXES.get(self.output.suffix.lower(), "jsonl")
-        return "table" if terminal else "jsonl"
+    def choose(self, *, terminal: bool) -> Format:
+        """Return the format.
+
+        Args:
+            terminal: Whether stdout is one.
+
+        Raises:
+            CycloptsError: The format is not clear, or contradicts the file's suffix.
+        """
+        if self.output is None:
+            return self.format or ("table" if terminal else "jsonl")
+        if self.output.exists() and not self.output.is_file():  # a device or a named pipe has no suffix to follow
+            return self.format or "jsonl"
+        chosen: Format = choose_format(self.output, self.format, ROW_FORMATS)  # type: ignore[assignment]
+        return chosen
+
+
+def choose_format(path: Path, given: str | None, formats: Sequence[str]) -> str:
+    """Return the one format that a file's suffix and ``--format`` name.
+
+    Args:
+        path: The file.
+        given: What ``--format`` says; None if it was not given.
+        formats: The formats that the command writes.
+
+    Raises:
+        CycloptsError: They name no format, an unknown one, or two.
+    """
+    suffix = path.suffix.lower()
+    known = [each for each, name in _SUFFIXES.items() if name in formats]
+    if not suffix and given is not None:
+        return given
+    if suffix not in known:
+        if given == "table" and suffix == ".txt":
+            return given
+        names = f"{', '.join(known)}, or a name without a suffix and --format"
+        raise CycloptsError(f"--output {path}: the suffix names no format of this command; use {names}")
+    if given not in {None, _SUFFIXES[suffix]}:
+        raise CycloptsError(f"--format {given} contradicts the suffix of --output {path}; drop one of them")
+    return _SUFFIXES[suffix]
 
 
 @Parameter(name="*", group=ROWS_GROUP)
@@ -78,7 +130,7 @@ class Rows:
     """Which rows.
 
     Args:
-        limit: Rows in all; without it all of them, but in a table of visits or impressions the first 20.
+        limit: Rows in all; by default all of them, but in a table of visits or impressions the first 20.
         offset: Rows to skip.
     """
 
@@ -88,8 +140,8 @@ class Rows:
 
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class Paged(Rows):
-    """Which rows, and how many at a time.
+class PageRows(Rows):
+    """Which rows, and how many in a request.
 
     Args:
         page_size: Rows per request; the server's default is 50.
@@ -98,15 +150,15 @@ class Paged(Rows):
     page_size: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 
-@unfolded
+@unfold
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class Walked(Paged):
-    """Which rows of a list without end.
+class WalkRows(PageRows):
+    """Which rows of a long list.
 
     Args:
-        checkpoint: Go on where this file says, if it is there. At the end, after an error and after Ctrl-C it says
-            where to go on.
+        checkpoint: Continue from the position in this file, if it exists. At the end, after an error and after Ctrl-C
+            it holds the position that was reached. With it, -o appends to a .jsonl or .csv file.
     """
 
     checkpoint: Path | None = None
@@ -115,5 +167,47 @@ class Walked(Paged):
 COMMON: Final = Common()
 OUTPUT: Final = Output()
 ROWS: Final = Rows()
-PAGED: Final = Paged()
-WALKED: Final = Walked()
+PAGE_ROWS: Final = PageRows()
+WALK_ROWS: Final = WalkRows()
+
+WALK_FILES: Final = (".progress",)
+EXPORT_FILES: Final = (".manifest.json", ".parts")
+DATABASE_FILES: Final = (".wal", ".tmp")
+
+
+def check_paths(
+    common: Common,
+    files: Mapping[str, Path | None],
+    *,
+    beside: Sequence[str] = (),
+    new_parent: bool = False,
+    stdout: bool = False,
+) -> None:
+    """Refuse paths where no file can be written, and two options that lead to one file, before anything is opened.
+
+    Args:
+        common: With the key file.
+        files: The files that the command writes, by the names of their options; the data first.
+        beside: What is appended to the name of the data for files beside it.
+        new_parent: Whether a missing folder of the data will be created.
+        stdout: Whether the command writes to stdout too, which may lead to a file.
+
+    Raises:
+        CycloptsError: Two options lead to one file.
+        DistinctError: No file can be written there.
+    """
+    paths: list[tuple[str, Path]] = []
+    for number, (name, path) in enumerate(files.items()):
+        if path is not None:
+            suffixes = beside if number == 0 else ()
+            made = resolve_path(
+                path, name, suffixes=suffixes, new_parent=new_parent and number == 0, devices=not suffixes
+            )
+            paths += [(name, made), *((name, made.with_name(made.name + suffix)) for suffix in suffixes)]
+    if common.key_file is not None:
+        paths.append(("--key-file", Path(os.path.realpath(common.key_file))))
+    if stdout:
+        paths.append(("stdout", Path("/dev/stdout")))
+    for (name, path), (other_name, other) in combinations(paths, 2):
+        if name != other_name and (same_file(path, other) or path in other.parents):
+            raise CycloptsError(f"{name} and {other_name} lead to one file, or to files that replace each other")

@@ -1,22 +1,21 @@
-"""What the vendors know, to stdout or a file: answers of one call, and walks page by page with a way to go on."""
+"""What the vendors know, to stdout or a file: single calls, and walks page by page with a way to continue."""
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from distinct_async import DistinctClient, Walk
-from distinct_async.cli.aside import Aside, Moved
-from distinct_async.cli.delivery import Delivery, Shape
+from distinct_async import Checkpoint, DistinctClient, Walk
+from distinct_async.cli.client import make_client, read_key_file
+from distinct_async.cli.console import Move, Stderr, count, open_stderr
 from distinct_async.cli.exits import MissingError, PartialError
-from distinct_async.cli.files import read_checkpoint
-from distinct_async.cli.keys import client_of
-from distinct_async.cli.options import Common, Output, Rows, Walked
-from distinct_async.cli.stopping import run
+from distinct_async.cli.options import WALK_FILES, Common, Output, Rows, WalkRows, check_paths
+from distinct_async.cli.output import Shape, Writer, open_output, read_checkpoint, write_checkpoint
+from distinct_async.cli.signals import run
 from distinct_async.errors import DistinctError
 
-_HEAD = 20  # rows of a table, where nobody says how many
-_NAMED = 10  # missing ids
+_HEAD: Final = 20  # rows of a table without --limit
+_NAMED: Final = 10  # missing ids
 
 TOUCHPOINT: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "unique_visits"))
 USER: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "timestamps_utc"))
@@ -27,109 +26,158 @@ IMPRESSION: Final = Shape(
     wide=("user_agent", "ip_address", "metadata"),
 )
 
-Call = Callable[[DistinctClient], Awaitable[Sequence[object]]]
-Ask = Callable[[DistinctClient, int | None], Walk[object]]
 
+def write_rows(
+    call: Callable[[DistinctClient], Awaitable[Sequence[object]]],
+    shape: Shape,
+    rows: Rows,
+    output: Output,
+    common: Common,
+) -> None:
+    """Write what one call returns."""
+    check_paths(common, {"--output": output.output})
+    output.choose(terminal=sys.stdout.isatty())
+    with open_stderr(common) as stderr:
+        client = make_client(common, read_key_file(common, stderr))
 
-def listed(call: Call, shape: Shape, rows: Rows, output: Output, common: Common) -> None:
-    """Write what one call gives."""
-    with Aside(common) as aside:
-        client = client_of(common, aside)
-
-        async def found() -> Sequence[object]:
+        async def fetch() -> Sequence[object]:
             async with client:
                 return await call(client)
 
-        everything = run(found())
+        with stderr.progress():
+            everything = run(fetch())
         stop = None if rows.limit is None else rows.offset + rows.limit
-        with Delivery(shape, output) as delivery:
-            delivery.put(everything[rows.offset : stop])
-            delivery.finish()
+        with open_output(shape, output, stderr) as writer:
+            writer.write(everything[rows.offset : stop])
 
 
-def found(impression_ids: Sequence[str], output: Output, common: Common) -> None:
+def write_impressions(impression_ids: Sequence[str], output: Output, common: Common) -> None:
     """Write these impressions.
 
-    :raises MissingError: behind them, where some do not exist.
+    Raises:
+        MissingError: Some do not exist; raised after the others are written.
     """
+    check_paths(common, {"--output": output.output})
     missing: list[str] = []
-    with Aside(common) as aside, Delivery(IMPRESSION, output) as delivery:
-        client = client_of(common, aside)
+    with open_stderr(common) as stderr, open_output(IMPRESSION, output, stderr) as writer:
+        client = make_client(common, read_key_file(common, stderr))
 
-        async def each() -> None:
+        async def write(move: Move) -> None:
             async with client, aclosing(client.impressions.get_many(impression_ids, missing="none")) as impressions:
                 ids = iter(impression_ids)
                 async for impression in impressions:
                     impression_id = next(ids)
+                    move(0, None, 0)
                     if impression is None:
                         missing.append(impression_id)
                     else:
-                        delivery.put([impression])
+                        writer.write([impression])
 
-        run(each())
-        delivery.finish()
+        with stderr.progress() as move:
+            run(write(move))
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         raise MissingError(f"no such impression: {named} ({len(missing)} of {len(impression_ids)})")
 
 
-def walked(
-    ask: Callable[[DistinctClient, int | None], Walk[object]],
+def write_walk(
+    make: Callable[[DistinctClient, int | None], Walk[object]],
     shape: Shape,
-    rows: Walked,
+    rows: WalkRows,
     output: Output,
     common: Common,
 ) -> None:
-    """Write what a walk gives.
+    """Write what a walk yields.
 
-    :param ask: makes the walk, with so many rows in all.
-    :raises PartialError: where an error ended it after some rows, and the checkpoint says where to go on.
+    Args:
+        make: Makes the walk, with a limit of rows.
+        shape: Its rows.
+        rows: Which of them.
+        output: Where to.
+        common: The options of all commands.
+
+    Raises:
+        PartialError: An error ended it after some rows, and the checkpoint says where to continue.
     """
-    with Aside(common) as aside:
+    files = {"--output": output.output, "--checkpoint": rows.checkpoint}
+    beside = WALK_FILES if rows.checkpoint is not None and _is_file(output) else ()
+    check_paths(common, files, beside=beside, stdout=output.output is None)
+    table = output.choose(terminal=sys.stdout.isatty()) == "table"
+    with open_stderr(common) as stderr:
         saved = read_checkpoint(rows.checkpoint)
-        table = output.chosen(terminal=sys.stdout.isatty()) == "table"
-        limit = _HEAD if table and rows.limit is None else rows.limit
-        client = client_of(common, aside)
-        walk = ask(client, limit)
+        client = make_client(common, read_key_file(common, stderr))
+        walk = make(client, _HEAD if table and rows.limit is None else rows.limit)
         if saved is not None:
             walk = walk.resume(saved)
-            aside.note(f"going on after row {saved.position:,}")
-        with Delivery(shape, output, rows.checkpoint, saved) as delivery:
-            try:
-                with aside.progress(shape.unit, streams=output.output is None and not table, transient=table) as moved:
-                    left = run(_pages(client, walk, delivery, moved))
-                delivery.finish()
-            except BrokenPipeError:
-                raise  # nobody knows how many of the rows were read before: no checkpoint may stand behind them
-            except BaseException as error:
-                if (kept := delivery.suspend()) is None:
-                    raise
-                if not isinstance(error, DistinctError):
-                    aside.say(kept)
-                elif rows.checkpoint is None:
-                    error.add_note(kept)
-                else:
-                    raise PartialError(kept) from error
-                raise
+            stderr.note(f"continuing after row {saved.position:,}")
+        tally = _Tally()
+        try:
+            with (
+                open_output(shape, output, stderr, rows.checkpoint, saved) as writer,
+                stderr.progress(shape.unit, keep=output.output is not None or not sys.stdout.isatty()) as move,
+            ):
+                left = run(_write_pages(client, walk, writer, tally, move))
+        except BrokenPipeError:
+            raise  # how many rows were read is not known: no checkpoint may be behind them
+        except BaseException as error:
+            _keep(error, tally, shape, rows, output, stderr)
+            raise
+        if rows.checkpoint is not None and tally.reached is not None:
+            write_checkpoint(rows.checkpoint, tally.reached)
         if table and left:
-            aside.note(f"{left}: --limit shows more, --format jsonl or -o FILE takes all")
+            stderr.note(f"{left}: --limit shows more, --format jsonl or -o FILE takes all")
 
 
-async def _pages(client: DistinctClient, walk: Walk[object], delivery: Delivery, moved: Moved) -> str:
-    """Take all pages; what the list has behind the last of them, in words."""
+class _Tally:
+    """How far a walk has come: rows written, and the position behind them."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.reached: Checkpoint | None = None
+
+
+def _is_file(output: Output) -> bool:
+    return output.output is not None and (not output.output.exists() or output.output.is_file())
+
+
+def _keep(error: BaseException, tally: _Tally, shape: Shape, rows: WalkRows, output: Output, stderr: Stderr) -> None:
+    """Keep what was written before an error, and say how to continue."""
+    if tally.reached is None:
+        return
+    written = f"{tally.rows:,} {shape.unit} were written"
+    if rows.checkpoint is not None:
+        write_checkpoint(rows.checkpoint, tally.reached)
+        kept = f"{written}; the same command continues after row {tally.reached.position:,}"
+    elif _is_file(output):
+        kept = f"{tally.rows:,} {shape.unit} were received but not saved; use --checkpoint FILE to keep partial results"
+    else:
+        kept = f"{written}; to continue, save this in a file for --checkpoint: {tally.reached.to_json()}"
+    if not isinstance(error, DistinctError):
+        stderr.say(kept)
+    elif rows.checkpoint is None:
+        error.add_note(kept)
+    else:
+        raise PartialError(kept) from error
+
+
+async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, tally: _Tally, move: Move) -> str:
+    """Write all pages; return what the list has behind the last of them, in words."""
     first = last = None
     async with client, walk.run() as walking:
         async for page in walking.pages():
-            delivery.take(page)
+            writer.write(page.items)
+            writer.save(page.checkpoint)
+            tally.rows += len(page)
+            tally.reached = page.checkpoint
             first, last = first or page, page
             total, report = walking.report.total_last, walking.report
             if total is not None:
                 total -= first.offset
                 total = total if walk.limit is None else min(total, walk.limit)
-            moved(report.rows, total, report.retries)
+            move(report.rows, total, report.retries)
     if last is None or walking.report.complete:
         return ""
     if walking.report.total_last is None:
         return "there may be more"
     more = walking.report.total_last - last.checkpoint.position
-    return f"and {more:,} more" if more > 0 else ""
+    return f"and {count(more, 'more', 'more')}" if more > 0 else ""

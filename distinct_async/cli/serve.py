@@ -1,9 +1,9 @@
 """``distinct-async serve``: the fake vendors as a process of their own, for programs in any language."""
 
 import asyncio
+import errno
 import json
 import re
-import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final
 
 from cyclopts import CycloptsError
 
+from distinct_async.cli.signals import run
 from distinct_async.testing import FakeServer, Fault, World
 
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
@@ -19,63 +20,76 @@ _SCANS_PER_USER: Final = 11
 
 
 def serve(world: World, port: int, faults: Sequence[Fault], latency: float, grow: float) -> None:
-    """Return when SIGTERM or Ctrl-C came; CycloptsError if the port cannot be had."""
-    asyncio.run(_serve(FakeServer(world, port=port, faults=[*faults], latency=latency), grow))
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        CycloptsError: The port is in use.
+    """
+    with suppress(KeyboardInterrupt, SystemExit):
+        run(_serve(FakeServer(world, port=port, faults=[*faults], latency=latency), grow))
 
 
 async def _serve(fake: FakeServer, grow: float) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # so it is on Windows, where Ctrl-C cancels
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(fake)
         except OSError as error:
-            raise CycloptsError(f"--port {fake.port}: {error}") from None
-        told = {"url": fake.url, "api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
-        print(json.dumps(told), flush=True)  # noqa: T201  # for programs: plain, and at once in a pipe too
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1 / grow if grow else None):
-                    await stop.wait()
-            if not stop.is_set():
-                fake.world.grow(1)
+            if error.errno == errno.EADDRINUSE:
+                raise CycloptsError(f"--port: {fake.port} is in use; choose another, or --port 0") from None
+            raise CycloptsError(f"--port {fake.port}: {error.strerror or error}") from None
+        settings = {"url": fake.url, "api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
+        print(json.dumps(settings), flush=True)  # noqa: T201  # for programs: plain, and at once in a pipe too
+        while grow:
+            await asyncio.sleep(1 / grow)
+            fake.world.grow(1)
+        await asyncio.Event().wait()  # until it is cancelled
 
 
-def sample(touchpoints: int, scans: int, seed: int) -> World:
-    """A sample world with a plausible number of users."""
+def make_sample(touchpoints: int, scans: int, seed: int) -> World:
+    """Return a sample world with a plausible number of users."""
     return World.sample(touchpoints=touchpoints, scans=scans, users=scans // _SCANS_PER_USER + 1, seed=seed)
 
 
-def read(path: Path) -> World:
-    """The world that a file lists; CycloptsError, with the place in the file, if it does not."""
+def read_world(path: Path) -> World:
+    """Return the world that a file lists.
+
+    Raises:
+        CycloptsError: It does not list one; with the place in the file.
+    """
     try:
         return World.from_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise CycloptsError(f"--data {path}: {error}") from None
+        raise CycloptsError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def rule(text: str, seed: int) -> Fault:
-    """The fault of a text like ``503:0.1`` or ``reset``; CycloptsError if it is none."""
+def parse_fault(text: str, seed: int) -> Fault:
+    """Return the fault of a text like ``503:0.1`` or ``reset``.
+
+    Raises:
+        CycloptsError: The text is invalid.
+    """
     what, colon, chance = text.partition(":")
     try:
         probability = float(chance) if colon else 1.0
         if 0 <= probability <= 1:
             if _STATUS.fullmatch(what):
                 return Fault(status=int(what), probability=probability, seed=seed)
-            return Fault(wire=what, probability=probability, seed=seed)  # type: ignore[arg-type]  # it looks itself
+            return Fault(wire=what, probability=probability, seed=seed)  # type: ignore[arg-type]  # it checks itself
     except ValueError:
         pass
     raise CycloptsError(
         f"--fault {text}: not a status or one of close, reset, hang, garbage, cut, drip, with or without a probability "
-        "from 0 to 1 behind a colon"
+        "from 0 to 1 after a colon"
     )
 
 
-def seconds(text: str) -> float:
-    """The seconds of a text like ``50ms`` or ``1.5s``; CycloptsError if it is none."""
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a text like ``50ms`` or ``1.5s``.
+
+    Raises:
+        CycloptsError: The text is invalid.
+    """
     found = _LATENCY.fullmatch(text)
     if found is None:
-        raise CycloptsError(f"--latency {text}: a number with ms or s behind it, as in 50ms")
+        raise CycloptsError(f"--latency {text}: expected a number followed by ms or s, for example 50ms")
     return float(found[1]) * (0.001 if found[2] == "ms" else 1)

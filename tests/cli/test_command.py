@@ -41,13 +41,13 @@ def test_the_help_of_an_option_is_one_paragraph(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 0 == called(monkeypatch, "visits", "--help")
-    told = " ".join(line.strip("│ ") for line in capsys.readouterr().out.splitlines())
-    assert "after an error and after Ctrl-C it says where to go on." in told
+    text = " ".join(line.strip("│ ") for line in capsys.readouterr().out.splitlines())
+    assert "after an error and after Ctrl-C it holds the position that was reached." in text
     assert 0 == called(monkeypatch, "serve", "--help")
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     (first,) = [number for number, line in enumerate(lines) if "A status, or" in line]
-    (last,) = [number for number, line in enumerate(lines) if line.endswith("May be given again.")]
-    assert " behind a colon how probable it is: 503:0.1 refuses one " in " ".join(lines[first : last + 1])
+    (last,) = [number for number, line in enumerate(lines) if line.endswith("May be repeated.")]
+    assert "after a colon its probability: 503:0.1 rejects one " in " ".join(lines[first : last + 1])
     indent = lines[first].index("A status")
     lengths = [len(lines[first]), *(indent + len(line) for line in lines[first + 1 : last])]
     words = [line.split()[0] for line in lines[first + 1 : last + 1]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distinct_async.cli.doctor import judged
+from distinct_async.cli.doctor import judge
 from distinct_async.errors import (
     AuthenticationError,
     ConnectError,
@@ -91,7 +91,7 @@ def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -
     keys.chmod(0o600)
     assert 2 == command("doctor", "--key-file", keys)
     finding = found(command, "--key-file", keys)["settings"]
-    assert "base_url must be like https://host" == finding["found"]
+    assert "DISTINCT_BASE_URL must be like https://host" == finding["found"]
     assert "correct DISTINCT_BASE_URL, in the environment or the --key-file" == finding["advice"]
 
 
@@ -107,7 +107,7 @@ def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -
         ("vantio", AuthenticationError("x", status=401), False, [("vantio", "ok", 0)]),
         ("distinct", PermissionDeniedError("x"), True, [("distinct", "ok", 0), ("distinct key", "wrong", 4)]),
         ("distinct", ConnectError("x"), True, [("distinct", "wrong", 6)]),
-        ("distinct", DecodeError("x"), True, [("distinct", "wrong", 1)]),
+        ("distinct", DecodeError("x"), True, [("distinct", "wrong", 5)]),
     ],
 )
 def test_an_answer_tells_of_the_way_and_of_the_key(
@@ -116,20 +116,20 @@ def test_an_answer_tells_of_the_way_and_of_the_key(
     keyed: bool,  # noqa: FBT001
     expected: list[tuple[str, str, int]],
 ) -> None:
-    assert expected == [(each.subject, each.state, each.code) for each in judged(vendor, error, keyed=keyed)]
+    assert expected == [(each.subject, each.state, each.code) for each in judge(vendor, error, keyed=keyed)]
 
 
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (TLSError("x"), "https to a server of plain http"),
+        (TLSError("x"), "https for a server of plain http"),
         (ServerError("x", status=503), "try again later"),
         (RateLimitError("x", status=429), "try again later"),
-        (DecodeError("x"), "what answers there is not the vendor"),
-        (ELSEWHERE, "what answers there is not the vendor"),
+        (DecodeError("x"), "the server there is not Distinct's API"),
+        (ELSEWHERE, "check DISTINCT_BASE_URL; the server there is not"),
         (ConnectError("x"), "a proxy that this command does not use"),
     ],
 )
 def test_the_advice_fits_what_is_wrong(error: DistinctError, advice: str) -> None:
-    (finding,) = judged("distinct", error, keyed=True)
+    (finding,) = judge("distinct", error, keyed=True)
     assert advice in finding.advice

@@ -69,7 +69,7 @@ def test_a_file_that_others_may_read_is_warned_of(
 ) -> None:
     path = key_file(tmp_path, distinct_server.api_key, 0o640)
     assert 0 == command(*ASKED, "--quiet", "--key-file", path)
-    assert f"distinct-async: warning: others may read {path}; chmod 600 keeps it to you\n" == command.err
+    assert f"distinct-async: warning: others may read {path}; run chmod 600 on it\n" == command.err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
-from distinct_async.cli.serve import rule, seconds
+from distinct_async.cli.serve import parse_fault, parse_seconds
 from distinct_async.errors import ServerError
 from distinct_async.testing import World
 from tests.cli.command import called, changed, environment, installed, piped
@@ -121,7 +121,7 @@ def test_a_port_that_is_taken_is_named_and_exits_2(
         assert 2 == called(monkeypatch, "serve", "--port", port, "--scans", "10")
     shown = capsys.readouterr()
     assert "" == shown.out
-    assert f"--port {port}: " in shown.err
+    assert f"--port: {port} is in use; choose another, or --port 0" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_a_file_that_is_none_is_named_with_the_place(
 def test_a_fault_is_a_status_or_a_word_with_a_probability(
     text: str, status: int | None, wire: str | None, probability: float
 ) -> None:
-    fault = rule(text, 3)
+    fault = parse_fault(text, 3)
     assert (status, wire, probability, 3) == (fault.status, fault.wire, fault.probability, fault.seed)
 
 
 @pytest.mark.parametrize("text", ["", ":", "503:", "503:1.1", "503:-0.1", "503:nan", "99", "100", "600", "5o3", "٥٠٣"])
 def test_what_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(Exception, match="--fault"):
-        rule(text, 0)
+        parse_fault(text, 0)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("50ms", 0.05), ("1.5s", 1.5), ("0ms", 0)])
 def test_a_latency_has_its_unit(text: str, expected: float) -> None:
-    assert expected == seconds(text)
+    assert expected == parse_seconds(text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "ms", "-1s", "1e3ms", "50 ms", "1h", ".5s"])
 def test_what_is_no_latency_is_refused(text: str) -> None:
     with pytest.raises(Exception, match="--latency"):
-        seconds(text)
+        parse_seconds(text)
 
 
 def test_its_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:

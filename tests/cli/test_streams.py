@@ -54,11 +54,10 @@ def test_ctrl_c_keeps_what_was_written_and_the_next_run_has_the_rest(
         process.send_signal(signal.Signals[number])
         out, err = process.communicate(timeout=20)
     position = Checkpoint.from_json(checkpoint.read_text()).position
-    told = f"to visits.jsonl.{position}.jsonl.part; the same command goes on after row {position:,}\n"
+    kept = f"{position:,} visits were written; the same command continues after row {position:,}\n"
     assert (128 + signal.Signals[number], b"") == (process.returncode, out)
-    assert err.decode().endswith(told)
-    assert not target.exists()
-    assert 0 < position <= 1_000
+    assert err.decode().endswith(kept)
+    assert 0 < position == len(target.read_text(encoding="utf-8").splitlines()) <= 1_000
 
     distinct_server.faults.clear()
     assert 0 == piped(installed(), *words).returncode
@@ -79,16 +78,40 @@ def test_under_nohup_it_outlives_its_terminal(distinct_server: FakeServer, tmp_p
 
 
 def test_a_full_disk_keeps_the_pages_that_had_room(distinct_world: World, tmp_path: Path) -> None:
-    target, checkpoint = tmp_path / "visits.json", tmp_path / "checkpoint"
+    target, checkpoint = tmp_path / "visits.jsonl", tmp_path / "checkpoint"
     words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     done = piped(changed(limit), *words)
     position = Checkpoint.from_json(checkpoint.read_text()).position
-    told = f"to visits.json.{position}.json.part; the same command goes on after row {position:,}\n"
+    kept = f"{position:,} visits were written; the same command continues after row {position:,}\n"
     assert (8, "") == (done.returncode, done.stdout)
-    assert f"--output {target}: File too large; {position:,} visits were written {told}" in done.stderr
-    assert {checkpoint, target.with_name(f"visits.json.{position}.json.part")} == {*tmp_path.iterdir()}
+    assert f"--output {target}: File too large; {kept}" in done.stderr
+    assert {checkpoint, target} == {*tmp_path.iterdir()}
+    assert position == len(target.read_text(encoding="utf-8").splitlines())
 
     assert 0 == piped(installed(), *words).returncode
-    rows = json.loads(target.read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [each["user_id"] for each in rows]
+
+
+def test_killed_in_the_middle_it_repeats_and_loses_no_row(
+    distinct_server: FakeServer, distinct_world: World, tmp_path: Path
+) -> None:
+    target, checkpoint = tmp_path / "visits.csv", tmp_path / "checkpoint"
+    words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
+    distinct_server.latency = 0.01
+    for _ in range(2):
+        distinct_server.fail(wire="hang", nth=60)
+        with started(*words) as process:
+            while len(distinct_server.requests) < 60:
+                assert process.poll() is None
+            process.kill()
+        distinct_server.faults.clear()
+        distinct_server.requests.clear()
+    with target.open("ab") as file:  # what no checkpoint covers yet
+        file.write(b"torn,row\nto")
+    assert 0 == piped(installed(), *words).returncode
+    names, *rows = target.read_text(encoding="utf-8").splitlines()
+    assert "user_id,timestamp_utc" == names
+    assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [row.partition(",")[0] for row in rows]
+    assert {checkpoint, target} == {*tmp_path.iterdir()}

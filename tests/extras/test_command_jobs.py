@@ -41,7 +41,7 @@ def test_export_writes_the_format_of_the_name_or_the_one_asked_for(
     command: Command, distinct_world: World, tmp_path: Path
 ) -> None:
     target = tmp_path / "visits.parquet"
-    assert 0 == command("export", "exp-1", "-o", target, "--page-size", 200)
+    assert 0 == command("export", "exp-1", "-o", target, "--page-size", 200, "--visits-type", "TOTAL")
     assert users(distinct_world) == parquet.read_table(target).column("user_id").to_pylist()
     told = summary(command)
     assert (str(target), 1_000, 1_000, True, 0) == (
@@ -78,7 +78,7 @@ def test_a_history_that_changed_is_an_error_or_replaced(
     database = tmp_path / "warehouse.duckdb"
     assert 0 == command("sync", "exp-1", database)
     distinct_world.remove("tp-2", 0)
-    assert 1 == command("sync", "exp-1", database, "--visits-type", "TOTAL")
+    assert 7 == command("sync", "exp-1", database, "--visits-type", "TOTAL")
     assert 0 == command("sync", "exp-1", database, "--visits-type", "TOTAL", "--rebuild", "--format", "table")
     assert users(distinct_world) == stored(database)
     assert "yes" in command.out
@@ -87,13 +87,13 @@ def test_a_history_that_changed_is_an_error_or_replaced(
 def test_an_export_whose_parts_are_of_another_history_is_an_error_or_walked_anew(
     command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
 ) -> None:
-    words = ("export", "exp-1", "-o", tmp_path / "visits.parquet", "--page-size", 50)
+    words = ("export", "exp-1", "-o", tmp_path / "visits.parquet", "--page-size", 50, "--visits-type", "TOTAL")
     distinct_server.fail(status=501, query={"touchpointId": "tp-1", "offset": "100"})
     assert 8 == command(*words)
     distinct_server.faults.clear()
     distinct_world.remove("tp-2", 0)
-    assert 8 == command(*words)
-    assert "here that is --rebuild" in command.err
+    assert 7 == command(*words)
+    assert "1 list failed; --rebuild reloads what has changed" in command.err
     assert 0 == command(*words, "--rebuild")
     assert users(distinct_world) == parquet.read_table(words[3]).column("user_id").to_pylist()
 
@@ -110,9 +110,10 @@ def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
     told = summary(command)
     assert 0 < told["rows"] == len(stored(database)) < told["expected"] == 1_000
     assert not told["complete"]
-    assert command.err.endswith("; what is written stands, and the same command goes on from there\n")
+    assert command.err.endswith("; rows written so far are kept; run the same command to continue\n")
     if code == 8:
-        assert 2 == told["failures"] == command.err.count("501") == command.err.count("\n")
+        assert 2 == told["failures"] == command.err.count("501")
+        assert command.err.splitlines()[-1].startswith("distinct-async: 2 lists failed; ")
     distinct_server.faults.clear()
     assert 0 == command(*words)
     assert users(distinct_world) == stored(database)
@@ -133,7 +134,9 @@ def test_a_list_shorter_than_was_declared_is_not_complete(
     total = len(distinct_world.scans("tp-1"))
     true, declared = b'"totalVisits":%d' % total, b'"totalVisits":%d' % (total + 1)
     distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda honest: honest.replace(true, declared))
-    assert 8 == command("export", "exp-1", "-o", tmp_path / "visits.jsonl", "--page-size", 500)
+    assert 8 == command(
+        "export", "exp-1", "-o", tmp_path / "visits.jsonl", "--page-size", 500, "--visits-type", "TOTAL"
+    )
     assert not summary(command)["complete"]
     assert "not complete: the experience declares 1,001 visits" in command.err
 
@@ -153,7 +156,7 @@ def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
             assert None is process.poll()
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-    told = "distinct-async: interrupted; what is written stands, and the same command goes on from there\n"
+    told = "distinct-async: interrupted; rows written so far are kept; run the same command to continue\n"
     assert (128 + number, "", told) == (process.returncode, out, err)
     assert 0 < len(stored(database)) < 1_000
     distinct_server.faults.clear()

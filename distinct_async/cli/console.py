@@ -1,0 +1,240 @@
+"""What a command shows on a terminal: progress, notes, waits, tables; vendors' texts without control characters."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from attrs import define, field
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from distinct_async.cli.options import Common
+
+COLOUR: Final = "cyan"
+
+Move = Callable[[int, int | None, int], None]
+"""Shows how far it is: rows, rows in all if that is known, retries."""
+
+_LOG = logging.getLogger("distinct_async")
+_SILENCE = 1.0  # seconds without a response that need no explanation; and between two lines about retries
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot move the cursor, change colours, or reverse the line."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def count(number: int, one: str, more: str = "") -> str:
+    """Return a number with its noun: ``1 retry``, ``2 retries``."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def make_table(names: Iterable[str], numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table without lines; the columns in `numbers` are aligned to the right."""
+    columns = [Column(name, justify="right" if name in numbers else "left", overflow="fold") for name in names]
+    return Table(*columns, box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+
+
+def make_progress(console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> "Live":
+    """Return progress bars; in a pipe, a line for each task at the end.
+
+    Args:
+        console: Where they are drawn.
+        text: What is said of each task, as a format of rich.
+        labels: Whether the tasks have descriptions, instead of rates and remaining times.
+        waiting: What is waited for, shown below; what is left on the screen at the end is then nothing but full bars.
+    """
+    live = console.is_terminal
+    columns: list[ProgressColumn] = [TextColumn(" {task.description}")] if labels else []
+    if live:
+        columns.append(BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1)))
+    columns.append(TextColumn(text))
+    if live and not labels:
+        columns += [_Rate(), _Left(compact=True)]
+    return Live(*columns, TextColumn("{task.fields[retries]}"), console=console, expand=live, waiting=waiting)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        whole = task.completed / task.elapsed if task.finished and task.elapsed else None
+        speed = whole or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+class _Left(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        left = super().render(task)
+        return left.append(" left") if left.plain else left
+
+
+class Live(Progress):
+    """Bars, and below them what is waited for."""
+
+    def __init__(
+        self, *columns: ProgressColumn, console: Console, expand: bool, waiting: "Waiting | None" = None
+    ) -> None:
+        self._waiting = waiting
+        super().__init__(*columns, console=console, expand=expand, redirect_stdout=False)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bars, and a line on what is waited for."""
+        if self.tasks:
+            yield self.make_tasks_table(self.tasks)
+        if self._waiting is not None and (text := self._waiting.describe()):
+            yield Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+@define
+class Waiting:
+    """What a command waits for.
+
+    Attributes:
+        deadline: Seconds for a request with all its attempts.
+        since: When it began, or the latest response came.
+        attempt: The attempt that is under way, or the next one.
+        problem: Why the one before failed.
+        starts: When it is sent.
+    """
+
+    deadline: float
+    since: float = field(factory=time.monotonic)
+    attempt: int = 1
+    problem: str = ""
+    starts: float = 0.0
+    over: bool = False
+
+    def respond(self) -> None:
+        """A response came."""
+        self.since, self.attempt, self.problem, self.starts = time.monotonic(), 1, "", 0.0
+
+    def retry(self, attempt: int, problem: str, wait: float) -> None:
+        """An attempt failed, and the next one is sent after `wait` seconds."""
+        self.attempt, self.problem, self.starts = attempt + 1, problem, time.monotonic() + wait
+
+    def describe(self) -> str:
+        """Return what is waited for, and how long at most; nothing if it was not long yet."""
+        now = time.monotonic()
+        if self.over or (now - self.since < _SILENCE and not self.problem):
+            return ""
+        failed = f"attempt {self.attempt - 1} failed ({self.problem}), " if self.problem else ""
+        if (wait := self.starts - now) > 0:
+            doing = f"attempt {self.attempt} in {wait:.0f} s"
+        else:
+            doing = f"attempt {self.attempt}: no response for {now - max(self.since, self.starts):.0f} s"
+        return f"{failed}{doing}, {max(0.0, self.since + self.deadline - now):.0f} s left"
+
+
+class Stderr:
+    """Notes, warnings, the log and progress.
+
+    Args:
+        common: The options of all commands.
+        deadline: Seconds for a request with all its attempts, to say how long is left.
+        job: Whether it runs long, often unattended: then retries are reported without a terminal too.
+    """
+
+    def __init__(self, common: Common, deadline: float, *, job: bool) -> None:
+        # Not FORCE_COLOR, which test runners set for all their children, decides
+        self.console: Console = Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
+        self.waiting: Waiting = Waiting(deadline)
+        self._quiet, self._job = common.quiet, job
+        self._level = logging.DEBUG if common.debug else logging.ERROR if common.quiet else logging.WARNING
+        self._live: Live | None = None
+        self._reported = 0.0
+
+    def note(self, text: str) -> None:
+        """Print what is good to know."""
+        if not self._quiet:
+            self._print(text)
+
+    def say(self, text: str) -> None:
+        """Print what must be known."""
+        self._print(f"distinct-async: {text}")
+
+    def _print(self, text: str) -> None:
+        self.console.print(Text(printable(text)), soft_wrap=True)
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Show a record of the library's log: a retry in the line of what is waited for, others if they matter."""
+        if (wait := getattr(record, "retry_in", None)) is not None:
+            attempt, problem = getattr(record, "attempts", 0), str(getattr(record, "error", ""))
+            self.waiting.retry(attempt, problem, wait)
+            now = time.monotonic()
+            if self._job and self._live is None and now - self._reported >= _SILENCE:
+                self._reported = now
+                self.note(f"attempt {attempt} of a request failed ({problem}); attempt {attempt + 1} in {wait:.3g} s")
+        if record.levelno >= self._level:
+            self._print(f"{record.levelname.lower()}: {record.getMessage()}")
+
+    @contextmanager
+    def progress(self, unit: str = "", *, keep: bool = False) -> Iterator[Move]:
+        """Show on a terminal how far it is and what it waits for; elsewhere nothing.
+
+        Args:
+            unit: What is counted; nothing if there is but one response to wait for.
+            keep: Leave the bar on the screen.
+        """
+        self.waiting.respond()
+        if self._quiet or not self.console.is_terminal:
+            yield lambda _rows, _total, _retries: None
+            return
+        live = make_progress(self.console, "{task.completed:,} " + unit, waiting=self.waiting)
+        live.live.transient = not keep
+        task = live.add_task("", total=None, retries="") if unit else None
+
+        def move(rows: int, total: int | None, retries: int) -> None:
+            self.waiting.respond()
+            if task is not None:
+                live.update(task, completed=rows, total=total, retries=count(retries, "retry", "retries"))
+
+        with live:
+            self._live = live
+            try:
+                yield move
+            finally:
+                self._live, self.waiting.over = None, True
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Take the progress off the screen while something else is written to it."""
+        if self._live is None or not sys.stdout.isatty():
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
+
+class _Handler(logging.Handler):
+    def __init__(self, stderr: Stderr) -> None:
+        super().__init__()
+        self._stderr = stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._stderr.log(record)
+
+
+@contextmanager
+def open_stderr(common: Common, deadline: float = 90.0, *, job: bool = False) -> Iterator[Stderr]:
+    """Yield stderr, with the library's log and its warnings on it; see `Stderr` for the arguments."""
+    stderr = Stderr(common, common.deadline or deadline, job=job)
+    handler, level = _Handler(stderr), _LOG.level
+    _LOG.setLevel(logging.DEBUG if common.debug else logging.INFO)
+    _LOG.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: stderr.note(f"warning: {message}")
+            yield stderr
+    finally:
+        _LOG.removeHandler(handler)
+        _LOG.setLevel(level)
