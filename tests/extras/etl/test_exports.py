@@ -83,7 +83,7 @@ async def test_the_suffix_tells_the_format_unless_one_is_given(client: DistinctC
     await etl.export(client, "exp-1", str(tmp_path / "visits.NDJSON"))
     await etl.export(client, "exp-1", tmp_path / "visits", format="csv")
     assert rows_from(tmp_path / "visits.NDJSON")
-    assert (tmp_path / "visits").read_bytes().startswith(b'"touchpoint_id","visits_type","position"')
+    assert (tmp_path / "visits").read_bytes().startswith(b"touchpoint_id,visits_type,position")
 
 
 async def test_a_format_that_the_suffix_gives_the_lie_is_refused(
