@@ -1,7 +1,7 @@
-"""From bytes to models: the one cattrs converter, strict, its hooks made once.
+"""From bytes to models, with one strict cattrs converter.
 
-Nothing is coerced, a list is a list. The hook for our classes hands over to msgspec what msgspec has read already: a
-page of rows (`shapes`). A test holds both roads, msgspec's and cattrs' alone, to the same answers.
+Nothing is coerced: only an array is a list. The hook for classes passes to msgspec what msgspec has already decoded, a
+page of rows (`shapes`). A test checks that msgspec and cattrs alone return the same models.
 """
 
 import json
@@ -43,15 +43,16 @@ from distinct_async.vendors import VENDORS
 
 T = TypeVar("T")
 
-_SHOWN = 3  # wrong places in a message
-_COLLECTED = 20  # at most, in DecodeError.paths
+_SHOWN = 3  # problems in a message
+_COLLECTED = 20  # the maximum in DecodeError.paths
 _PATH_KEPT = 200  # characters
 _WRONG = (BaseValidationError, TypeError, ValueError, KeyError)
 _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
+_MISSING = "missing field"
 
 
 def make_converter() -> cattrs.Converter:
-    """The one converter, its hooks made once."""
+    """Return the converter, with all hooks."""
     converter = cattrs.Converter(detailed_validation=True)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(str, _text)
@@ -69,7 +70,7 @@ def _expected(what: str, value: object) -> TypeError:
 
 
 def _integer(value: Any, _: Any) -> int:
-    if type(value) is not int:  # not isinstance: True is no count
+    if type(value) is not int:  # not isinstance: True is not a count
         raise _expected("int", value)
     if not -(2**63) <= value < 2**63:
         raise ValueError("Expected an integer of at most 64 bits")
@@ -85,7 +86,7 @@ def _text(value: Any, _: Any) -> str:
 
 
 def _free_text(value: Any, _: Any) -> str | None:
-    """Text for people, in which half a surrogate pair (a text that was cut) must not make a page unreadable."""
+    """Return a display text; half a surrogate pair, from a text that was cut, must not make a page unreadable."""
     if value is None:
         return None
     if type(value) is not str:
@@ -126,7 +127,7 @@ def _is_optional(hint: Any) -> bool:
 
 
 def _optional_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    # As cattrs' own, but with the inner hook looked up once rather than for each value.
+    # Like the hook of cattrs, but it looks up the inner hook once instead of for each value
     (inner,) = (kind for kind in get_args(hint) if kind is not type(None))
     structure_inner = converter.get_structure_hook(inner)
     return lambda value, _: None if value is None else structure_inner(value, inner)
@@ -151,7 +152,7 @@ def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
                 note = IterableValidationNote(f"in the row with index {index}", index, kind)
                 error.__notes__ = [*getattr(error, "__notes__", ()), note]
                 wrong.append(error)
-                if len(wrong) == _COLLECTED:  # cattrs' own loop would collect as many as there are rows
+                if len(wrong) == _COLLECTED:  # the loop of cattrs has no limit
                     break
         if wrong:
             raise IterableValidationError("invalid rows", wrong, hint)
@@ -174,11 +175,11 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     ]
 
     def structure(value: Any, cls: Any) -> Any:
-        if isinstance(value, msgspec.Struct):  # read already, by `shapes`
+        if isinstance(value, msgspec.Struct):  # already decoded, by `shapes`
             return msgspec.convert(value, cls, from_attributes=True)
         if type(value) is not dict:
             raise _expected("object", value)
-        for name in optional:  # absent and null are alike
+        for name in optional:  # missing and null mean the same (B9)
             value.setdefault(name, None)
         return structure_dict(value, cls)
 
@@ -204,28 +205,28 @@ def _decoded(payload: Any) -> Any:
 
 
 def experience(reply: Reply) -> ExperienceMetrics:
-    """``metricsType=EXPERIENCE``."""
+    """Return the model of a response to ``metricsType=EXPERIENCE``."""
     return _structure(reply, ExperienceMetrics)
 
 
 def user(reply: Reply) -> UserMetrics:
-    """``metricsType=USER``."""
+    """Return the model of a response to ``metricsType=USER``."""
     return _structure(reply, UserMetrics)
 
 
 def impression(reply: Reply) -> Impression:
-    """One impression; each call makes a new `metadata`, so that no two callers share one."""
+    """Return one impression, with a new `metadata` for each call, so that no two callers share one."""
     return read_impression(reply.payload) or _structure(reply, Impression)
 
 
 def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
-    """``metricsType=TOUCHPOINT``: the touchpoint and one page of its visits."""
-    told, visits = _visits_page(reply, visits_type)
-    if told.count is None:
-        raise _misshapen(reply, [(_place(visits_type), "Expected `int`, got nothing")])
-    total, unique = (told.count, None) if visits_type == "TOTAL" else (None, told.count)
-    pagination = told.details.pagination if told.details else None
-    return TouchpointMetrics(told.id, told.name, told.value, total, unique, tuple(visits), pagination)
+    """Return the model of a response to ``metricsType=TOUCHPOINT``: the touchpoint and one page of its visits."""
+    data, visits = _visits_page(reply, visits_type)
+    if data.count is None:
+        raise _misshapen(reply, [(_place(visits_type), _MISSING)])
+    total, unique = (data.count, None) if visits_type == "TOTAL" else (None, data.count)
+    pagination = data.details.pagination if data.details else None
+    return TouchpointMetrics(data.id, data.name, data.value, total, unique, tuple(visits), pagination)
 
 
 def visits(reply: Reply, visits_type: VisitsType, *, wire: bool = False) -> PageFacts:
@@ -234,14 +235,14 @@ def visits(reply: Reply, visits_type: VisitsType, *, wire: bool = False) -> Page
     Args:
         reply: The response.
         visits_type: What was requested.
-        wire: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management; only what
-            the fast path refuses becomes `Visit` all the same.
+        wire: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management. Rows that
+            the fast path rejects become `Visit` in any case.
     """
-    told, rows = _visits_page(reply, visits_type, wire=wire)
-    echo = told.details and told.details.pagination
+    data, rows = _visits_page(reply, visits_type, wire=wire)
+    echo = data.details and data.details.pagination
     return PageFacts(
         rows,
-        told.count,
+        data.count,
         echo.offset if echo else None,
         echo.page_size if echo else None,
         rows[0].timestamp_utc if rows else None,
@@ -263,13 +264,13 @@ def _visits_page(
 ) -> tuple[Total | Unique, Sequence[Visit]]:
     payload: Any = reply.payload
     if wire and isinstance(payload, msgspec.Struct):
-        told = cast("Total | Unique", payload.touchpoints)  # type: ignore[attr-defined]  # a Struct made in `shapes`
+        data = cast("Total | Unique", payload.touchpoints)  # type: ignore[attr-defined]  # a Struct made in `shapes`
     else:
-        told = _structure(reply, TOUCHPOINT_DATA[visits_type]).touchpoints
-    if told.count != 0 and (told.details is None or told.details.items is None):
-        place, due = ("", "object") if told.details is None else (".items", "array")
-        raise _misshapen(reply, [(f"{_place(visits_type)}Details{place}", f"Expected `{due}`, got nothing")])
-    return told, (told.details.items if told.details else None) or ()
+        data = _structure(reply, TOUCHPOINT_DATA[visits_type]).touchpoints
+    if data.count != 0 and (data.details is None or data.details.items is None):
+        field = "" if data.details is None else ".items"
+        raise _misshapen(reply, [(f"{_place(visits_type)}Details{field}", _MISSING)])
+    return data, (data.details.items if data.details else None) or ()
 
 
 def _place(visits_type: VisitsType) -> str:
@@ -277,33 +278,31 @@ def _place(visits_type: VisitsType) -> str:
 
 
 def _structure(reply: Reply, cls: type[T]) -> T:
-    """The payload as `cls`, or a `DecodeError` that says where it is not."""
+    """Return the payload as `cls`, or raise a `DecodeError` with the paths that do not fit."""
     payload: Any = reply.payload
     root = VENDORS[reply.request.vendor].data_path
     try:
         structured: T = _CONVERTER.structure(_decoded(payload), cls)
     except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
-        wrongs = [(root, "nested too deeply")] if deep else list(islice(_wrongs(error, root), _COLLECTED + 1))
+        problems = [(root, "nested too deeply")] if deep else list(islice(_problems(error, root), _COLLECTED + 1))
     else:
         return structured
-    raise _misshapen(reply, wrongs)
+    raise _misshapen(reply, problems)
 
 
-def _wrongs(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
-    """Each place that is wrong, as a JSON path in wire names, and what was expected there."""
+def _problems(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
+    """Yield each JSON path that does not fit, in wire names, and what is wrong there."""
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
-            yield from _wrongs(inner, place + _step(error, inner))
+            yield from _problems(inner, place + _step(error, inner))
     elif isinstance(error, KeyError):
-        yield place, "Expected a value, got nothing"
+        yield place, _MISSING
     else:
-        told, _, below = str(error).partition(" - at `$")
-        missing = told.removeprefix("Object missing required field `") if told.startswith("Object missing") else ""
-        yield (
-            place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}"),
-            "Expected a value, got nothing" if missing else told,
-        )
+        text, _, below = str(error).partition(" - at `$")
+        missing = text.removeprefix("Object missing required field `") if text.startswith("Object missing") else ""
+        path = place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}")
+        yield path, _MISSING if missing else text
 
 
 def _step(error: BaseValidationError, inner: BaseException) -> str:
@@ -315,11 +314,13 @@ def _step(error: BaseValidationError, inner: BaseException) -> str:
     return ""
 
 
-def _misshapen(reply: Reply, wrongs: Sequence[tuple[str, str]]) -> DecodeError:
-    shown = "; ".join(f"{told} - at `{place}`" for place, told in wrongs[:_SHOWN])
-    more = f" (and {len(wrongs) - _SHOWN} more)" if _SHOWN < len(wrongs) < _COLLECTED else ""
-    more = more or (" (and more)" if len(wrongs) >= _COLLECTED else "")
-    paths = tuple(place[:_PATH_KEPT] for place, _ in wrongs[:_COLLECTED])
-    payload = reply.payload  # JSON text, or what msgspec made of it
+def _misshapen(reply: Reply, problems: Sequence[tuple[str, str]]) -> DecodeError:
+    texts = [f"{_MISSING}: `{path}`" if text == _MISSING else f"{text} - at `{path}`" for path, text in problems]
+    shown = "; ".join(texts[:_SHOWN])
+    more = f" (and {len(problems) - _SHOWN} more)" if _SHOWN < len(problems) < _COLLECTED else ""
+    more = more or (" (and more)" if len(problems) >= _COLLECTED else "")
+    paths = tuple(path[:_PATH_KEPT] for path, _ in problems[:_COLLECTED])
+    payload = reply.payload  # JSON text, or what msgspec decoded
     body = bytes(payload) if isinstance(payload, msgspec.Raw) else json.dumps(msgspec.to_builtins(payload)).encode()
-    return DecodeError(f"unexpected shape: {shown}{more}", paths=paths, excerpt=excerpt(body))
+    kind = "" if shown.startswith(_MISSING) else "unexpected shape: "
+    return DecodeError(f"{kind}{shown}{more}", paths=paths, excerpt=excerpt(body))

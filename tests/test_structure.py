@@ -105,7 +105,7 @@ def assert_whole(name: str, value: object) -> None:
     if isinstance(value, DecodeError):
         assert value.paths
         assert [] == [path for path in value.paths if not PATH.fullmatch(path)]
-        assert "- at `$" in str(value)
+        assert "`$" in str(value)
         assert 1024 + 1024 >= len(value.excerpt)  # with the slack that the engine cuts off
         str(value).encode()
     elif not isinstance(value, APIError):  # an envelope may say no

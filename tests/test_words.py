@@ -13,7 +13,6 @@ NOT_YET = (
     "distinct_async/cli/",
     "distinct_async/etl/destinations/files.py",
     "distinct_async/sansio/pages.py",
-    "distinct_async/structure.py",
     "distinct_async/walk.py",
 )
 
