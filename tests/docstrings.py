@@ -49,8 +49,9 @@ def _problems_of_class(name: str, cls: type) -> Iterator[str]:
     else:
         fields = []
     yield from (f"{name}: {each} is not described" for each in fields if each not in documented)
+    foreign = [base for base in cls.__mro__ if not base.__module__.startswith(cls.__module__.partition(".")[0])]
     for member, thing in vars(cls).items():
-        if member.startswith("_"):
+        if member.startswith("_") or any(hasattr(base, member) for base in foreign):
             continue
         function = thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing
         if isinstance(function, property):

@@ -13,7 +13,7 @@ from .documents import ROOT, SITE
 
 PACKAGE = Path(distinct_async.__file__).parent
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((SITE / "reference").glob("*.md")))
-INNER = {"distinct_async.sansio"}  # exports names, but is internal
+INNER = {"distinct_async.sansio", "distinct_async.walk"}  # export names, but are internal
 # A name is relative to the last `currentmodule` or `automodule`, or complete.
 DIRECTIVE = re.compile(r"^\.\. (\w+):: ([\w.]+)", re.MULTILINE)
 

@@ -81,7 +81,7 @@ def code(error: BaseException) -> int:
     """Return the exit code of what ended the command."""
     if isinstance(error, PartialError):
         cause = PARTIAL if error.__cause__ is None else code(error.__cause__)
-        # A script that runs again on PARTIAL must see what running again does not mend
+        # A script that runs the command again on PARTIAL must see errors that this cannot fix
         return PARTIAL if error.kept and cause not in {KEY, UNEXPECTED, DRIFT} else cause
     return next(number for number, classes in _CODES if isinstance(error, classes))
 

@@ -231,7 +231,7 @@ class FileDestination:
                 self._states[key] = ListState(checkpoint, each.declared, each.complete, each.ascends)
 
     def begin(self, plan: Plan) -> Mapping[ListKey, ListState]:
-        """Note what is to be exported; return what the closed parts have."""
+        """Remember the plan; return the states that the closed parts prove."""
         self._plan = plan
         return dict(self._states)
 
@@ -241,7 +241,7 @@ class FileDestination:
             return
         with self._errors():
             if not any(self._token in name for name in self._parts):
-                self._append(_Part(self._name(), []))  # what a killed run leaves can be told from other files
+                self._append(_Part(self._name(), []))  # so that files of a killed run are recognised
             part = _Part(self._name(), [self._slice(chunk) for chunk in chunks])
             with (self._folder / part.name).open("wb") as file, parquet_writer(file) as writer:
                 group, rows = 0, 0
