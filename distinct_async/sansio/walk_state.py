@@ -17,7 +17,7 @@ https://docs.vantio.app/api-reference/impressions/list-impressions). Everything 
 7. A page that echoes another offset is requested once more, then it is a loop. A page equal to the one before it may be
    a loop, or rows that were uploaded twice: one request, a row further on, decides, since a server that ignores the
    offset returns the same page there too. Pages whose rows all have one time and no id look the same everywhere, and
-   are accepted: a user may scan often in one second. Equal pages with ids are a loop at once.
+   are accepted: a user may scan often in one second. Equal pages with ids are a loop at once, unless they overlap.
 8. Totals that change: see `Totals`.
 9. Without a total, pages are requested one after the other. If rows have ids, each page begins with the last row of the
    page before (`Continuity`); so does the first page of a resumed walk. The end is an empty page behind a page that is
@@ -256,9 +256,11 @@ class WalkState:
         self._identical += 1
         if self.totals.current is None and self._identical >= _IDENTICAL_PAGES:
             self._fail_repeated(request.offset, f"for the {self._identical}th time")
-        if facts.ids and len(facts.items) > 1:  # a single row may have moved: `Continuity` decides
+        if not facts.ids:
+            return facts.unmistakable()
+        if len(facts.items) > 1 and self.continuity.anchor is None:
             self._fail_repeated(request.offset, "and no id can come twice")
-        return not facts.ids and facts.unmistakable()
+        return len(facts.items) > 1  # a single row may have moved: `Continuity` decides
 
     def _check_total(self, request: PageRequest, facts: PageFacts) -> list[str]:
         """Compare the total and the times with those received before (rule 8). Return how rows have moved."""

@@ -821,7 +821,15 @@ def test_a_refusal_behind_a_list_without_a_total_is_its_end(pages: list[list[int
 
 def test_a_page_with_the_ids_of_the_one_before_is_a_loop_at_once() -> None:
     with pytest.raises(PageLoopError, match="no id can come twice"):
-        walk_listed([0, 1, 2], [0, 1, 2])
+        walk_listed([0, 1], [0, 1])
+
+
+def test_an_overlapping_page_that_equals_the_one_before_is_a_loop_or_drift() -> None:
+    """Two rows in front of the list bring the page before again; a row further on it is another one."""
+    with pytest.raises(PageLoopError, match="and so does the page one row further on"):
+        walk_listed([0, 1, 2], [0, 1, 2], [0, 1, 2])
+    with pytest.raises(DriftError, match="row 2 has changed"):
+        walk_listed([0, 1, 2], [0, 1, 2], [1, 2, 3])
 
 
 def test_so_many_ids_are_remembered_and_no_more() -> None:
