@@ -45,7 +45,7 @@ def page(total: int, offset: int, size: int) -> bytes:
         for row in range(offset, min(total, offset + size))
     ]
     details = {"items": items, "pagination": {"offset": offset, "pageSize": size}}
-    head = {"id": "tp-1", "name": "Entry Scan", "value": "entry_scan"}
+    head = {"id": str(total), "name": "Entry Scan", "value": "entry_scan"}
     touchpoint = {**head, "totalVisits": total, "totalVisitsDetails": details}
     return json.dumps(answers.distinct({"touchpoints": touchpoint})).encode()
 
