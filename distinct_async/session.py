@@ -256,7 +256,10 @@ def _timeouts(connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
-_LOOKED_AT: WeakSet[object] = WeakSet()
+def _retrieve(closed: asyncio.Future[None]) -> None:
+    """Retrieve the exception of a connection that was reset, or asyncio reports it as never retrieved."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 @contextmanager
@@ -277,9 +280,8 @@ def _ended_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
         if not response.content.is_eof() and response.content.exception() is None:
             response.content.set_exception(TransferEncodingError("the connection is closed"))
 
-    if protocol not in _LOOKED_AT:
-        _LOOKED_AT.add(protocol)  # retrieves the exception, or asyncio reports a reset as never retrieved
-        closed.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    closed.remove_done_callback(_retrieve)  # once for each connection, and for as long as it lives
+    closed.add_done_callback(_retrieve)
     closed.add_done_callback(end)
     try:
         yield

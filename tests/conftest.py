@@ -62,12 +62,13 @@ async def fake(world: World) -> AsyncIterator[FakeServer]:
 
 
 @pytest.fixture
-async def client(fake: FakeServer) -> AsyncIterator[DistinctClient]:
-    """A client with both keys of the fake vendors."""
-    async with DistinctClient(
-        fake.api_key,
-        vantio_api_key=fake.vantio_api_key,
-        base_url=fake.url,
-        vantio_base_url=fake.url,
-    ) as client:
+def client_options() -> dict[str, Any]:
+    """What `client` gets besides keys and URLs: replace it in a module or folder that needs something."""
+    return {}
+
+
+@pytest.fixture
+async def client(fake: FakeServer, client_options: dict[str, Any]) -> AsyncIterator[DistinctClient]:
+    """A client of the fake vendors."""
+    async with DistinctClient(**fake.settings, **client_options) as client:
         yield client

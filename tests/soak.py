@@ -89,10 +89,7 @@ async def soak(seconds: float, seed: int) -> list[str]:
     before = open_files(), len(asyncio.all_tasks())
     async with FakeServer(world, faults=faults(seed)) as fake:
         client = DistinctClient(
-            fake.api_key,
-            vantio_api_key=fake.vantio_api_key,
-            base_url=fake.url,
-            vantio_base_url=fake.url,
+            **fake.settings,
             timeout=Timeouts(connect=1, attempt=0.5),
             deadline=3,
             retry=RetryPolicy(attempts=3, base=0.01, cap=0.1),

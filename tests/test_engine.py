@@ -15,14 +15,8 @@ def gate(rate: float | None = None) -> Gate:
     return Gate(asyncio.Semaphore(1), rate)
 
 
-def client_of(fake: FakeServer, **settings: object) -> DistinctClient:
-    return DistinctClient(
-        fake.api_key,
-        vantio_api_key=fake.vantio_api_key,
-        base_url=fake.url,
-        vantio_base_url=fake.url,
-        **settings,  # type: ignore[arg-type]
-    )
+def client_of(fake: FakeServer, **settings: Any) -> DistinctClient:
+    return DistinctClient(**fake.settings, **settings)
 
 
 @pytest.mark.parametrize(

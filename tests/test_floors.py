@@ -313,8 +313,39 @@ def test_nobody_asks_for_package_metadata_which_a_frozen_application_does_not_ha
     assert set() == {name for name in names if name.startswith(("importlib.metadata", "importlib_metadata"))}
 
 
+CONTAINERS = {"bytearray", "Counter", "defaultdict", "deque", "dict", "list", "set", "WeakKeyDictionary", "WeakSet"}
+CHANGES = {"add", "append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update", "discard", "popleft"}
+
+
 def test_nothing_is_global() -> None:
     assert [] == [place for place, node in nodes() if isinstance(node, ast.Global)]
+
+
+def test_no_module_keeps_anything_that_changes() -> None:
+    """A container at module level is a constant: none is created empty, and nothing changes one."""
+    changed = []
+    for module, tree in SOURCES.items():
+        kept = {}
+        for node in tree.body:
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    kept[name] = value
+        for name, value in kept.items():
+            match value:
+                case ast.Call(func=ast.Name(id=made) | ast.Attribute(attr=made), args=[]) if made in CONTAINERS:
+                    changed.append(f"{module}: {name}")
+                case ast.Dict(keys=[]) | ast.List(elts=[]):
+                    changed.append(f"{module}: {name}")
+        for inner in ast.walk(tree):
+            match inner:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attribute)) if attribute in CHANGES:
+                    changed += [f"{module}: {name}.{attribute}()"] if name in kept else []
+                case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()) if name in kept:
+                    changed.append(f"{module}: {name}[...]")
+    assert [] == changed
 
 
 def test_no_error_of_ours_is_swallowed() -> None:

@@ -53,21 +53,17 @@ def fill(world: World, count: int) -> None:
         world.add_scan("tp-1", f"user-{number if number % 5 == 0 else number % 7}", OPENING + timedelta(seconds=number))
 
 
+OPTIONS: dict[str, Any] = {"retry": RetryPolicy(attempts=3, base=0, cap=0)}
+
+
 @pytest.fixture
-async def client(fake: FakeServer) -> AsyncIterator[DistinctClient]:
+def client_options() -> dict[str, Any]:
     """Three attempts without waiting."""
-    async with connected(fake) as client:
-        yield client
+    return OPTIONS
 
 
-def connected(fake: FakeServer, **settings: Any) -> DistinctClient:
-    return DistinctClient(
-        fake.api_key,
-        vantio_api_key=fake.vantio_api_key,
-        base_url=fake.url,
-        vantio_base_url=fake.url,
-        **{"retry": RetryPolicy(attempts=3, base=0, cap=0), **settings},
-    )
+def connected(fake: FakeServer, **options: Any) -> DistinctClient:
+    return DistinctClient(**fake.settings, **OPTIONS | options)
 
 
 def visits(world: World) -> list[Visit]:

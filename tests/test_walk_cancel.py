@@ -40,7 +40,7 @@ async def fake(world: World) -> AsyncIterator[FakeServer]:
 
 @pytest.fixture
 async def client(fake: FakeServer) -> AsyncIterator[DistinctClient]:
-    async with DistinctClient(fake.api_key, base_url=fake.url, retry=RetryPolicy(attempts=2, base=0, cap=0)) as client:
+    async with DistinctClient(**fake.settings, retry=RetryPolicy(attempts=2, base=0, cap=0)) as client:
         await client.metrics.experience("exp-1")  # so that the suspensions of each round are the same
         yield client
 

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
-from typing import Final, ParamSpec, Self
+from typing import Final, ParamSpec, Self, TypedDict
 from urllib.parse import parse_qsl
 
 import attrs
@@ -42,6 +42,15 @@ class RequestRecord:
     status: int | None
     at: float
     headers: Mapping[str, str] = attrs.field(repr=False)
+
+
+class ClientSettings(TypedDict):
+    """The keys and URLs of both vendors, by the names of the client's arguments."""
+
+    api_key: str
+    vantio_api_key: str
+    base_url: str
+    vantio_base_url: str
 
 
 @attrs.define(eq=False)
@@ -130,6 +139,16 @@ class FakeServer(FakeVendors):
         )
         self.faults.append(fault)
         return fault
+
+    @property
+    def settings(self) -> "ClientSettings":
+        """The arguments of a client of this server: ``DistinctClient(**fake.settings)``."""
+        return {
+            "api_key": self.api_key,
+            "vantio_api_key": self.vantio_api_key,
+            "base_url": self.url,
+            "vantio_base_url": self.url,
+        }
 
     @property
     def url(self) -> str:

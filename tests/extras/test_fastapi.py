@@ -38,9 +38,7 @@ SOON = 3.0  # seconds, against the minutes that a slow page would take
 
 
 def client_of(fake: FakeServer, **settings: Any) -> DistinctClient:
-    urls = {"base_url": fake.url, "vantio_base_url": fake.url}
-    keys = {"api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
-    return DistinctClient(**{**keys, **urls, "retry": RetryPolicy(attempts=1), **settings})
+    return DistinctClient(**{**fake.settings, "retry": RetryPolicy(attempts=1), **settings})
 
 
 @asynccontextmanager

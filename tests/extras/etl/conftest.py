@@ -3,26 +3,19 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
-from distinct_async.testing import FakeServer
 
 AT_ONCE = RetryPolicy(attempts=8, base=0, cap=0)
 
 
 @pytest.fixture
-async def client(fake: FakeServer) -> AsyncIterator[DistinctClient]:
-    """A client with both keys of the fake vendors, which tries again at once."""
-    async with DistinctClient(
-        fake.api_key,
-        vantio_api_key=fake.vantio_api_key,
-        base_url=fake.url,
-        vantio_base_url=fake.url,
-        retry=AT_ONCE,
-    ) as client:
-        yield client
+def client_options() -> dict[str, Any]:
+    """The client retries at once."""
+    return {"retry": AT_ONCE}
 
 
 @pytest.fixture(autouse=True)
