@@ -89,19 +89,7 @@ def _ending_with(name: str, objects: "Mapping[str, ObjectEntry]") -> list[str]:
 
 
 # Type variables, and types that are described with the arguments that use them.
-UNDOCUMENTED = {
-    "Factory",
-    "Missing",
-    "OnDrift",
-    "Progress",
-    "T",
-    "T_co",
-    "TimeLimit",
-    "Touchpoint",
-    "Vendor",
-    "Wire",
-    "Wired",
-}
+UNDOCUMENTED = {"Question", "T_co", "Touchpoint", "Unset"}
 
 
 def process_signature(
@@ -110,7 +98,7 @@ def process_signature(
     """Return the signature to show; none for an exception, which users catch but do not create."""
     if signature is None:
         return None
-    return ("", None) if what == "exception" else (signature.replace("= nan", "= ..."), returns)
+    return ("", None) if what == "exception" else (signature.replace("= <not given>", "= ..."), returns)
 
 
 def adapt_markdown(_app: "Sphinx", docname: str, source: list[str]) -> None:
