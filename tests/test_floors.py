@@ -60,7 +60,7 @@ FLOORS = {
     ".models.impressions": ".models.wire attrs",
     ".models.metrics": ".models.wire attrs",
     ".models.wire": "attrs pydantic_core | pydantic",
-    ".models": ".models.impressions .models.metrics",
+    ".models": ".models.impressions .models.metrics .models.wire",
     ".sansio.matching": "attrs msgspec",
     ".sansio.messages": ".errors .sansio.matching .vendors attrs msgspec",
     ".sansio.dialect": ".errors .sansio.messages .vendors msgspec",

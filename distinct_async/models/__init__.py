@@ -15,6 +15,7 @@ from distinct_async.models.metrics import (
     Visit,
     VisitsType,
 )
+from distinct_async.models.wire import to_dict
 
 __all__ = [
     "ExperienceMetrics",
@@ -26,4 +27,5 @@ __all__ = [
     "UserTouchpoint",
     "Visit",
     "VisitsType",
+    "to_dict",
 ]

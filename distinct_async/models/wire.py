@@ -62,6 +62,36 @@ class Wired:
         )
 
 
+def to_dict(value: Wired, wire: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  # mostly passed by name
+    """Return a model as a dict for ``json.dumps``, pandas or Polars.
+
+    Args:
+        value: A model: a visit, an impression, the metrics of an experience.
+        wire: Whether the keys are the vendor's names (``userId``) instead of the fields' (``user_id``).
+
+    Returns:
+        A new dict of all fields. Models in it are dicts too, tuples are lists, and times are strings like
+        ``2026-06-01T12:00:00Z``.
+
+    Raises:
+        TypeError: If the value is not a model.
+    """
+    if not isinstance(value, Wired):
+        raise TypeError(f"value must be a model of distinct_async.models, got {type(value).__name__}")
+    fields = wire_names(type(value)).items()
+    return {key if wire else name: _plain(getattr(value, name), wire) for key, name in fields}
+
+
+def _plain(value: object, wire: bool) -> object:  # noqa: FBT001
+    if isinstance(value, Wired):
+        return to_dict(value, wire)
+    if isinstance(value, tuple | list):
+        return [_plain(each, wire) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(each, wire) for key, each in value.items()}
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
 def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type or a type form
     from pydantic_core import core_schema  # noqa: PLC0415
 
