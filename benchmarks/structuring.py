@@ -11,8 +11,7 @@ from benchmarks.server import Server, visits_page
 from benchmarks.turns import Cost, Peer, Section, Turn, clocked, take_turns
 from distinct_async import structure
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Reply, Request, Response
-from distinct_async.shapes import VISITS_READERS
+from distinct_async.sansio.messages import Request, Response
 
 _ROWS_A_TURN = 10_000
 
@@ -29,11 +28,13 @@ def _dicts_with_datetimes(body: bytes) -> Any:  # noqa: ANN401
 
 
 def _ours() -> Callable[[bytes], object]:
-    request = Request("distinct", "metrics.total_visits", "/v3/touchpoint/metrics", quick=VISITS_READERS["TOTAL"])
+    request = Request("distinct", "metrics.total_visits", "/v3/touchpoint/metrics", decoder=structure.VISITS["TOTAL"])
 
     def read(body: bytes) -> object:
         reading = dialect.read(request, Response(200, {"Content-Type": "application/json"}, body))
-        return structure.visits(Reply(reading.payload, request), "TOTAL")
+        if reading.value is None:
+            raise AssertionError
+        return structure.visits(reading.value)
 
     return read
 

@@ -67,7 +67,7 @@ class Flight:
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     callers: int = 0
-    reply: Reply | None = None
+    reply: Reply[Any] | None = None
     error: DistinctError | None = None
 
 
@@ -113,7 +113,7 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budgets: dict[Vendor, Budget] = {vendor: Budget() for vendor in settings.base_urls}
-        self.impressions: dict[str, Reply] = {}  # in the order of their last use
+        self.impressions: dict[str, Reply[Any]] = {}  # in the order of their last use
         self.closed: bool = False
         self._state: LoopState | None = None
 

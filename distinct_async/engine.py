@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from attrs import define, evolve, frozen
 
@@ -53,7 +53,7 @@ class Call:
         unsent: What a retry that is still waiting took from it.
     """
 
-    request: Request
+    request: Request[Any]
     asked: float
     started: float = 0.0
     deadline: float = inf
@@ -87,18 +87,9 @@ class Engine:
     options: CallOptions
     random: Callable[[], float] = random.random
 
-    async def call(self, request: Request, read: Callable[[Reply], T]) -> T:
-        """Return the model that `read` makes of the response."""
-        reply = await self.fetch(request)
-        return self.reading(reply, read)
-
-    def reading(self, reply: Reply, read: Callable[[Reply], T]) -> T:
-        """Return ``read(reply)``; a `DecodeError` names the call that it belongs to."""
-        try:
-            return read(reply)
-        except DecodeError as wrong:
-            error = wrong.with_traceback(None)
-        raise self._complete(error, reply.annotations)
+    async def call(self, request: Request[T]) -> T:
+        """Return the value that the request's decoder makes of the response."""
+        return (await self.fetch(request)).value
 
     @staticmethod
     def start(state: LoopState, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -108,7 +99,7 @@ class Engine:
         task.add_done_callback(state.tasks.discard)
         return task
 
-    async def fetch(self, request: Request, state: LoopState | None = None) -> Reply:
+    async def fetch(self, request: Request[T], state: LoopState | None = None) -> Reply[T]:
         """Make one call.
 
         Args:
@@ -143,9 +134,9 @@ class Engine:
         budget.give_back(call.tokens)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: response received", request.name, extra=call.log_fields())
-        return Reply(reading.payload, request, call.attempts, call.waited, call.on_wire)
+        return Reply(cast("T", reading.value), request, call.attempts, call.waited, call.on_wire)
 
-    async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading:
+    async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading[Any]:
         """Make one attempt, after the pause and the rate have let it pass."""
         loop, timeouts = state.loop, self.options.timeouts
         if (gate.pause_until or gate.rate) and (error := await self._admit(state, gate, call)) is not None:
@@ -193,7 +184,7 @@ class Engine:
         return None
 
     async def _wait_for_retry(
-        self, state: LoopState, gate: Gate, call: Call, reading: Reading, error: DistinctError
+        self, state: LoopState, gate: Gate, call: Call, reading: Reading[Any], error: DistinctError
     ) -> None:
         """Wait until the next attempt; raise the error if there is none."""
         now = state.loop.time()

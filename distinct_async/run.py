@@ -99,8 +99,8 @@ class Source(Generic[T]):
     """
 
     question: Question
-    request: Callable[[int, int | None], Request]
-    read: Callable[[Reply], PageFacts]
+    request: Callable[[int, int | None], Request[Any]]
+    read: Callable[[Any], PageFacts]
     identity: Callable[[T], str]
 
     def digest(self, row: T) -> str:
@@ -133,8 +133,8 @@ class Run(Generic[T_co]):
     ) -> None:
         self._engine, self._source, self._state = engine, source, state
         self._on_progress = on_progress
-        self._window: deque[tuple[PageRequest, asyncio.Task[Reply]]] = deque()
-        self._awaited: asyncio.Task[Reply] | None = None  # the page that the consumer waits for
+        self._window: deque[tuple[PageRequest, asyncio.Task[Reply[Any]]]] = deque()
+        self._awaited: asyncio.Task[Reply[Any]] | None = None  # the page that the consumer waits for
         self._resumed = resumed
         self._page: Page[T_co] | None = None
         self._delivered = 0  # rows of that page
@@ -281,15 +281,15 @@ class Run(Generic[T_co]):
             await self._discard()
         return self._make_page(decision.rows, decision.offset, decision.total) if decision.deliver else None
 
-    def _judge(self, request: PageRequest, reply: Reply) -> Decision:
-        facts = self._engine.reading(reply, self._source.read)
+    def _judge(self, request: PageRequest, reply: Reply[Any]) -> Decision:
+        facts = self._source.read(reply.value)
         try:
             return self._state.receive(request, facts)
         except PaginationError as error:
             annotate(error, **reply.annotations)
             raise
 
-    async def _wait_for(self, task: asyncio.Task[Reply]) -> Reply:
+    async def _wait_for(self, task: asyncio.Task[Reply[Any]]) -> Reply[Any]:
         self._awaited = task
         try:
             return await task
@@ -306,7 +306,7 @@ class Run(Generic[T_co]):
             loop_state = self._engine.core.state()
             self._window.append((request, self._engine.start(loop_state, self._fetch(request))))
 
-    async def _fetch(self, request: PageRequest) -> Reply:
+    async def _fetch(self, request: PageRequest) -> Reply[Any]:
         try:
             reply = await self._engine.fetch(self._source.request(request.offset, request.page_size))
         except DistinctError as error:
@@ -315,7 +315,7 @@ class Run(Generic[T_co]):
         self._count(reply)
         return reply
 
-    def _count(self, call: Reply | DistinctError) -> None:
+    def _count(self, call: Reply[Any] | DistinctError) -> None:
         self._requests += call.attempts
         self._retries += max(0, call.attempts - 1)
         self._waited += call.waited

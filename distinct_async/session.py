@@ -126,7 +126,7 @@ class Session:
             for _ in self._http.connector.close().__await__():
                 pass  # on a closed loop, it only marks itself as closed
 
-    async def send(self, request: Request, seconds: float, connect: float) -> Response | Failure:
+    async def send(self, request: Request[Any], seconds: float, connect: float) -> Response | Failure:
         """Make one attempt: from the connection to the last byte of the body within `seconds`."""
         timer = self._timers.start(seconds)
         try:
@@ -150,7 +150,7 @@ class Session:
         finally:
             self._timers.stop(timer)
 
-    async def _exchange(self, request: Request, timeouts: aiohttp.ClientTimeout) -> Response | Failure:
+    async def _exchange(self, request: Request[Any], timeouts: aiohttp.ClientTimeout) -> Response | Failure:
         # These arguments override those of the user's session. No local variable holds the headers.
         async with self._http.request(
             "GET",
@@ -175,7 +175,7 @@ class Session:
                     body = await self._read(response)
             return Response(response.status, _joined(response.headers), body)
 
-    def _url(self, request: Request) -> URL:
+    def _url(self, request: Request[Any]) -> URL:
         # Built from parts, which is faster than parsing it for each request
         if (base := self._bases.get(request.vendor)) is None:
             base = self._bases[request.vendor] = URL(self._settings.base_urls[request.vendor], encoded=True)

@@ -7,15 +7,17 @@ which reads leniently and reports what is wrong.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import msgspec
 from attrs import field, frozen
 
-from distinct_async.models import Impression, Pagination, Visit, VisitsType
+from distinct_async.models import ExperienceMetrics, Impression, Pagination, UserMetrics, Visit, VisitsType
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # the range of databases and Arrow
+T = TypeVar("T")
+
 _MISMATCHES = (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError)
 
 
@@ -79,7 +81,7 @@ TOUCHPOINT_DATA: Mapping[VisitsType, type[TotalData] | type[UniqueData]] = {"TOT
 
 
 @frozen
-class Impressions:
+class ImpressionsPage:
     """A list of impressions."""
 
     impressions: tuple[Impression, ...]
@@ -93,7 +95,7 @@ def _wire(hint: Any) -> Any:
             default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # B9: null is missing
             name = msgspec.field(name=wire_name(attribute), default=default)
             fields.append((attribute.name, _wire(attribute.type), name))
-        return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False)
+        return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False, kw_only=True)
     if get_origin(hint) is tuple:
         return list[_wire(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
     if type(None) in get_args(hint):
@@ -107,16 +109,22 @@ class _Contented(msgspec.Struct, kw_only=True, gc=False):
     status_code: Literal[200] = msgspec.field(name="statusCode", default=200)
 
 
-def _visits_reader(cls: type) -> Callable[[bytes], Any]:
+def _enveloped(cls: type) -> Callable[[bytes], Any]:
+    """Return what decodes a complete response to a Struct with the fields of `cls`."""
     envelope: Any = msgspec.defstruct("_WireEnvelope", [("data", _wire(cls))], bases=(_Contented,), gc=False)
     decode = msgspec.json.Decoder(envelope).decode
+    return lambda body: decode(body).data
+
+
+def _visits_reader(cls: type) -> Callable[[bytes], Any]:
+    decode = _enveloped(cls)
 
     def read(body: bytes) -> Any:
         try:
-            data = decode(body).data
+            data = decode(body)
             touchpoint = data.touchpoints
             details = touchpoint.details
-            if details is None and touchpoint.count is None:
+            if touchpoint.count != 0 and (details is None or details.items is None):
                 return None  # perhaps the other visits_type, which `sansio.matching` recognises
             rows = (details.items if details else None) or ()
             if [row.timestamp_utc.tzinfo for row in rows].count(UTC) < len(rows):
@@ -134,8 +142,32 @@ VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
     visits_type: _visits_reader(cls) for visits_type, cls in TOUCHPOINT_DATA.items()
 }
 
+
+def _model_reader(cls: type[T]) -> Callable[[bytes], T | None]:
+    decode = _enveloped(cls)
+
+    def read(body: bytes) -> T | None:
+        try:
+            return msgspec.convert(decode(body), cls, from_attributes=True)
+        except _MISMATCHES:
+            return None
+
+    return read
+
+
+read_experience: Callable[[bytes], ExperienceMetrics | None] = _model_reader(ExperienceMetrics)
+_read_any_user = _model_reader(UserMetrics)
+
+
+def read_user(body: bytes) -> UserMetrics | None:
+    """Return a user's metrics, or None on any mismatch, also if a time is not in UTC."""
+    user = _read_any_user(body)
+    times = (time for touchpoint in user.touchpoints for time in touchpoint.timestamps_utc) if user else ()
+    return user if all(time.tzinfo is UTC for time in times) else None
+
+
 _decode_impression = msgspec.json.Decoder(Impression).decode
-_decode_impressions = msgspec.json.Decoder(Impressions).decode
+_decode_impressions = msgspec.json.Decoder(ImpressionsPage).decode
 
 
 def read_impression(text: Any) -> Impression | None:
@@ -147,7 +179,7 @@ def read_impression(text: Any) -> Impression | None:
     return made if made.scanned_at.tzinfo is UTC else None
 
 
-def read_impressions(text: Any) -> Impressions | None:
+def read_impressions(text: Any) -> ImpressionsPage | None:
     """Return the impressions, or None on any mismatch, also if a time is not in UTC."""
     try:
         made = _decode_impressions(text)

@@ -1,15 +1,15 @@
-"""From bytes to models, with one strict cattrs converter.
+"""From bytes to models: each response type has one `Decoder`, and all of them share one strict cattrs converter.
 
-Nothing is coerced: only an array is a list. The hook for classes passes to msgspec what msgspec has already decoded, a
-page of rows (`shapes`). A test checks that msgspec and cattrs alone return the same models.
+Nothing is coerced: only an array is a list. A decoder's fast path is msgspec in one pass (`shapes`); what that rejects
+goes to the converter, which reports where a response is wrong. Tests check that both return the same models.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from types import UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -21,25 +21,28 @@ from distinct_async.errors import DecodeError
 from distinct_async.models import (
     ExperienceMetrics,
     Impression,
+    Pagination,
     TouchpointMetrics,
     UserMetrics,
     Visit,
     VisitsType,
 )
 from distinct_async.sansio.dialect import NOT_JSON, decode_with_surrogates, excerpt, replace_surrogates
-from distinct_async.sansio.messages import Reply
+from distinct_async.sansio.messages import Decoder
 from distinct_async.sansio.pages import PageFacts
 from distinct_async.shapes import (
     TOUCHPOINT_DATA,
-    Impressions,
-    Total,
-    Unique,
+    VISITS_READERS,
+    ImpressionsPage,
+    TotalData,
+    UniqueData,
+    read_experience,
     read_impression,
     read_impressions,
+    read_user,
     utc,
     wire_name,
 )
-from distinct_async.vendors import VENDORS
 
 T = TypeVar("T")
 
@@ -175,8 +178,6 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
     ]
 
     def structure(value: Any, cls: Any) -> Any:
-        if isinstance(value, msgspec.Struct):  # already decoded, by `shapes`
-            return msgspec.convert(value, cls, from_attributes=True)
         if type(value) is not dict:
             raise _expected("object", value)
         for name in optional:  # missing and null mean the same (B9)
@@ -187,12 +188,12 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
 
 _CONVERTER = make_converter()
+VisitsData = TotalData | UniqueData
+"""The data of a TOUCHPOINT response; from the fast path a Struct with the same fields."""
 _decode = msgspec.json.Decoder().decode
 
 
-def _decoded(payload: Any) -> Any:
-    if not isinstance(payload, msgspec.Raw):
-        return payload
+def _decoded(payload: msgspec.Raw) -> Any:
     try:
         return _decode(payload)
     except msgspec.DecodeError:
@@ -201,48 +202,99 @@ def _decoded(payload: Any) -> Any:
         raise
 
 
-# --- bytes to models --------------------------------------------------------------------------------------------------
+# --- decoders ---------------------------------------------------------------------------------------------------------
 
 
-def experience(reply: Reply) -> ExperienceMetrics:
-    """Return the model of a response to ``metricsType=EXPERIENCE``."""
-    return _structure(reply, ExperienceMetrics)
+def _strictly(cls: type[T], root: str, require: Callable[[Any], tuple[str, str] | None] | None = None) -> Any:
+    """Return the strict side of a decoder.
+
+    Args:
+        cls: What to make of the payload.
+        root: The JSON path of the payload in the response.
+        require: Returns place and reason of what is missing although its field is optional.
+    """
+
+    def decode(payload: msgspec.Raw) -> T:
+        try:
+            structured: T = _CONVERTER.structure(_decoded(payload), cls)
+        except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            problems = [(root, "nested too deeply")] if deep else list(islice(_problems(error, root), _COLLECTED + 1))
+        else:
+            if require is None or (missing := require(structured)) is None:
+                return structured
+            problems = [missing]
+        raise _misshapen(payload, problems)
+
+    return decode
 
 
-def user(reply: Reply) -> UserMetrics:
-    """Return the model of a response to ``metricsType=USER``."""
-    return _structure(reply, UserMetrics)
+def _missing_rows(visits_type: VisitsType, data: TotalData | UniqueData) -> tuple[str, str] | None:
+    """The list may be missing only if the total is 0."""
+    touchpoint = data.touchpoints
+    if touchpoint.count == 0 or (touchpoint.details is not None and touchpoint.details.items is not None):
+        return None
+    return f"{_place(visits_type)}Details{'' if touchpoint.details is None else '.items'}", _MISSING
 
 
-def impression(reply: Reply) -> Impression:
-    """Return one impression, with a new `metadata` for each call, so that no two callers share one."""
-    return read_impression(reply.payload) or _structure(reply, Impression)
+def _missing_total(visits_type: VisitsType, data: TotalData | UniqueData) -> tuple[str, str] | None:
+    """A model of one touchpoint has its total; a walk does without it."""
+    missing = _missing_rows(visits_type, data)
+    return missing or ((_place(visits_type), _MISSING) if data.touchpoints.count is None else None)
 
 
-def touchpoint(reply: Reply, visits_type: VisitsType) -> TouchpointMetrics:
-    """Return the model of a response to ``metricsType=TOUCHPOINT``: the touchpoint and one page of its visits."""
-    data, visits = _visits_page(reply, visits_type)
-    if data.count is None:
-        raise _misshapen(reply, [(_place(visits_type), _MISSING)])
-    total, unique = (data.count, None) if visits_type == "TOTAL" else (None, data.count)
-    pagination = data.details.pagination if data.details else None
-    return TouchpointMetrics(data.id, data.name, data.value, total, unique, tuple(visits), pagination)
+def _place(visits_type: VisitsType) -> str:
+    return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
 
 
-def visits(reply: Reply, visits_type: VisitsType, *, wire: bool = False) -> PageFacts:
+def _with_total(read: Callable[[bytes], VisitsData | None]) -> Callable[[bytes], VisitsData | None]:
+    def read_with_total(body: bytes) -> VisitsData | None:
+        data = read(body)
+        return data if data is not None and data.touchpoints.count is not None else None
+
+    return read_with_total
+
+
+EXPERIENCE: Decoder[ExperienceMetrics] = Decoder(read_experience, _strictly(ExperienceMetrics, "$.data"))
+USER: Decoder[UserMetrics] = Decoder(read_user, _strictly(UserMetrics, "$.data"))
+VISITS: Mapping[VisitsType, Decoder[VisitsData]] = {
+    kind: Decoder(VISITS_READERS[kind], _strictly(cls, "$.data", partial(_missing_rows, kind)))
+    for kind, cls in TOUCHPOINT_DATA.items()
+}
+TOUCHPOINT: Mapping[VisitsType, Decoder[VisitsData]] = {
+    kind: Decoder(_with_total(VISITS_READERS[kind]), _strictly(cls, "$.data", partial(_missing_total, kind)))
+    for kind, cls in TOUCHPOINT_DATA.items()
+}
+IMPRESSION: Decoder[Impression] = Decoder(read_impression, _strictly(Impression, "$"))
+IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strictly(ImpressionsPage, "$"))
+
+
+# --- values to models and pages ---------------------------------------------------------------------------------------
+
+
+def touchpoint(data: VisitsData, visits_type: VisitsType) -> TouchpointMetrics:
+    """Return a touchpoint and one page of its visits."""
+    read, rows = data.touchpoints, _rows(data, wire=False)
+    total, unique = (read.count, None) if visits_type == "TOTAL" else (None, read.count)
+    pagination = read.details.pagination if read.details else None
+    if pagination is not None:
+        pagination = Pagination(pagination.offset, pagination.page_size)
+    return TouchpointMetrics(read.id, read.name, read.value, total, unique, tuple(rows), pagination)
+
+
+def visits(data: VisitsData, *, wire: bool = False) -> PageFacts:
     """Return one page of a touchpoint's visits, and what of it matters to the walk.
 
     Args:
-        reply: The response.
-        visits_type: What was requested.
-        wire: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management. Rows that
-            the fast path rejects become `Visit` in any case.
+        data: What a decoder of `VISITS` made of the response.
+        wire: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management; only what
+            the fast path refuses becomes `Visit` all the same.
     """
-    data, rows = _visits_page(reply, visits_type, wire=wire)
-    echo = data.details and data.details.pagination
+    rows, details = _rows(data, wire=wire), data.touchpoints.details
+    echo = details and details.pagination
     return PageFacts(
         rows,
-        data.count,
+        data.touchpoints.count,
         echo.offset if echo else None,
         echo.page_size if echo else None,
         rows[0].timestamp_utc if rows else None,
@@ -251,44 +303,19 @@ def visits(reply: Reply, visits_type: VisitsType, *, wire: bool = False) -> Page
     )
 
 
-def impressions(reply: Reply) -> PageFacts:
-    """One page of the impressions, and what of it matters to the walk: no total, no echo, but ids."""
-    rows = (read_impressions(reply.payload) or _structure(reply, Impressions)).impressions
+def _rows(data: VisitsData, *, wire: bool) -> Sequence[Visit]:
+    rows = (data.touchpoints.details.items if data.touchpoints.details else None) or ()
+    if not rows or wire or type(rows[0]) is Visit:
+        return rows
+    return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
+
+
+def impressions(read: ImpressionsPage) -> PageFacts:
+    """Return one page of impressions, and what of it matters to the walk: no total, no echo, but ids."""
+    rows = read.impressions
     first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)
     ids = tuple(row.id for row in rows)
     return PageFacts(rows, first=first, last=last, unmistakable=lambda: True, ids=ids)
-
-
-def _visits_page(
-    reply: Reply, visits_type: VisitsType, *, wire: bool = False
-) -> tuple[Total | Unique, Sequence[Visit]]:
-    payload: Any = reply.payload
-    if wire and isinstance(payload, msgspec.Struct):
-        data = cast("Total | Unique", payload.touchpoints)  # type: ignore[attr-defined]  # a Struct made in `shapes`
-    else:
-        data = _structure(reply, TOUCHPOINT_DATA[visits_type]).touchpoints
-    if data.count != 0 and (data.details is None or data.details.items is None):
-        field = "" if data.details is None else ".items"
-        raise _misshapen(reply, [(f"{_place(visits_type)}Details{field}", _MISSING)])
-    return data, (data.details.items if data.details else None) or ()
-
-
-def _place(visits_type: VisitsType) -> str:
-    return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
-
-
-def _structure(reply: Reply, cls: type[T]) -> T:
-    """Return the payload as `cls`, or raise a `DecodeError` with the paths that do not fit."""
-    payload: Any = reply.payload
-    root = VENDORS[reply.request.vendor].data_path
-    try:
-        structured: T = _CONVERTER.structure(_decoded(payload), cls)
-    except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
-        deep = isinstance(error, RecursionError)
-        problems = [(root, "nested too deeply")] if deep else list(islice(_problems(error, root), _COLLECTED + 1))
-    else:
-        return structured
-    raise _misshapen(reply, problems)
 
 
 def _problems(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
@@ -314,13 +341,11 @@ def _step(error: BaseValidationError, inner: BaseException) -> str:
     return ""
 
 
-def _misshapen(reply: Reply, problems: Sequence[tuple[str, str]]) -> DecodeError:
+def _misshapen(payload: msgspec.Raw, problems: Sequence[tuple[str, str]]) -> DecodeError:
     texts = [f"{_MISSING}: `{path}`" if text == _MISSING else f"{text} - at `{path}`" for path, text in problems]
     shown = "; ".join(texts[:_SHOWN])
     more = f" (and {len(problems) - _SHOWN} more)" if _SHOWN < len(problems) < _COLLECTED else ""
     more = more or (" (and more)" if len(problems) >= _COLLECTED else "")
     paths = tuple(path[:_PATH_KEPT] for path, _ in problems[:_COLLECTED])
-    payload = reply.payload  # JSON text, or what msgspec decoded
-    body = bytes(payload) if isinstance(payload, msgspec.Raw) else json.dumps(msgspec.to_builtins(payload)).encode()
     kind = "" if shown.startswith(_MISSING) else "unexpected shape: "
-    return DecodeError(f"{kind}{shown}{more}", paths=paths, excerpt=excerpt(body))
+    return DecodeError(f"{kind}{shown}{more}", paths=paths, excerpt=excerpt(bytes(payload)))

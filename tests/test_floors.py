@@ -63,7 +63,7 @@ FLOORS = {
     ".models": ".models.impressions .models.metrics .models.wire",
     ".sansio.matching": "attrs msgspec",
     ".sansio.messages": ".errors .sansio.matching .vendors attrs msgspec",
-    ".sansio.dialect": ".errors .sansio.messages .vendors msgspec",
+    ".sansio.dialect": ".errors .sansio.matching .sansio.messages .vendors msgspec",
     ".sansio.retry": ".errors .sansio.messages attrs",
     ".sansio.checkpoints": ".errors attrs msgspec",
     ".sansio.pages": ".sansio.checkpoints attrs",
@@ -71,24 +71,21 @@ FLOORS = {
     ".sansio.walk_state": ".errors .sansio.checkpoints .sansio.drift .sansio.pages attrs",
     ".config": ".errors .sansio.retry .vendors attrs os urllib.request | aiohttp",
     ".shapes": ".models attrs msgspec",
-    ".structure": (
-        ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes .vendors attrs cattrs msgspec"
-    ),
+    ".structure": ".errors .models .sansio.dialect .sansio.messages .sansio.pages .shapes attrs cattrs msgspec",
     ".timers": "asyncio attrs",
     ".session": ".config .errors .sansio.messages .timers .vendors .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
-    ".run": (
-        ".core .engine .errors .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state asyncio attrs"
-    ),
+    ".run": ".core .engine .errors .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state asyncio attrs",
     ".walk": (
         ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
     ),
     ".endpoints.impressions": (
-        ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk asyncio attrs"
+        ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk "
+        "asyncio attrs"
     ),
     ".endpoints.metrics": (
-        ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk attrs"
+        ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk attrs"
     ),
     ".cli.app": (
         ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.serve .errors .etl .models "

@@ -10,7 +10,6 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -24,65 +23,69 @@ from hypothesis import strategies as st
 from distinct_async import models, structure
 from distinct_async.errors import APIError, DecodeError
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Reply, Request, Response
+from distinct_async.sansio.messages import Decoder, Request, Response
 from distinct_async.sansio.pages import PageFacts
-from distinct_async.shapes import VISITS_READERS
 from distinct_async.vendors import Vendor
 
 from .wire import answers
 
 Json = dict[str, Any]
-Entry = Callable[[Reply], object]
 
-ENTRIES: dict[str, tuple[Vendor, Entry, Json, type]] = {
-    "experience": ("distinct", structure.experience, answers.experience(), models.ExperienceMetrics),
-    "user": ("distinct", structure.user, answers.user(), models.UserMetrics),
+
+def same(value: object) -> object:
+    return value
+
+
+Make = Callable[[Any], object]
+
+# Of each entry: the vendor, the decoder, what is made of its value, a correct body, and the type of the result
+ENTRIES: dict[str, tuple[Vendor, Decoder[Any], Make, Json, type]] = {
+    "experience": ("distinct", structure.EXPERIENCE, same, answers.experience(), models.ExperienceMetrics),
+    "user": ("distinct", structure.USER, same, answers.user(), models.UserMetrics),
     "touchpoint": (
         "distinct",
+        structure.TOUCHPOINT["TOTAL"],
         partial(structure.touchpoint, visits_type="TOTAL"),
         answers.touchpoint(),
         models.TouchpointMetrics,
     ),
     "unique": (
         "distinct",
+        structure.TOUCHPOINT["UNIQUE"],
         partial(structure.touchpoint, visits_type="UNIQUE"),
         answers.touchpoint("UNIQUE"),
         models.TouchpointMetrics,
     ),
-    "total_visits": ("distinct", partial(structure.visits, visits_type="TOTAL"), answers.touchpoint(), PageFacts),
+    "total_visits": ("distinct", structure.VISITS["TOTAL"], structure.visits, answers.touchpoint(), PageFacts),
     "unique_visits": (
         "distinct",
-        partial(structure.visits, visits_type="UNIQUE"),
+        structure.VISITS["UNIQUE"],
+        structure.visits,
         answers.touchpoint("UNIQUE"),
         PageFacts,
     ),
-    "impression": ("vantio", structure.impression, answers.IMPRESSION, models.Impression),
-    "impressions": ("vantio", structure.impressions, {"impressions": [answers.IMPRESSION]}, PageFacts),
+    "impression": ("vantio", structure.IMPRESSION, same, answers.IMPRESSION, models.Impression),
+    "impressions": (
+        "vantio",
+        structure.IMPRESSIONS,
+        structure.impressions,
+        {"impressions": [answers.IMPRESSION]},
+        PageFacts,
+    ),
 }
 EVERY_ENTRY = pytest.mark.parametrize("name", ENTRIES)
 PATH = re.compile(r"\$(\.[A-Za-z_]+|\[\d+\]|\[\.\.\.\])*")  # [...]: msgspec's word for some value of an object
 
 
-QUICK = {
-    "touchpoint": VISITS_READERS["TOTAL"],
-    "total_visits": VISITS_READERS["TOTAL"],
-    "unique": VISITS_READERS["UNIQUE"],
-    "unique_visits": VISITS_READERS["UNIQUE"],
-}
-
-
 def received(name: str, body: bytes, *, in_one_go: bool = True) -> object:
     """What the body becomes at this entry: a model, or the error that is raised."""
-    vendor, entry, _, _ = ENTRIES[name]
-    request = Request(vendor, name, "/", quick=QUICK.get(name) if in_one_go else None)
-    reading = dialect.read(request, Response(200, {}, body))
+    vendor, decoder, make, _, _ = ENTRIES[name]
+    used = decoder if in_one_go else Decoder(lambda _: None, decoder.strict)
+    reading = dialect.read(Request(vendor, name, "/", decoder=used), Response(200, {}, body))
     if reading.error is not None:
         return reading.error
-    assert reading.payload is not None
-    try:
-        return entry(Reply(reading.payload, request))
-    except DecodeError as error:
-        return error
+    assert reading.value is not None
+    return make(reading.value)
 
 
 def read(name: str, body: object) -> Any:
@@ -109,7 +112,7 @@ def assert_whole(name: str, value: object) -> None:
         assert 1024 + 1024 >= len(value.excerpt)  # with the slack that the engine cuts off
         str(value).encode()
     elif not isinstance(value, APIError):  # an envelope may say no
-        assert ENTRIES[name][3] is type(value)
+        assert ENTRIES[name][4] is type(value)
         assert_typed(value)
 
 
@@ -218,7 +221,7 @@ def changed(body: Json, path: str, value: object) -> Json:
 @pytest.mark.parametrize(("names", "path", "values"), [pytest.param(*row, id=f"{row[0][0]} {row[1]}") for row in DUE])
 def test_what_may_not_stand_there_is_named_by_its_path(names: list[str], path: str, values: list[Any]) -> None:
     for name in names:
-        sample = ENTRIES[name][2]
+        sample = ENTRIES[name][3]
         for value in values:
             assert (path,) == wrong(name, changed(sample, path, value)), value
 
@@ -239,7 +242,7 @@ ALIKE: list[tuple[list[str], str]] = [
 @pytest.mark.parametrize(("names", "path"), [pytest.param(*row, id=f"{row[0][0]} {row[1]}") for row in ALIKE])
 def test_what_may_be_absent_may_be_null_alike(names: list[str], path: str) -> None:
     for name in names:
-        sample = ENTRIES[name][2]
+        sample = ENTRIES[name][3]
         assert read(name, changed(sample, path, "absent")) == read(name, changed(sample, path, None))
         assert read(name, sample) != read(name, changed(sample, path, None))
 
@@ -274,11 +277,14 @@ def test_all_that_is_wrong_with_a_page_is_told_its_rows_by_the_first_that_is_wro
     assert set(wrongs) == set(wrong("total_visits", body))
 
 
-@pytest.mark.parametrize("name", QUICK)
+VISITS = ("touchpoint", "unique", "total_visits", "unique_visits")
+
+
+@pytest.mark.parametrize("name", VISITS)
 def test_a_good_page_is_read_in_one_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialect, "_ENVELOPE", None)  # the way to another
     details = f"$.data.touchpoints.{'unique' if 'unique' in name else 'total'}VisitsDetails"
-    body = ENTRIES[name][2]
+    body = ENTRIES[name][3]
     for path in ("$.data.touchpoints.name", "$.data.touchpoints.value", f"{details}.pagination"):
         for value in (None, "absent"):
             assert_whole(name, read(name, changed(body, path, value)))
@@ -360,7 +366,7 @@ def every_place(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, 
 @st.composite
 def nearly(draw: st.DrawFn, name: str) -> object:
     """The sample, with one or two places put to something else, or left out."""
-    body: Any = copy.deepcopy(ENTRIES[name][2])
+    body: Any = copy.deepcopy(ENTRIES[name][3])
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.sampled_from(list(every_place(body))))
         if not place:
@@ -414,7 +420,7 @@ def test_arbitrary_bytes_become_a_model_or_a_decode_error(name: str, body: bytes
 @settings(max_examples=70)
 @given(data=st.data())
 def test_a_sample_with_broken_bytes_becomes_a_model_or_a_decode_error(name: str, data: st.DataObject) -> None:
-    body = json.dumps(ENTRIES[name][2]).encode()
+    body = json.dumps(ENTRIES[name][3]).encode()
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 9)))
     patch = data.draw(
@@ -426,19 +432,11 @@ def test_a_sample_with_broken_bytes_becomes_a_model_or_a_decode_error(name: str,
 @EVERY_ENTRY
 def test_deep_nesting_where_nobody_looks_is_read_or_refused(name: str) -> None:
     for depth in (10, 500, 5_000, 200_000):
-        deep = b'{"unknown": ' + b"[" * depth + b"]" * depth + b", " + json.dumps(ENTRIES[name][2]).encode()[1:]
+        deep = b'{"unknown": ' + b"[" * depth + b"]" * depth + b", " + json.dumps(ENTRIES[name][3]).encode()[1:]
         assert_whole(name, received(name, deep))
 
 
 # -- two roads: in one go by msgspec, and by cattrs alone
-
-
-@contextmanager
-def by_cattrs_alone() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(structure, "read_impression", lambda _: None)
-        patched.setattr(structure, "read_impressions", lambda _: None)
-        yield
 
 
 def told(value: object) -> object:
@@ -450,30 +448,22 @@ def told(value: object) -> object:
     return (value, value.unmistakable()) if isinstance(value, PageFacts) else value
 
 
-@pytest.mark.parametrize("name", [*QUICK, "impression", "impressions"])
+@pytest.mark.parametrize("name", ENTRIES)
 @settings(max_examples=150)
 @given(data=st.data())
 def test_both_roads_of_an_answer_lead_to_the_same(name: str, data: st.DataObject) -> None:
     body = json.dumps(data.draw(nearly(name))).encode()
     quick = received(name, body)
-    with by_cattrs_alone():
-        assert told(received(name, body, in_one_go=False)) == told(quick)
+    assert told(received(name, body, in_one_go=False)) == told(quick)
 
 
-@pytest.mark.parametrize("name", [*QUICK, "impression", "impressions"])
+@pytest.mark.parametrize("name", ENTRIES)
 @pytest.mark.parametrize("zone", ["", "+00:00", "-00:00", "+05:30"])
 def test_both_roads_lead_to_the_same_from_every_zone(name: str, zone: str) -> None:
-    body = json.dumps(ENTRIES[name][2]).replace('0:00Z"', f'0:00{zone}"').encode()
+    body = json.dumps(ENTRIES[name][3]).replace('0:00Z"', f'0:00{zone}"').encode()
     quick = received(name, body)
-    with by_cattrs_alone():
-        assert told(received(name, body, in_one_go=False)) == told(quick)
-    assert ENTRIES[name][3] is type(quick)
-
-
-@pytest.mark.parametrize("name", ["impression", "impressions"])
-def test_good_impressions_need_no_cattrs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure, "_structure", None)
-    assert_whole(name, read(name, ENTRIES[name][2]))
+    assert told(received(name, body, in_one_go=False)) == told(quick)
+    assert ENTRIES[name][4] is type(quick)
 
 
 @pytest.mark.parametrize("status", ["404", '"404"', "500", '"200"', "null", "[]", "200.0"])
@@ -523,7 +513,7 @@ def by_msgspec(rows: list[Any]) -> list[models.Visit] | DecodeError:
     if isinstance(value, DecodeError):
         return value
     assert isinstance(value, PageFacts)
-    return list(value.items)  # type: ignore[arg-type]
+    return list(value.items)
 
 
 def by_cattrs(rows: list[Any]) -> list[models.Visit | None]:
@@ -655,3 +645,9 @@ def test_personal_data_of_an_impression_is_in_no_repr_and_metadata_in_no_hash() 
     assert [] == [word for word in ("Mozilla", "192.168", "campus_center") if word in repr(one)]
     assert hash(one) == hash(other)
     assert one != other
+
+
+@EVERY_ENTRY
+def test_every_good_response_is_read_by_the_fast_path(name: str) -> None:
+    decoder, body = ENTRIES[name][1], json.dumps(ENTRIES[name][3]).encode()
+    assert decoder.fast(body) is not None

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from typing import Literal, cast, get_args, overload
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from distinct_async import structure
 from distinct_async.core import Flight, LoopState, drain
@@ -21,6 +21,7 @@ from distinct_async.models import Impression
 from distinct_async.sansio import matching
 from distinct_async.sansio.messages import Reply, Request, choice, identifier, query, segment
 from distinct_async.sansio.pages import OnDrift, Question
+from distinct_async.shapes import ImpressionsPage
 from distinct_async.walk import Source, Walk
 
 _PATH = "/api/v1/impressions"
@@ -61,15 +62,17 @@ class Impressions:
         state, kept = core.state(), core.impressions
         if (reply := kept.pop(impression_id, None)) is None:
             # The options are part of the key, so that no call waits under another call's deadline
-            request = Request("vantio", operation, path, check=matching.impression(impression_id))
+            request = Request(
+                "vantio", operation, path, decoder=structure.IMPRESSION, check=matching.impression(impression_id)
+            )
             reply = await self._shared((impression_id, self._engine.options), request, state)
-        impression = self._engine.reading(reply, structure.impression)
         kept[impression_id] = reply  # least recently used is evicted first
         while len(kept) > core.settings.impression_cache:
             del kept[next(iter(kept))]
-        return impression
+        # A new `metadata` for each caller, so that no two share one
+        return evolve(reply.value, metadata=copy.deepcopy(reply.value.metadata))
 
-    async def _shared(self, key: object, request: Request, state: LoopState) -> Reply:
+    async def _shared(self, key: object, request: Request[Impression], state: LoopState) -> Reply[Impression]:
         """Return the reply of a single flight: the first caller sends it; if that one is cancelled, the next does."""
         flight = state.flights.setdefault(key, Flight())
         flight.callers += 1
@@ -199,10 +202,12 @@ class Impressions:
         question = Question("impressions.list", ids)
         operation = str(question)
 
-        def request(offset: int, page_size: int | None) -> Request:
+        def request(offset: int, page_size: int | None) -> Request[ImpressionsPage]:
             paging = {"limit": page_size, "offset": offset or None}
             params = filters | {name: str(value) for name, value in paging.items() if value is not None}
-            return Request("vantio", operation, _PATH, query(params), check=matching.impressions)
+            return Request(
+                "vantio", operation, _PATH, query(params), decoder=structure.IMPRESSIONS, check=matching.impressions
+            )
 
         source = Source(question, request, structure.impressions, _identity)
         return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)

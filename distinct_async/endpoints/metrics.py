@@ -5,7 +5,7 @@ https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
 
 from collections.abc import Mapping
 from functools import partial
-from typing import get_args
+from typing import TypeVar, get_args
 
 from attrs import evolve, field, frozen
 
@@ -22,10 +22,11 @@ from distinct_async.models import (
 )
 from distinct_async.sansio import matching
 from distinct_async.sansio.matching import Check
-from distinct_async.sansio.messages import Request, choice, identifier, query, whole_number
+from distinct_async.sansio.messages import Decoder, Request, choice, identifier, query, whole_number
 from distinct_async.sansio.pages import OnDrift, Question
-from distinct_async.shapes import VISITS_READERS
 from distinct_async.walk import Source, Walk
+
+T = TypeVar("T")
 
 _PATH = "/v3/touchpoint/metrics"
 
@@ -41,8 +42,9 @@ def _request(
     visits_type: VisitsType | None = None,
     page_size: int | None = None,
     offset: int | None = None,
+    decoder: Decoder[T],
     check: Check,
-) -> Request:
+) -> Request[T]:
     """Return the request with those parameters of the vendor's table that are given."""
     params = {"metricsType": metrics_type}
     for key, value in ids.items():
@@ -57,8 +59,7 @@ def _request(
     user_id = ids.get("user_id")
     shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
     private = (user_id,) if user_id else ()
-    quick = VISITS_READERS[visits_type] if visits_type is not None else None
-    return Request("distinct", str(shown), _PATH, query(params), private, quick, check)
+    return Request("distinct", str(shown), _PATH, query(params), private, decoder, check)
 
 
 def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
@@ -80,15 +81,16 @@ def visits_source(
         wire: Whether the rows stay msgspec's; see `structure.visits`.
     """
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, walk=True)
-    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, check=check(0))
+    decoder = structure.VISITS[visits_type]
+    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=check(0))
 
-    def request(offset: int, page_size: int | None) -> Request:
+    def request(offset: int, page_size: int | None) -> Request[structure.VisitsData]:
         asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
         if offset:
             asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
-        return Request(every.vendor, every.operation, every.path, asked, every.private, every.quick, check(offset))
+        return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, check(offset))
 
-    read = partial(structure.visits, visits_type=visits_type, wire=wire)
+    read = partial(structure.visits, wire=wire)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
 
 
@@ -128,17 +130,23 @@ class Metrics:
         """
         ids = {"experience_id": identifier(experience_id, "experience_id")}
         page = partial(
-            _request, "experience", "EXPERIENCE", ids, page_size=page_size, check=matching.shape("experience")
+            _request,
+            "experience",
+            "EXPERIENCE",
+            ids,
+            page_size=page_size,
+            decoder=structure.EXPERIENCE,
+            check=matching.shape("experience"),
         )
         offset = whole_number(offset, "offset", 0)
-        metrics = await self._engine.call(page(offset=offset or None), structure.experience)
+        metrics = await self._engine.call(page(offset=offset or None))
         found: dict[str, TouchpointSummary] = {each.id: each for each in metrics.touchpoints}
         received = len(metrics.touchpoints)
         if offset or received >= metrics.total_touchpoints or not received:
             return metrics
         while received < metrics.total_touchpoints:
             try:
-                more = await self._engine.call(page(offset=received), structure.experience)
+                more = await self._engine.call(page(offset=received))
             except (BadRequestError, NotFoundError):
                 break  # past the end (A20)
             new = {each.id: each for each in more.touchpoints if each.id not in found}
@@ -168,7 +176,9 @@ class Metrics:
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         ids = {"experience_id": identifier(experience_id, "experience_id"), "user_id": identifier(user_id, "user_id")}
-        return await self._engine.call(_request("user", "USER", ids, check=matching.shape("user")), structure.user)
+        return await self._engine.call(
+            _request("user", "USER", ids, decoder=structure.USER, check=matching.shape("user"))
+        )
 
     async def touchpoint(
         self,
@@ -210,9 +220,10 @@ class Metrics:
             visits_type=visits_type,
             page_size=page_size,
             offset=offset,
+            decoder=structure.TOUCHPOINT[visits_type],
             check=matching.touchpoint(ids["touchpoint_id"] or "", visits_type, offset or 0, walk=False),
         )
-        return await self._engine.call(request, partial(structure.touchpoint, visits_type=visits_type))
+        return structure.touchpoint(await self._engine.call(request), visits_type)
 
     def total_visits(
         self,

@@ -9,13 +9,14 @@ The rules, with their sources (numbers are those of docs/explanation/vendors.md)
   (https://docs.vantio.app/api-reference/impressions/get-impression). No vendor shows all of its error bodies (A7, B4):
   they are read leniently, and none is required.
 * A response is decoded only as deep as the retry decision needs: is it complete? The rest stays bytes. If a request can
-  decode a valid response in one pass (`Request.quick`), it is not decoded twice.
+  decode a valid response in one pass (`Decoder.fast`), it is not decoded twice.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from math import isinf
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,8 +36,11 @@ from distinct_async.errors import (
     TLSError,
     TransportError,
 )
+from distinct_async.sansio.matching import Mismatch
 from distinct_async.sansio.messages import Failure, Reading, Request, Response
 from distinct_async.vendors import VENDORS
+
+T = TypeVar("T")
 
 _BOM = b"\xef\xbb\xbf"
 BODY_KEPT = 4096  # characters of a body that an APIError keeps
@@ -82,7 +86,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _BARE = msgspec.json.Decoder(msgspec.Raw)
 
 
-def read(request: Request, outcome: Response | Failure) -> Reading:
+def read(request: Request[T], outcome: Response | Failure) -> Reading[T]:
     """Return what the outcome of an attempt means: the payload, or the error and whether a retry can help."""
     if isinstance(outcome, Failure):
         return _failed(outcome)
@@ -95,7 +99,7 @@ def read(request: Request, outcome: Response | Failure) -> Reading:
     return _rejected(outcome.status, outcome, request)
 
 
-def _failed(failure: Failure) -> Reading:
+def _failed(failure: Failure) -> Reading[Any]:
     error: DistinctError
     match failure.kind:
         case "timeout":
@@ -115,7 +119,7 @@ def _failed(failure: Failure) -> Reading:
     return Reading(error=error, again=not over)
 
 
-def _succeeded(request: Request, response: Response) -> Reading:
+def _succeeded(request: Request[T], response: Response) -> Reading[T]:
     body = response.body.removeprefix(_BOM)
     kind = response.headers.get("Content-Type", "")
     if "html" in kind.lower():
@@ -123,11 +127,12 @@ def _succeeded(request: Request, response: Response) -> Reading:
         return _undecodable(text, body)
     if _is_dense(body):
         return _undecodable("the response has very many tiny values, which no documented one has", body)
-    if request.quick is not None and (payload := request.quick(body)) is not None:
-        return _checked(request, payload)
+    if (value := request.decoder.fast(body)) is not None:
+        mismatch = request.check(value) if request.check is not None else None
+        return Reading(value) if mismatch is None else _mismatched(mismatch) or Reading(value, foreign=True)
     try:
         if not VENDORS[request.vendor].enveloped:
-            return _checked(request, _BARE.decode(body))
+            return _decoded(request, _BARE.decode(body))
         envelope = _ENVELOPE.decode(body)
     except msgspec.ValidationError as wrong:
         problem, again = f"the response is not an object: {wrong}", False
@@ -138,22 +143,31 @@ def _succeeded(request: Request, response: Response) -> Reading:
     else:
         stated = _status_code(bytes(envelope.status_code))
         if stated is None or 200 <= stated < 300:
-            return _checked(request, envelope.data)
+            return _decoded(request, envelope.data)
         return _rejected(stated, response, request)
     return _undecodable(problem, body, again=again)
 
 
-def _checked(request: Request, payload: object) -> Reading:
+def _decoded(request: Request[T], payload: msgspec.Raw) -> Reading[T]:
+    """What a payload means that the fast path has refused."""
     mismatch = request.check(payload) if request.check is not None else None
-    if mismatch is None:
-        return Reading(payload)
+    if mismatch is not None and (reading := _mismatched(mismatch)) is not None:
+        return reading
+    try:
+        return Reading(request.decoder.strict(payload), foreign=mismatch is not None)
+    except DecodeError as wrong:
+        return Reading(error=wrong.with_traceback(None), foreign=mismatch is not None)
+
+
+def _mismatched(mismatch: Mismatch) -> Reading[Any] | None:
+    """What a response to another request means; None if its decoder, or the walk, reports it better."""
     if not mismatch.text:
-        return Reading(payload, foreign=True)
+        return None
     error = ProtocolError(mismatch.text, remedy="check whether a cache or proxy responds instead of the API")
     return Reading(error=error, again=True, foreign=True)
 
 
-def _malformed(request: Request, response: Response, body: bytes, wrong: Exception) -> Reading:
+def _malformed(request: Request[T], response: Response, body: bytes, wrong: Exception) -> Reading[T]:
     """Return what a body means that msgspec rejects."""
     value = decode_with_surrogates(body)
     if VENDORS[request.vendor].enveloped and isinstance(value, dict):
@@ -162,7 +176,7 @@ def _malformed(request: Request, response: Response, body: bytes, wrong: Excepti
             return _rejected(stated, response, request)
         value = value.get("data")
     if value is not NOT_JSON:
-        return _checked(request, msgspec.Raw(json.dumps(value).encode()))  # escapes the halves of surrogate pairs again
+        return _decoded(request, msgspec.Raw(json.dumps(value).encode()))  # escapes the halves of surrogate pairs again
     if isinstance(wrong, RecursionError) or _is_deep(body):
         return _undecodable("the response is not JSON: nested too deeply", body)
     # Truncated JSON is a truncated body that HTTP did not detect; msgspec reports it only in this text
@@ -222,7 +236,7 @@ _SIZES = {b"{": 232, b"[": 88, b",": 24}  # approximate bytes that CPython takes
 _FACTOR = 16  # rows of both vendors stay below 8
 
 
-def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading:
+def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading[Any]:
     return Reading(error=DecodeError(f"{text} - at `$`", paths=("$",), excerpt=excerpt(body)), again=again)
 
 
@@ -235,7 +249,7 @@ def _redirected(response: Response) -> ProtocolError:
     return ProtocolError(f"HTTP {response.status} redirect {where}: {hint}")
 
 
-def _rejected(status: int, response: Response, request: Request) -> Reading:
+def _rejected(status: int, response: Response, request: Request[Any]) -> Reading[Any]:
     fallback = (ServerError, "Server Error", "") if status >= 500 else (APIError, "", "")
     cls, phrase, remedy = _ERRORS.get(status, fallback)
     message, stated = _error_message(response.body)

@@ -33,7 +33,7 @@ class Mismatch:
 
 
 Check = Callable[[Any], Mismatch | None]
-"""Takes the payload of a 2xx response: JSON text as `msgspec.Raw`, or what the fast path made of it."""
+"""Takes the payload of a 2xx response: JSON text as `msgspec.Raw`, or what the decoder's fast path made of it."""
 
 Shape = Literal["experience", "user", "touchpoint"]
 
@@ -79,7 +79,8 @@ def shape(expected: Shape) -> Check:
     """
 
     def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
-        return Mismatch() if _shape(payload) not in {expected, None} else None
+        known = isinstance(payload, msgspec.Raw) and _shape(payload) not in {expected, None}
+        return Mismatch() if known else None
 
     return check
 
@@ -103,8 +104,8 @@ def impression(impression_id: str) -> Check:
     """
 
     def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
-        fields = _fields(payload)
-        found = _value(fields.get("id"))
+        fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
+        found = _value(fields.get("id")) if isinstance(payload, msgspec.Raw) else payload.id
         if isinstance(found, str) and found != impression_id:
             return _other_id("impression", impression_id, found)
         return Mismatch() if "id" not in fields and "impressions" in fields else None
@@ -114,7 +115,7 @@ def impression(impression_id: str) -> Check:
 
 def impressions(payload: Any) -> Mismatch | None:  # noqa: ANN401
     """Check a response with a list of impressions. A filter that the server ignores is not noticed."""
-    fields = _fields(payload)
+    fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
     return Mismatch() if "id" in fields and "impressions" not in fields else None
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from operator import index
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -13,7 +13,7 @@ from distinct_async.errors import Annotations, DistinctError, InvalidRequestErro
 from distinct_async.sansio.matching import Check
 from distinct_async.vendors import Vendor
 
-T = TypeVar("T", bound=str)
+Text = TypeVar("Text", bound=str)
 
 FailureKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
 """Why no response arrived; `dialect` maps each to an error.
@@ -30,17 +30,48 @@ _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control charact
 _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
 
 
+T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen(eq=False)
+class Decoder(Generic[T_co]):
+    """How a good response becomes a value, in two ways that agree on every response.
+
+    Attributes:
+        fast: Takes the whole body, envelope included, and returns None on any mismatch.
+        strict: Takes the payload as JSON text, after `fast` has returned None; raises a `DecodeError` that says where
+            the payload is wrong.
+    """
+
+    fast: Callable[[bytes], T_co | None]
+    strict: Callable[[msgspec.Raw], T_co]
+
+
+UNDECODED: Decoder[msgspec.Raw] = Decoder(lambda _: None, lambda payload: payload)
+"""Leaves the payload as JSON text."""
+
+
 @frozen
-class Request:
-    """One GET request; path and query are percent-encoded."""
+class Request(Generic[T_co]):
+    """One GET, ready to be sent: path and query are quoted already.
+
+    Attributes:
+        vendor: Where to.
+        operation: The call and its ids, without a user's, as errors show it.
+        path: The path.
+        query: The query string.
+        private: Values that no text may show.
+        decoder: How a good response becomes a value.
+        check: Whether a good response belongs to this request.
+    """
 
     vendor: Vendor
-    operation: str  # shown in errors: the call and its ids, without user ids
+    operation: str
     path: str
     query: str = field(default="", repr=False)
-    private: tuple[str, ...] = field(default=(), repr=False)  # values that no message may contain
-    quick: Callable[[bytes], object] | None = field(default=None, repr=False, eq=False)  # decodes a valid response
-    check: Check | None = field(default=None, repr=False, eq=False)  # whether a good response belongs to this request
+    private: tuple[str, ...] = field(default=(), repr=False)
+    decoder: Decoder[T_co] = field(default=cast("Decoder[T_co]", UNDECODED), repr=False, eq=False)
+    check: Check | None = field(default=None, repr=False, eq=False)
 
     @property
     def name(self) -> str:
@@ -67,31 +98,49 @@ class Failure:
 
 
 @frozen
-class Reading:
-    """What the outcome of an attempt means, from `dialect.read`: a payload or an error."""
+class Reading(Generic[T_co]):
+    """What one attempt's outcome means: a value, or an error.
 
-    payload: object = field(default=msgspec.Raw(b"null"), repr=False)
+    Attributes:
+        value: What the request's decoder made of the response; None if there is an error.
+        error: What went wrong.
+        again: Whether another attempt may help.
+        throttled: Whether the server asked everybody to slow down.
+        retry_after: The header, verbatim.
+        date: The header, verbatim.
+        foreign: Whether this was another request's response, so that the connection is out of step.
+    """
+
+    value: T_co | None = field(default=None, repr=False)
     error: DistinctError | None = None
-    again: bool = False  # a retry can help
-    throttled: bool = False  # the server asks for fewer requests
-    retry_after: str | None = field(default=None, repr=False)  # the header, verbatim
-    date: str | None = field(default=None, repr=False)  # the header, verbatim
-    foreign: bool = False  # the response to another request: the connection is out of step
+    again: bool = False
+    throttled: bool = False
+    retry_after: str | None = field(default=None, repr=False)
+    date: str | None = field(default=None, repr=False)
+    foreign: bool = False
 
 
 @frozen
-class Reply:
-    """The payload of one call and what it cost: JSON text, or what the request's `quick` decoded."""
+class Reply(Generic[T_co]):
+    """The value of one call and what it cost.
 
-    payload: object = field(repr=False)
-    request: Request
+    Attributes:
+        value: What the request's decoder made of the response.
+        request: The request.
+        attempts: Requests sent.
+        waited: Seconds in the queue, in pauses and between attempts.
+        on_wire: Seconds of the attempts.
+    """
+
+    value: T_co = field(repr=False)
+    request: Request[T_co]
     attempts: int = 1
-    waited: float = 0.0  # seconds in the queue, in pauses and between attempts
-    on_wire: float = 0.0  # seconds of the attempts themselves
+    waited: float = 0.0
+    on_wire: float = 0.0
 
     @property
     def annotations(self) -> Annotations:
-        """What an error that is found in the payload reports about its call."""
+        """What an error that is found in the value says about its call."""
         return {
             "vendor": self.request.vendor,
             "operation": self.request.operation,
@@ -140,8 +189,8 @@ def identifier(value: str, name: str) -> str:
     return exact
 
 
-def choice(value: T, name: str, options: Sequence[str]) -> T:
-    """Return the option that equals `value`, or raise `InvalidRequestError`."""
+def choice(value: Text, name: str, options: Sequence[str]) -> Text:
+    """The option that `value` equals, as an exact str."""
     for option in options:
         if option == value:
             return option

@@ -131,7 +131,7 @@ class Decision:
 
 def judge(
     policy: RetryPolicy,
-    reading: Reading,
+    reading: Reading[Any],
     *,
     attempt: int,
     elapsed: float,

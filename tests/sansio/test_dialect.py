@@ -1,5 +1,7 @@
 """How each vendor's answers and refusals read."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from attrs import evolve
@@ -8,15 +10,19 @@ from hypothesis import strategies as st
 
 from distinct_async import errors
 from distinct_async.sansio.dialect import read
-from distinct_async.sansio.messages import Failure, FailureKind, Reading, Request, Response
+from distinct_async.sansio.messages import Decoder, Failure, FailureKind, Reading, Request, Response
 from distinct_async.vendors import Vendor
 
-DISTINCT = Request("distinct", "metrics.user(experience_id='exp-1')", "/v3", "userId=user-7", private=("user-7",))
-VANTIO = Request("vantio", "impressions.get(impression_id='imp_1')", "/api/v1/impressions/imp_1")
+DISTINCT: Request[Any] = Request(
+    "distinct", "metrics.user(experience_id='exp-1')", "/v3", "userId=user-7", private=("user-7",)
+)
+VANTIO: Request[Any] = Request("vantio", "impressions.get(impression_id='imp_1')", "/api/v1/impressions/imp_1")
 JSON = {"Content-Type": "application/json"}
 
 
-def reading(status: int, body: bytes, *, request: Request = DISTINCT, headers: dict[str, str] | None = None) -> Reading:
+def reading(
+    status: int, body: bytes, *, request: Request[Any] = DISTINCT, headers: dict[str, str] | None = None
+) -> Reading[Any]:
     return read(request, Response(status, dict(headers or JSON), body))
 
 
@@ -44,10 +50,10 @@ def refusal(status: int, body: bytes = b"", **more: object) -> errors.APIError:
         (b"[1]", VANTIO, b"[1]"),
     ],
 )
-def test_payload(payload: bytes, request_: Request, body: bytes) -> None:
+def test_payload(payload: bytes, request_: Request[Any], body: bytes) -> None:
     told = reading(200, body, request=request_)
-    assert isinstance(told.payload, msgspec.Raw)
-    assert (payload, None) == (bytes(told.payload), told.error)
+    assert isinstance(told.value, msgspec.Raw)
+    assert (payload, None) == (bytes(told.value), told.error)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_payload(payload: bytes, request_: Request, body: bytes) -> None:
         (False, "text/html", VANTIO, {"Content-Type": "TEXT/HTML"}, b"{}"),
     ],
 )
-def test_undecodable(*, again: bool, words: str, request_: Request, headers: dict[str, str], body: bytes) -> None:
+def test_undecodable(*, again: bool, words: str, request_: Request[Any], headers: dict[str, str], body: bytes) -> None:
     told = reading(200, body, request=request_, headers=headers)
     assert isinstance(told.error, errors.DecodeError)
     assert (again, ("$",), True) == (told.again, told.error.paths, words.lower() in told.error.message.lower())
@@ -245,7 +251,7 @@ def test_a_timeout_names_its_limit() -> None:
     kind=st.sampled_from(["application/json", "text/html", ""]),
 )
 def test_any_answer_is_a_payload_or_one_of_our_errors(status: int, body: bytes, vendor: Vendor, kind: str) -> None:
-    told = read(Request(vendor, "op", "/"), Response(status, {"Content-Type": kind}, body))
+    told: Reading[Any] = read(Request(vendor, "op", "/"), Response(status, {"Content-Type": kind}, body))
     assert told.error is not None or status < 300
     assert told.error is None or isinstance(told.error, errors.DistinctError)
 
@@ -259,10 +265,10 @@ def test_what_a_request_reads_in_one_go_is_the_payload_and_what_it_does_not_is_r
         asked.append(body)
         return "read"
 
-    quick = evolve(DISTINCT, quick=one)
-    assert "read" == read(quick, good).payload
+    quick = Request("distinct", "op", "/", decoder=Decoder[Any](one, lambda raw: raw))
+    assert "read" == read(quick, good).value
     assert read(quick, html).error is not None
     assert read(quick, evolve(good, status=404)).error is not None
     assert [b'{"data": {}}'] == asked  # neither of the others
-    slow = evolve(DISTINCT, quick=lambda _: None)
-    assert (msgspec.Raw(b"{}"), True) == (read(slow, good).payload, read(slow, cut).again)
+    slow = Request("distinct", "op", "/", decoder=Decoder[Any](lambda _: None, lambda raw: raw))
+    assert (msgspec.Raw(b"{}"), True) == (read(slow, good).value, read(slow, cut).again)

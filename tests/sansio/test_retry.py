@@ -18,11 +18,11 @@ POLICY = RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0)
 
 def failed(
     *, again: bool = True, retry_after: str | None = None, date: str | None = None, throttled: bool = False
-) -> Reading:
+) -> Reading[Any]:
     return Reading(error=ServerError("no"), again=again, retry_after=retry_after, date=date, throttled=throttled)
 
 
-def decide(reading: Reading, policy: RetryPolicy = POLICY, **facts: Any) -> Decision:
+def decide(reading: Reading[Any], policy: RetryPolicy = POLICY, **facts: Any) -> Decision:
     return judge(policy, reading, **{"attempt": 1, "elapsed": 0.0, "now": NOW, "jitter": 0.5, **facts})
 
 
@@ -51,7 +51,7 @@ def decide(reading: Reading, policy: RetryPolicy = POLICY, **facts: Any) -> Deci
     ],
 )
 def test_the_wait_until_the_next_attempt(
-    wait: float | None, reading: Reading, attempt: int, elapsed: float, jitter: float, deadline: float
+    wait: float | None, reading: Reading[Any], attempt: int, elapsed: float, jitter: float, deadline: float
 ) -> None:
     decision = decide(reading, attempt=attempt, elapsed=elapsed, jitter=jitter, deadline=deadline)
     assert (wait, 0 if wait is None else 14) == (decision.wait, decision.tokens)
@@ -72,7 +72,7 @@ def test_the_wait_until_the_next_attempt(
         ("", failed(), {"tokens": 14}),
     ],
 )
-def test_why_a_failure_is_not_retried(reason: str, reading: Reading, facts: dict[str, Any]) -> None:
+def test_why_a_failure_is_not_retried(reason: str, reading: Reading[Any], facts: dict[str, Any]) -> None:
     decision = decide(reading, **facts)
     assert decision.reason.startswith(f"not retried: {reason}" if reason else "")
     assert bool(reason) == bool(decision.reason)
@@ -93,7 +93,7 @@ def test_why_a_failure_is_not_retried(reason: str, reading: Reading, facts: dict
 )
 @pytest.mark.parametrize("facts", [{}, {"attempt": 4}, {"deadline": 1.0}, {"tokens": 0}], ids=str)
 def test_the_pause_for_everybody_does_not_depend_on_this_call(
-    pause: float, asked: float | None, reading: Reading, facts: dict[str, Any]
+    pause: float, asked: float | None, reading: Reading[Any], facts: dict[str, Any]
 ) -> None:
     decision = decide(reading, **facts)
     assert (pause, asked) == (decision.pause, decision.retry_after)
