@@ -4,10 +4,8 @@
 
     world = World.sample(touchpoints=3, scans=1_000, users=90, seed=7)
     async with FakeServer(world) as fake:
-        client = DistinctClient(
-            fake.api_key, vantio_api_key=fake.vantio_api_key, base_url=fake.url, vantio_base_url=fake.url
-        )
-        rows = await client.metrics.total_visits("tp-1").collect()
+        async with DistinctClient(**fake.settings) as client:
+            rows = await client.metrics.total_visits("tp-1").collect()
     assert len(rows) == len(world.scans("tp-1"))
     assert fake.requests[0].query["touchpointId"] == "tp-1"
 

@@ -23,9 +23,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     """The service with the fake vendors."""
     async with (
         FakeServer(WORLD) as fake,
-        DistinctClient(
-            fake.api_key, vantio_api_key=fake.vantio_api_key, base_url=fake.url, vantio_base_url=fake.url
-        ) as client,
+        DistinctClient(**fake.settings) as client,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http,
     ):
         app.dependency_overrides[get_client] = lambda: client
