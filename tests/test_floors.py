@@ -1,6 +1,6 @@
-"""The house stands on its floors: who imports whom is listed here, exactly, and the design's "never" is never.
+"""Each module imports only modules of the layers below it, and exactly those that are listed here.
 
-A new import fails until it stands in `FLOORS`, and a permission that nobody uses fails too: so this file is the map.
+A new import fails until it is listed in `FLOORS`, and so does a listed import that is not used.
 """
 
 import ast
@@ -16,7 +16,7 @@ import distinct_async
 
 PACKAGE = Path(distinct_async.__file__).parent
 
-# From the ground up: a module imports only what stands above it in this list, or beside it in the same folder.
+# From the lowest layer up: a module imports only modules before it in this list, or in the same folder.
 ORDER = [
     ".version",
     ".redaction",
@@ -44,7 +44,7 @@ ORDER = [
     ".endpoints",
     ".client",
     ".testing",
-    ".",  # the door: what stands below it uses the library as everyone does
+    ".",  # the public API: the modules after it use the library as users do
     ".lifetime",
     ".aiohttp_web",
     ".fastapi",
@@ -52,8 +52,8 @@ ORDER = [
     ".cli",
 ]
 
-# What each module imports, of ours (with a dot) and of others; a bar, and then what it needs for its types only.
-# Of the standard library only what touches the world outside: see SENSITIVE.
+# What each module imports, of this package (with a dot) and of others; after the bar, what it needs for types only.
+# Of the standard library only what touches the outside world: see SENSITIVE.
 FLOORS = {
     ".errors": ".redaction attrs | .etl.results .sansio.pages",
     ".files": ".errors os secrets",
