@@ -18,6 +18,7 @@ def counted(database: Path) -> list[tuple[str, int]]:
         return opened.execute("SELECT touchpoint_id, count(*) FROM visits GROUP BY ALL ORDER BY ALL").fetchall()
 
 
+@pytest.mark.timeout(120)  # processes of their own, on a machine that may be busy
 def test_each_night_stores_what_is_new(distinct_env: FakeServer, distinct_world: World, tmp_path: Path) -> None:
     database = tmp_path / "warehouse.duckdb"
     words = [sys.executable, "-m", "examples.nightly", "exp-1", str(database), "prog_exp-1"]

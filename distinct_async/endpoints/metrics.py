@@ -213,6 +213,8 @@ class Metrics:
         """
         visits_type = choice(visits_type, "visits_type", get_args(VisitsType))
         ids = _touchpoint_ids(touchpoint_id, experience_id)
+        if offset is not None:
+            offset = whole_number(offset, "offset", 0)
         request = _request(
             "touchpoint",
             "TOUCHPOINT",

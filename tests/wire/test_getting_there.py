@@ -29,6 +29,8 @@ from .server import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from distinct_async import DistinctClient
 
 HALF_A_HEAD = answers.head(200, ("X-Half", "a header that must not be repeated"))[:-4]
@@ -188,6 +190,27 @@ async def test_another_certificate_than_the_pinned_one_is_not_tried_again(build:
         assert (1, 0) == (server.connections, len(server.requests))
         assert_honest(error, USER, attempts=1)
         await assert_recovers(client, server, USER)
+
+
+async def test_a_client_certificate_and_a_custom_ca_are_two_lines_in_a_session(
+    build: Build, papers: Papers, tmp_path: Path
+) -> None:
+    mutual = papers.of("localhost")
+    mutual.verify_mode = ssl.CERT_REQUIRED
+    papers.authority.configure_trust(mutual)
+    ca, certificate = tmp_path / "ca.pem", tmp_path / "client.pem"
+    papers.authority.cert_pem.write_to_path(ca)
+    papers.authority.issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(certificate)
+
+    tls = ssl.create_default_context(cafile=ca)
+    without = ssl.create_default_context(cafile=ca)
+    tls.load_cert_chain(certificate)
+    async with FaultServer(tls=[mutual, mutual]) as server:
+        error = await failure(USER.call(over_tls(build, server, without)))
+        assert isinstance(error, TransportError)
+        assert 0 == len(server.requests)
+        client = over_tls(build, server, tls)
+        assert 2 == (await client.metrics.user("user-1", experience_id="exp-1")).total_touchpoints
 
 
 async def test_tls_spoken_to_a_plain_port_is_a_tls_error_with_a_hint(build: Build, papers: Papers) -> None:
