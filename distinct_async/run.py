@@ -1,7 +1,8 @@
 """One iteration of a walk: `WalkState` decides, and a `Run` executes its decisions.
 
-In the window wait responses as msgspec read them (wire Structs without GC headers, about 150 bytes a visit), so that a
-retry is decided when a page arrives. Rows are made of them (about 180 bytes more) only when the page is delivered.
+In the window wait responses as msgspec read them when they arrived, which also decided whether to retry: 150 bytes a
+visit, in wire Structs that the garbage collector does not track. Rows, 115 bytes more, are made of them when their page
+is delivered.
 """
 
 import asyncio

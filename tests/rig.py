@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,3 +51,17 @@ def query(seen: Seen) -> dict[str, str]:
     pairs = parse_qsl(urlsplit(seen.target).query, keep_blank_values=True)
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
+
+
+def tasks_left() -> list[object]:
+    """The tasks that are neither the test's nor a server's."""
+    left = [task.get_coro() for task in asyncio.all_tasks() - {asyncio.current_task()}]
+    servers = ("RequestHandler", "BaseSelectorEventLoop._accept")
+    return [coro for coro in left if not getattr(coro, "__qualname__", "").startswith(servers)]
+
+
+def connections_out(client: DistinctClient) -> int:
+    """The connections of a client's own session on which a response is awaited or read."""
+    state = client._engine.core._state
+    connector = state.session._http.connector if state is not None else None
+    return len(connector._acquired) if connector is not None else 0

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from distinct_async import Checkpoint, DistinctClient, Page, Report, RetryPolicy, Run, Walk
@@ -31,6 +32,7 @@ from distinct_async.errors import (
 )
 from distinct_async.models import Visit
 from distinct_async.testing import FakeServer, RequestRecord, World
+from tests.rig import tasks_left
 
 COUNT = 95
 SIZE = 10
@@ -84,13 +86,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
-
-
-def tasks_left() -> list[object]:
-    """The tasks that are neither the test's nor the fake server's."""
-    left = [task.get_coro() for task in asyncio.all_tasks() - {asyncio.current_task()}]
-    servers = ("RequestHandler", "BaseSelectorEventLoop._accept")
-    return [coro for coro in left if not getattr(coro, "__qualname__", "").startswith(servers)]
 
 
 def hang(fake: FakeServer, *, from_offset: int, to: int = 1000) -> None:
@@ -388,7 +383,22 @@ async def test_two_walks_at_once_do_not_disturb_each_other(client: DistinctClien
     assert visits(world) == first == second
 
 
-async def test_in_the_window_wait_bytes_and_of_pages_only_two_live(client: DistinctClient, fake: FakeServer) -> None:
+async def test_in_the_window_wait_responses_as_msgspec_read_them(client: DistinctClient, world: World) -> None:
+    async with walking(client, page_size=10, prefetch=4).run() as run:
+        pages = aiter(run.pages())
+        await anext(pages)
+        await anext(pages)
+        await until(lambda: len(run._window) == 4 and all(task.done() for _, task in run._window))
+
+        payloads: list[Any] = [task.result().payload for _, task in run._window]
+        waiting = [row for payload in payloads for row in payload.touchpoints.details.items]
+
+    assert [row.user_id for row in visits(world)[20:60]] == [row.user_id for row in waiting]
+    assert {True} == {isinstance(row, msgspec.Struct) for row in waiting}
+    assert [] == [row for row in waiting if gc.is_tracked(row)]
+
+
+async def test_of_all_pages_the_rows_of_two_are_alive(client: DistinctClient, fake: FakeServer) -> None:
     """Whatever the length: the page in hand, and the one before for the comparison."""
     walk, pages, most = walking(client, page_size=2, prefetch=4), list[weakref.ref[Page[Visit]]](), 0
     rows = list[weakref.ref[Visit]]()
@@ -576,6 +586,66 @@ async def test_leaving_a_run_twice_or_without_having_begun_is_fine(client: Disti
     assert [] == fake.requests
     assert run.checkpoint is None
     assert run.report == Report(0, 0, 0, 0, None, None, 0.0, 0.0, complete=False)
+
+
+@pytest.mark.parametrize("prefetch", [1, 4])
+@pytest.mark.parametrize("as_pages", [False, True])
+@pytest.mark.parametrize("offset", [0, 20])
+@pytest.mark.parametrize("close", ["close", "aclose"])
+async def test_a_run_closed_by_another_task_ends_the_consumer_that_waits_for_a_page(
+    close: str,
+    offset: int,
+    as_pages: bool,  # noqa: FBT001
+    prefetch: int,
+    client: DistinctClient,
+    fake: FakeServer,
+) -> None:
+    fake.fail(query={"offset": str(offset)} if offset else {}, wire="hang")
+    run = walking(client, prefetch=prefetch, page_size=10).run()
+
+    async def consume() -> None:
+        async for _ in run.pages() if as_pages else run:
+            pass
+
+    consumer = asyncio.create_task(consume())
+    await until(lambda: fake.in_flight > 0 and run.report.rows == offset)
+    await asyncio.gather(getattr(run, close)(), run.close())
+
+    assert [] == [coro for coro in tasks_left() if coro is not consumer.get_coro()]
+    with pytest.raises(ClientStateError, match="closed while its consumer waited") as caught:
+        await consumer
+    assert offset == (caught.value.checkpoint.position if caught.value.checkpoint else 0) == run.report.rows
+    assert not run.report.complete
+    assert [] == tasks_left()
+
+
+async def test_a_consumer_that_is_cancelled_while_its_run_is_closed_is_cancelled(
+    client: DistinctClient, fake: FakeServer
+) -> None:
+    fake.fail(wire="hang")
+    run = walking(client).run()
+
+    async def consume() -> None:
+        async for _ in run:
+            pass
+
+    consumer = asyncio.create_task(consume())
+    await until(lambda: fake.in_flight > 0)
+    consumer.cancel()
+    await run.close()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+
+
+async def test_a_run_closed_between_two_rows_ends_there(client: DistinctClient) -> None:
+    async with walking(client).run() as run:
+        rows = 0
+        async for _ in run:
+            rows += 1
+            if rows == 15:
+                await asyncio.create_task(run.close())
+    assert 15 == rows == run.report.rows
+    assert not run.report.complete
 
 
 async def test_a_run_is_iterated_once(client: DistinctClient) -> None:

@@ -13,6 +13,7 @@ from distinct_async.core import drain
 from distinct_async.errors import DistinctError, ServerError
 from distinct_async.models import Visit
 from distinct_async.testing import FakeServer, Fault, World
+from tests.rig import connections_out, tasks_left
 
 COUNT = 43
 SIZE = 10
@@ -82,20 +83,13 @@ async def drive(coroutine: Coroutine[Any, Any, Any], at: set[int]) -> tuple[int,
     return driven.suspensions, asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
-def tasks_left() -> list[object]:
-    """The tasks that are neither the test's nor the fake server's."""
-    left = [task.get_coro() for task in asyncio.all_tasks() - {asyncio.current_task()}]
-    servers = ("RequestHandler", "BaseSelectorEventLoop._accept")
-    return [coro for coro in left if not getattr(coro, "__qualname__", "").startswith(servers)]
-
-
 def assert_nothing_out(client: DistinctClient) -> None:
     """No task is left, every slot is free, and no connection is out."""
     assert [] == tasks_left()
+    assert 0 == connections_out(client)
     state = client._engine.core.state()
     assert 0 == state.calls
     assert client._engine.core.settings.max_concurrency == state.gates["distinct"].slots._value
-    assert not state.session._http.connector._acquired  # type: ignore[union-attr]
 
 
 Consume = Callable[[Run[Visit], list[Visit]], Coroutine[Any, Any, None]]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
+from tests.rig import connections_out, tasks_left
 
 AT_ONCE = RetryPolicy(attempts=8, base=0, cap=0)
 
@@ -19,10 +20,10 @@ def client_options() -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_is_left(client: DistinctClient) -> AsyncIterator[None]:  # noqa: ARG001  # closed later
-    """No job leaves a task or a thread behind; the client is still open when this is looked at."""
+async def _nothing_is_left(client: DistinctClient) -> AsyncIterator[None]:
+    """No job leaves a task, a connection or a thread behind; the client is still open when this is looked at."""
     yield
     await asyncio.sleep(0)
-    tasks = [str(task.get_coro()) for task in asyncio.all_tasks()]
-    assert [] == [task for task in tasks if any(word in task for word in ("Job.", "Run.", "Stream.", "write_all"))]
+    assert [] == tasks_left()
+    assert 0 == connections_out(client)
     assert [] == [thread.name for thread in threading.enumerate() if thread.name.startswith("distinct-async")]
