@@ -390,8 +390,8 @@ async def test_in_the_window_wait_responses_as_msgspec_read_them(client: Distinc
         await anext(pages)
         await until(lambda: len(run._window) == 4 and all(task.done() for _, task in run._window))
 
-        payloads: list[Any] = [task.result().payload for _, task in run._window]
-        waiting = [row for payload in payloads for row in payload.touchpoints.details.items]
+        values: list[Any] = [task.result().value for _, task in run._window]
+        waiting = [row for value in values for row in value.touchpoints.details.items]
 
     assert [row.user_id for row in visits(world)[20:60]] == [row.user_id for row in waiting]
     assert {True} == {isinstance(row, msgspec.Struct) for row in waiting}
