@@ -48,7 +48,7 @@ def resolve_path(
     if not text:
         raise InvalidRequestError(f"{name} is empty")
     if _URL.match(text):
-        hint = "write a local file and copy it; docs/how-to/files.md shows how"
+        hint = "write a local file and copy it, as the how-to 'Export to Parquet' shows"
         raise InvalidRequestError(f"{name} must be a local path, not the URL {text!r}; {hint}")
     if "\0" in text:
         raise InvalidRequestError(f"{name} {text!r} contains a NUL character")

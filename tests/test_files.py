@@ -30,7 +30,7 @@ def test_odd_names_are_files_in_the_working_directory(
     ],
 )
 def test_a_url_is_refused_with_the_way_to_go(path: str | Path) -> None:
-    with pytest.raises(InvalidRequestError, match=r"local path, not the URL .*docs/how-to/files\.md"):
+    with pytest.raises(InvalidRequestError, match=r"local path, not the URL .*how-to 'Export to Parquet'"):
         resolve_path(path)
 
 

@@ -142,5 +142,7 @@ def _setting(error: ConfigurationError) -> str:
     name = error.variable or f"--{(error.setting or 'setting').replace('_', '-')}"
     if error.problem == "is not set":
         return f"no API key for {error.vendor}: set {name}, or name a --key-file"
-    remedy = "use https, or --allow-http" if error.remedy_option == "allow_http" else f"correct {name}"
-    return f"{name} {error.problem}; {remedy}" + (", in the environment or the --key-file" if error.variable else "")
+    if error.remedy_option == "allow_http":
+        return f"{name} {error.problem}; use https, or --allow-http"
+    places = ", in the environment or the --key-file" if error.variable else ""
+    return f"{name} {error.problem}; correct {name}{places}"

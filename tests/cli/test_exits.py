@@ -88,7 +88,7 @@ def test_partial_is_8_unless_running_again_does_not_help(error: type[BaseExcepti
         (errors.DriftError("x", remedy="resume(error.checkpoint)"), "x; start over, without the --checkpoint file"),
         (
             errors.ConfigurationError("x", variable="V", problem="is plain", remedy="z", remedy_option="allow_http"),
-            "V is plain; use https, or --allow-http, in the environment or the --key-file",
+            "V is plain; use https, or --allow-http",
         ),
         (errors.CheckpointError("x"), "--checkpoint"),
         (ended_by(errors.ServerError("x", status=503)), "503: x; try again later; 2 visits were written"),

@@ -712,3 +712,23 @@ async def test_ascending_numbers_are_stored_as_their_steps(client: DistinctClien
     columns = {column.path_in_schema: column.encodings for column in map(group.column, range(group.num_columns))}
     by_steps = {name for name, encodings in columns.items() if "DELTA_BINARY_PACKED" in encodings}
     assert {"position", "timestamp_utc"} == by_steps
+
+
+async def test_many_small_lists_share_row_groups_and_each_is_read_once(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joining is linear in the number of lists: 20,000 lists took as long as the square of it before."""
+    world = fake.world = World()
+    for number in range(300):
+        for row in range(3):
+            world.add_scan(f"tp-{number}", f"user-{row}", f"2024-01-01T10:00:0{row}Z")
+    read, reads = pq.ParquetFile.read_row_group, list[int]()
+
+    def counted(self: pq.ParquetFile, group: int) -> Any:
+        reads.append(group)
+        return read(self, group)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=100)
+    assert rows_of(world) == rows_from(tmp_path / "visits.parquet")
+    assert len(reads) <= 2 * 900 / 100
