@@ -63,7 +63,9 @@ class Key:
     def of(cls, value: str | None) -> "Key | None":
         """Return the key, or None if there is none; an empty one counts as none."""
         # A server that trims header values echoes the key without its spaces
-        return None if value is None or value == "" else cls(value.strip(" ") if type(value) is str else value)
+        if value is None or value == "":
+            return None
+        return cls(str.__str__(value).strip(" ") if issubclass(type(value), str) else value)
 
     @property
     def problem(self) -> str | None:
@@ -113,14 +115,10 @@ class Settings:
         """
         if (key := self.keys.get(vendor)) is None:
             argument, variable = VENDORS[vendor].key_argument, VENDORS[vendor].key_variable
-            raise ConfigurationError(
-                f"no API key for {vendor}",
-                vendor=vendor,
-                setting=argument,
-                variable=variable,
-                problem="is not set",
-                remedy=f"pass {argument}=... to DistinctClient, or set the environment variable {variable}",
-            )
+            error = ConfigurationError(f"no API key for {vendor}", vendor=vendor, setting=argument, variable=variable)
+            error.problem = "is not set"
+            error.remedy = f"pass {argument}=... to DistinctClient, or set the environment variable {variable}"
+            raise error
         return key
 
     def blank(self, text: str) -> str:
@@ -179,13 +177,8 @@ def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
         if key is None:
             continue
         if problem := key.problem:
-            raise ConfigurationError(
-                f"the {name} API key {problem}",
-                vendor=name,
-                setting=vendor.key_argument,
-                variable=vendor.key_variable,
-                problem=problem,
-            )
+            setting, variable = vendor.key_argument, vendor.key_variable
+            raise invalid(f"the {name} API key", problem, vendor=name, setting=setting, variable=variable)
         keys[name] = key
     return keys
 
@@ -198,15 +191,9 @@ def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> d
         problem, remedy = _url_problem(url, allow_http=allow_http)
         if problem:
             set_by = vendor.url_argument if given.get(name) else vendor.url_variable
-            raise ConfigurationError(
-                f"{set_by} {problem}",
-                vendor=name,
-                setting=vendor.url_argument,
-                variable=vendor.url_variable,
-                problem=problem,
-                remedy=remedy,
-                remedy_option="allow_http" if remedy else None,
-            )
+            fields = {"remedy": remedy, "remedy_option": "allow_http"} if remedy else {}
+            setting, variable = vendor.url_argument, vendor.url_variable
+            raise invalid(set_by, problem, vendor=name, setting=setting, variable=variable, **fields)
         urls[name] = url.rstrip("/").removesuffix(vendor.path_prefix)
     return urls
 
@@ -232,10 +219,8 @@ def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
     if not url.isprintable() or " " in url or "\\" in url:
         return "contains a space, a backslash or a control character", ""
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname.removesuffix(".")):
-        return (
-            f"is plain http to {parts.hostname}: the API key would be sent unencrypted",
-            "use https, or pass allow_http=True",
-        )
+        problem = f"is plain http to {parts.hostname}: the API key would be sent unencrypted"
+        return problem, "use https, or pass allow_http=True"
     return "", ""
 
 
@@ -291,7 +276,7 @@ def _proxy(url: SplitResult, proxies: Mapping[str, str]) -> str | ConfigurationE
     else:
         problem = "is not a proxy URL like http://host:port"  # and is not repeated: it may hold a password
     variable = f"{name}_proxy".upper()
-    return ConfigurationError(f"{variable} {problem}", setting="trust_env", variable=variable, problem=problem)
+    return invalid(variable, problem, setting="trust_env", variable=variable)
 
 
 def _is_http_url(url: str) -> bool:

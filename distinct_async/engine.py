@@ -63,14 +63,14 @@ class Call:
     tokens: int = 0
     unsent: int = 0
 
+    def reply(self, value: T) -> Reply[T]:
+        """Return the value of the response with what it cost."""
+        return Reply(value, self.request, self.attempts, self.waited, self.on_wire)
+
     def log_fields(self) -> dict[str, object]:
         """Figures and the operation's name for log records, nothing else."""
-        return {
-            "operation": self.request.name,
-            "attempts": self.attempts,
-            "waited": round(self.waited, 6),
-            "on_wire": round(self.on_wire, 6),
-        }
+        times = {"waited": round(self.waited, 6), "on_wire": round(self.on_wire, 6)}
+        return {"operation": self.request.name, "attempts": self.attempts, **times}
 
 
 @frozen(eq=False)
@@ -134,7 +134,7 @@ class Engine:
         budget.give_back(call.tokens)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: response received", request.name, extra=call.log_fields())
-        return Reply(cast("T", reading.value), request, call.attempts, call.waited, call.on_wire)
+        return call.reply(cast("T", reading.value))
 
     async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading[Any]:
         """Make one attempt, after the pause and the rate have let it pass."""
@@ -220,18 +220,7 @@ class Engine:
                 await self._sleep(state, decision.wait)
                 call.waited += state.loop.time() - now
                 return
-        request = call.request
-        raise self._complete(
-            error,
-            {
-                "vendor": request.vendor,
-                "operation": request.operation,
-                "attempts": call.attempts,
-                "elapsed": now - call.asked,
-                "waited": call.waited,
-                "on_wire": call.on_wire,
-            },
-        )
+        raise self._complete(error, {**call.reply(None).annotations, "elapsed": now - call.asked})
 
     @staticmethod
     async def _sleep(state: LoopState, seconds: float) -> None:

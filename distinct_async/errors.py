@@ -132,7 +132,6 @@ class DistinctError(Exception):
 class Annotations(TypedDict, total=False):
     """The fields that `annotate` sets, each as `DistinctError` describes it."""
 
-    message: str
     vendor: str
     operation: str
     attempts: int
@@ -141,9 +140,6 @@ class Annotations(TypedDict, total=False):
     on_wire: float
     checkpoint: "Checkpoint | None"
     result: "Result"
-    reason: str
-    remedy: str
-    remedy_option: str
 
 
 E = TypeVar("E", bound=DistinctError)

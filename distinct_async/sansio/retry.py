@@ -31,9 +31,9 @@ _DATE = re.compile(
 )
 
 
-def invalid(setting: str, problem: str, **fields: Any) -> ConfigurationError:  # noqa: ANN401  # those of the class
-    """Return the error for a setting that cannot be used, under the name that the caller knows."""
-    return ConfigurationError(f"{setting} {problem}", setting=setting, problem=problem, **fields)
+def invalid(name: str, problem: str, **fields: Any) -> ConfigurationError:  # noqa: ANN401  # those of the class
+    """Return the error for an invalid setting, under the name that the caller knows."""
+    return ConfigurationError(f"{name} {problem}", **{"setting": name, "problem": problem, **fields})
 
 
 def number(

@@ -95,6 +95,19 @@ async def test_a_checkpoint_and_an_operation_show_the_text_of_an_id(client: Dist
     assert {str} == {type(value) for value in page.checkpoint.question.ids.values()}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_key_and_a_url_are_exact_texts_too(fake: FakeServer, kind: str) -> None:
+    key, url = KINDS[kind], str(fake.url)
+    given: Any = (
+        {"api_key": Loud(fake.api_key), "base_url": Loud(url)} if kind == "subclass" else {"api_key": key("exp-1")}
+    )
+    async with DistinctClient(**fake.settings | given) as client:
+        assert str is type(client._engine.core.settings.key("distinct").value)
+        assert {str} == set(map(type, client.base_urls.values()))
+        if kind == "subclass":
+            await client.metrics.experience("exp-1")
+
+
 @pytest.mark.parametrize("wrong", [b"exp-1", 5, None, ["exp-1"], Ellipsis], ids=repr)
 async def test_what_is_no_str_is_no_id(client: DistinctClient, fake: FakeServer, wrong: Any) -> None:
     with pytest.raises(InvalidRequestError, match="experience_id must be a str"):
