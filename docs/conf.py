@@ -89,7 +89,7 @@ def _ending_with(name: str, objects: "Mapping[str, ObjectEntry]") -> list[str]:
 
 
 # Type variables, and types that are described with the arguments that use them.
-UNDOCUMENTED = {"ClientSettings", "Question", "T_co", "Touchpoint", "Unset"}
+UNDOCUMENTED = {"ClientSettings", "Question", "T_co", "Touchpoint", "Unset", "Wired"}
 
 
 def process_signature(
