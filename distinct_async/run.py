@@ -54,6 +54,9 @@ class Page(Generic[T_co]):
     def __iter__(self) -> Iterator[T_co]:
         return iter(self.items)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.items, self.offset, self.total, self.checkpoint)  # not what makes the checkpoint
+
 
 @frozen
 class Report:

@@ -375,7 +375,7 @@ async def test_a_lent_session_that_its_owner_closed_is_named() -> None:
             await session.close()
             error = await failure(client.metrics.experience("exp-1"))
     assert ClientStateError is type(error)
-    assert "lent" in str(error)
+    assert "the aiohttp.ClientSession of this client was closed" in str(error)
     assert 1 == len(server.requests)
 
 
