@@ -172,3 +172,45 @@ def test_debug_shows_our_log_and_no_key(distinct_server: FakeServer) -> None:
     assert 0 == code
     assert [] != [line for line in lines(drawn) if line.startswith("debug: metrics.total_visits: ")]
     assert distinct_server.api_key not in drawn
+
+
+@pytest.mark.usefixtures("distinct_env")
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_vendors_texts_cannot_move_the_cursor(form: str, distinct_world: World) -> None:
+    distinct_world.add_touchpoint("tp-9", "a\x1b[2Jb\x9b31mc\x7fd\u202ee", experience_id="exp-1")
+    code, drawn = on_terminal(installed(), 80, words=("touchpoints", "exp-1", "--format", form))
+    assert 0 == code
+    assert set() == {"\x9b", "\x7f", "\u202e"} & {*drawn}
+    assert "\x1b[2J" not in drawn
+    if form == "jsonl":
+        last = [line for line in lines(drawn) if line.startswith("{")][-1]
+        assert "a\x1b[2Jb\x9b31mc\x7fd\u202ee" == json.loads(last)["name"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("touchpoints", "exp-1"),
+        ("visits", "tp-1", "--format", "jsonl"),
+        ("impression", "imp_000001"),
+        ("sync", "exp-1", "w.duckdb"),
+        ("doctor",),
+    ],
+)
+def test_a_server_that_hangs_is_seen_to_be_waited_for(
+    words: tuple[str, ...], distinct_env: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    distinct_env.fail(wire="hang")
+    waits = r"attempt 1: no response for \d+ s, \d+ s left"
+    code, drawn = on_terminal(installed(), 80, words=words, interrupt_at=waits)
+    assert 130 == code
+    assert re.search(waits, "\n".join(lines(drawn)))
+
+
+def test_a_retry_is_shown_with_the_attempt_that_failed(distinct_env: FakeServer) -> None:
+    distinct_env.fail(status=503, headers={"Retry-After": "40"})
+    waits = r"attempt 1 failed \(ServerError\), attempt 2 in \d\d s, \d+ s left"
+    code, drawn = on_terminal(installed(), 80, words=("user", "user-1", "--experience", "exp-1"), interrupt_at=waits)
+    assert 130 == code
+    assert re.search(waits, "\n".join(lines(drawn)))

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import duckdb
 import pytest
 from pyarrow import parquet
 
-from distinct_async.testing import FakeServer, World
+from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import Command, environment, installed
 
 pytestmark = pytest.mark.usefixtures("distinct_env")
@@ -139,6 +140,85 @@ def test_a_list_shorter_than_was_declared_is_not_complete(
     )
     assert not summary(command)["complete"]
     assert "not complete: the experience declares 1,001 visits" in command.err
+
+
+def test_drift_is_a_line_for_each_list_one_summary_and_7(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    assert 0 == command("sync", "exp-1", database)
+    for touchpoint_id in ("tp-1", "tp-2", "tp-3"):
+        distinct_world.remove(touchpoint_id, 0)
+    assert 7 == command("sync", "exp-1", database, "--visits-type", "TOTAL")
+    *each, last = command.err.splitlines()
+    assert [f"distinct-async: touchpoint 'tp-{number}', TOTAL visits: rows" for number in (1, 2, 3)] == sorted(
+        line[: line.index(" already")] for line in each
+    )
+    assert 250 > max(map(len, each))
+    assert "distinct-async: 3 lists failed; --rebuild reloads what has changed" == last
+    assert (3, 0) == (summary(command)["failures"], summary(command)["rows"])
+
+
+def test_a_sync_without_news_says_what_it_took(command: Command, distinct_server: FakeServer, tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    assert 0 == command("sync", "exp-1", database)
+    assert summary(command)["requests"] == len(distinct_server.requests)
+    distinct_server.requests.clear()
+    assert 0 == command("sync", "exp-1", database)
+    assert (0, 1, 1) == (summary(command)["rows"], summary(command)["requests"], len(distinct_server.requests))
+    assert command.err.startswith("no new rows: 1 request in 0.")
+
+
+def test_rows_above_expected_are_explained(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    total = len(distinct_world.scans("tp-1"))
+    true, declared = b'"totalVisits":%d' % total, b'"totalVisits":%d' % (total - 1)
+    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda honest: honest.replace(true, declared))
+    assert 0 == command("export", "exp-1", "-o", tmp_path / "visits.jsonl", "--visits-type", "TOTAL")
+    assert "rows is above expected: visits were added after the job had read the totals\n" == command.err
+
+
+def test_an_unknown_experience_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    assert 3 == command("sync", "nope", tmp_path / "w.duckdb")
+    assert 3 == command("export", "nope", "-o", tmp_path / "new" / "v.csv")
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_retries_are_reported_while_they_happen(command: Command, distinct_server: FakeServer, tmp_path: Path) -> None:
+    distinct_server.fail(status=503, times=1)
+    assert 0 == command("export", "exp-1", "-o", tmp_path / "visits.csv")
+    assert command.err.startswith("attempt 1 of a request failed (ServerError); attempt 2 in ")
+    distinct_server.fail(status=503, times=1)
+    assert 0 == command("export", "exp-1", "-o", tmp_path / "visits.csv", "--quiet")
+    assert "" == command.err
+
+
+def test_visits_and_export_write_the_same_csv(command: Command, distinct_world: World, tmp_path: Path) -> None:
+    distinct_world.add(Scan("tp-1", 'a "b", c', datetime(2030, 1, 1, 1, 1, 1, 250_000, tzinfo=UTC)))
+    one, all_of_them = tmp_path / "one.csv", tmp_path / "all.csv"
+    assert 0 == command("visits", "tp-1", "-o", one)
+    assert 0 == command("export", "exp-1", "-o", all_of_them, "--visits-type", "TOTAL")
+    walked = one.read_text(encoding="utf-8").splitlines()
+    exported = [line for line in all_of_them.read_text(encoding="utf-8").splitlines() if line.startswith("tp-1,")]
+    assert walked[1:] == [line.split(",", 3)[3] for line in exported]
+    assert '"a ""b"", c",2030-01-01T01:01:01.250000Z' in walked
+
+
+def test_export_and_sync_have_both_lists_by_default(command: Command, tmp_path: Path) -> None:
+    assert 0 == command("sync", "exp-1", tmp_path / "w.duckdb")
+    synced = summary(command)["rows"]
+    assert 0 == command("export", "exp-1", "-o", tmp_path / "v.parquet")
+    assert synced == summary(command)["rows"] > 1_000
+
+
+def test_cells_that_a_spreadsheet_would_run_are_defused(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    distinct_world.add(Scan("tp-1", "=1+1", datetime(2030, 1, 1, tzinfo=UTC)))
+    assert 0 == command("export", "exp-1", "-o", tmp_path / "v.csv", "--safe-cells")
+    assert ",'=1+1," in (tmp_path / "v.csv").read_text(encoding="utf-8")
+    assert 2 == command("export", "exp-1", "-o", tmp_path / "v.parquet", "--safe-cells")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
