@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from pyarrow import parquet
 
-from distinct_async.testing import FakeServer, Scan, World
+from distinct_async.testing import FakeServer, World
 from tests.cli.command import Command, environment, installed
 
 pytestmark = pytest.mark.usefixtures("distinct_env")
@@ -181,7 +181,7 @@ def test_rows_above_expected_are_explained(
 
 def test_an_unknown_experience_leaves_nothing(command: Command, tmp_path: Path) -> None:
     assert 3 == command("sync", "nope", tmp_path / "w.duckdb")
-    assert 3 == command("export", "nope", "-o", tmp_path / "new" / "v.csv")
+    assert 3 == command("export", "nope", "-o", tmp_path / "v.csv")
     assert [] == [*tmp_path.iterdir()]
 
 
@@ -195,7 +195,7 @@ def test_retries_are_reported_while_they_happen(command: Command, distinct_serve
 
 
 def test_visits_and_export_write_the_same_csv(command: Command, distinct_world: World, tmp_path: Path) -> None:
-    distinct_world.add(Scan("tp-1", 'a "b", c', datetime(2030, 1, 1, 1, 1, 1, 250_000, tzinfo=UTC)))
+    distinct_world.add_scan("tp-1", 'a "b", c', datetime(2030, 1, 1, 1, 1, 1, 250_000, tzinfo=UTC))
     one, all_of_them = tmp_path / "one.csv", tmp_path / "all.csv"
     assert 0 == command("visits", "tp-1", "-o", one)
     assert 0 == command("export", "exp-1", "-o", all_of_them, "--visits-type", "TOTAL")
@@ -215,7 +215,7 @@ def test_export_and_sync_have_both_lists_by_default(command: Command, tmp_path: 
 def test_cells_that_a_spreadsheet_would_run_are_defused(
     command: Command, distinct_world: World, tmp_path: Path
 ) -> None:
-    distinct_world.add(Scan("tp-1", "=1+1", datetime(2030, 1, 1, tzinfo=UTC)))
+    distinct_world.add_scan("tp-1", "=1+1", datetime(2030, 1, 1, tzinfo=UTC))
     assert 0 == command("export", "exp-1", "-o", tmp_path / "v.csv", "--safe-cells")
     assert ",'=1+1," in (tmp_path / "v.csv").read_text(encoding="utf-8")
     assert 2 == command("export", "exp-1", "-o", tmp_path / "v.parquet", "--safe-cells")
