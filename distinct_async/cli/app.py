@@ -4,58 +4,34 @@ A command imports what it needs when it is called, so that ``--help`` waits for 
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
 from distinct_async import DistinctClient, Walk
-from distinct_async.cli import exits
+from distinct_async.cli import exits, options
 from distinct_async.cli.doctor import examine
 from distinct_async.cli.jobs import run_job
-from distinct_async.cli.options import (
-    COMMON,
-    DATABASE_FILES,
-    EXPORT_FILES,
-    EXPORT_FORMATS,
-    OUTPUT,
-    OUTPUT_GROUP,
-    PAGE_ROWS,
-    ROWS,
-    ROWS_GROUP,
-    WALK_ROWS,
-    Common,
-    Flag,
-    Format,
-    Output,
-    PageRows,
-    Rows,
-    WalkRows,
-    check_paths,
-    choose_format,
-    unfold,
-)
+from distinct_async.cli.options import Common, Flag, JobRows, Output, PageRows, Rows, WalkRows
 from distinct_async.cli.reading import IMPRESSION, TOUCHPOINT, USER, VISIT, write_impressions, write_rows, write_walk
 from distinct_async.errors import DistinctError
 from distinct_async.models import VisitsType
 from distinct_async.version import __version__
 
-if TYPE_CHECKING:
-    from distinct_async.etl import Progress, Result
-
 _NAME = "distinct-async"
 _WIDTH = 80  # columns, if the terminal has as many
 
-PageSize = Annotated[int | None, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
 FileFormat = Literal["parquet", "csv", "jsonl"]
-Prefetch = Annotated[int, Parameter(group=ROWS_GROUP, validator=Number(gte=1))]
+Prefetch = Annotated[int, Parameter(group=options.ROWS_GROUP, validator=Number(gte=1))]
 
 
 def touchpoints(
-    experience_id: str, /, *, rows: PageRows = PAGE_ROWS, output: Output = OUTPUT, common: Common = COMMON
+    experience_id: str, /, *, rows: PageRows = PageRows(), output: Output = Output(), common: Common = Common()
 ) -> None:
     """List the touchpoints of an experience, with their totals.
 
@@ -70,7 +46,7 @@ def touchpoints(
 
 
 def user(
-    user_id: str, /, *, experience: str, rows: Rows = ROWS, output: Output = OUTPUT, common: Common = COMMON
+    user_id: str, /, *, experience: str, rows: Rows = Rows(), output: Output = Output(), common: Common = Common()
 ) -> None:
     """List the touchpoints that a user scanned in an experience, with the times.
 
@@ -93,9 +69,9 @@ def visits(
     unique: Annotated[Flag, Parameter(show=False)] = False,
     experience: str | None = None,
     prefetch: Prefetch = 4,
-    rows: WalkRows = WALK_ROWS,
-    output: Output = OUTPUT,
-    common: Common = COMMON,
+    rows: WalkRows = WalkRows(),
+    output: Output = Output(),
+    common: Common = Common(),
 ) -> None:
     """Walk all visits of a touchpoint.
 
@@ -121,7 +97,7 @@ def visits(
     write_walk(make, VISIT, rows, output, common)
 
 
-def impression(impression_id: str, /, *more: str, output: Output = OUTPUT, common: Common = COMMON) -> None:
+def impression(impression_id: str, /, *more: str, output: Output = Output(), common: Common = Common()) -> None:
     """Show impressions (Vantio) by their ids, in that order.
 
     If some do not exist, the exit code is 3, and the others are written.
@@ -137,9 +113,9 @@ def impressions(
     *,
     program: str | None = None,
     poster: str | None = None,
-    rows: WalkRows = WALK_ROWS,
-    output: Output = OUTPUT,
-    common: Common = COMMON,
+    rows: WalkRows = WalkRows(),
+    output: Output = Output(),
+    common: Common = Common(),
 ) -> None:
     """Walk all impressions (Vantio), or those of a program or poster.
 
@@ -160,14 +136,11 @@ def export(
     experience_id: str,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o", group=OUTPUT_GROUP)],
-    format: Annotated[FileFormat | None, Parameter(group=OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
-    safe_cells: Annotated[Flag, Parameter(group=OUTPUT_GROUP)] = False,
-    visits_type: VisitsType | None = None,
-    rebuild: Flag = False,
-    prefetch: Prefetch = 4,
-    page_size: PageSize = None,
-    common: Common = COMMON,
+    output: Annotated[Path, Parameter(alias="-o", group=options.OUTPUT_GROUP)],
+    format: Annotated[FileFormat | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    safe_cells: Annotated[Flag, Parameter(group=options.OUTPUT_GROUP)] = False,
+    rows: JobRows = JobRows(),
+    common: Common = Common(),
 ) -> int:
     """Write the visits of an experience to one file, with a manifest that proves what is in it.
 
@@ -179,34 +152,16 @@ def export(
         output: The file: .parquet, .csv, .jsonl or .ndjson; <FILE>.manifest.json is written beside it.
         format: By default what the file's suffix names.
         safe_cells: Put an apostrophe before CSV texts that a spreadsheet would run as a formula.
-        visits_type: TOTAL: every visit; UNIQUE: the first of each user; by default both.
-        rebuild: If rows have moved since a crash or during the walk, read that list from its start, instead of an
-            error.
-        prefetch: Pages requested ahead, for each touchpoint.
-        page_size: Rows per request; the server's default is 50.
     """
-    check_paths(common, {"--output": output}, beside=EXPORT_FILES, new_parent=True, stdout=True)
-    chosen: FileFormat = choose_format(output, format, EXPORT_FORMATS)  # type: ignore[assignment]
+    options.check_paths(common, {"--output": output}, beside=options.EXPORT_FILES, new_parent=True, stdout=True)
+    chosen: FileFormat = options.choose_format(output, format, options.EXPORT_FORMATS)  # type: ignore[assignment]
     if safe_cells and chosen != "csv":
         raise CycloptsError("--safe-cells is for CSV only")
 
-    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
-        from distinct_async import etl  # noqa: PLC0415  # its extras are loaded by the jobs
+    from distinct_async import etl  # noqa: PLC0415  # --help does without
 
-        return await etl.export(
-            client,
-            experience_id,
-            output,
-            visits_type=visits_type,
-            format=chosen,
-            on_drift="rebuild" if rebuild else "raise",
-            page_size=page_size,
-            prefetch=prefetch,
-            safe_cells=safe_cells,
-            on_progress=move,
-        )
-
-    return run_job(job, output, OUTPUT, common)
+    job = partial(etl.export, format=chosen, safe_cells=safe_cells)
+    return run_job(job, experience_id, output, rows, Output(), common)
 
 
 def sync(
@@ -214,12 +169,9 @@ def sync(
     database: Path,
     /,
     *,
-    visits_type: VisitsType | None = None,
-    rebuild: Flag = False,
-    prefetch: Prefetch = 4,
-    page_size: PageSize = None,
-    format: Annotated[Format | None, Parameter(group=OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
-    common: Common = COMMON,
+    rows: JobRows = JobRows(),
+    format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    common: Common = Common(),
 ) -> int:
     """Bring a DuckDB database up to date with an experience: each visit exactly once, requesting only new ones.
 
@@ -228,32 +180,16 @@ def sync(
     Args:
         experience_id: The experience's id; for example exp-1.
         database: The file; created if it is missing.
-        visits_type: TOTAL: every visit; UNIQUE: the first of each user; by default both.
-        rebuild: If stored rows no longer match the server's, reload that list, instead of an error.
-        prefetch: Pages requested ahead, for each touchpoint.
-        page_size: Rows per request; the server's default is 50.
         format: The format of the summary; by default a table on a terminal, JSON lines in a pipe.
     """
-    check_paths(common, {"DATABASE": database}, beside=DATABASE_FILES, stdout=True)
+    options.check_paths(common, {"DATABASE": database}, beside=options.DATABASE_FILES, stdout=True)
 
-    async def job(client: DistinctClient, move: Callable[["Progress"], object]) -> "Result":
-        from distinct_async import etl  # noqa: PLC0415  # as above
+    from distinct_async import etl  # noqa: PLC0415  # as above
 
-        return await etl.sync(
-            client,
-            experience_id,
-            database,
-            visits_type=visits_type,
-            on_drift="rebuild" if rebuild else "raise",
-            page_size=page_size,
-            prefetch=prefetch,
-            on_progress=move,
-        )
-
-    return run_job(job, database, Output(format), common)
+    return run_job(etl.sync, experience_id, database, rows, Output(format), common)
 
 
-def doctor(*, experience: str | None = None, output: Output = OUTPUT, common: Common = COMMON) -> int:
+def doctor(*, experience: str | None = None, output: Output = Output(), common: Common = Common()) -> int:
     """Check keys, addresses and the connection to both vendors; say what is wrong, and what to do.
 
     The exit code is 0 if all is well, 2 for keys and settings, 4 if a key is rejected, 6 if a vendor is not reached.
@@ -315,7 +251,7 @@ def _app(console: Console) -> App:
         return exits.OK if show(console) else exits.BUG
 
     @app.command
-    @unfold
+    @options.unfold
     def serve(
         *,
         port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,

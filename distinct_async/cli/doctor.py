@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-from distinct_async import DistinctClient, __version__
+from distinct_async import DistinctClient, __version__, errors
 from distinct_async.cli import exits
 from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import open_stderr
@@ -17,17 +17,6 @@ from distinct_async.cli.options import Common, Output, check_paths
 from distinct_async.cli.output import Shape, open_output
 from distinct_async.cli.signals import run
 from distinct_async.config import Key, base_urls_from, keys_from
-from distinct_async.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    DecodeError,
-    DistinctError,
-    NotFoundError,
-    PermissionDeniedError,
-    TLSError,
-)
 from distinct_async.vendors import VENDORS, Vendor
 
 _MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
@@ -87,7 +76,7 @@ def _check_vendors(settings: Mapping[str, str], experience: str | None, common: 
         keys = keys_from({vendor: Key.of(settings.get(each.key_variable)) for vendor, each in VENDORS.items()})
         set_urls = {vendor: settings.get(each.url_variable) for vendor, each in VENDORS.items()}
         urls = base_urls_from(set_urls, allow_http=common.allow_http)
-    except ConfigurationError as error:
+    except errors.ConfigurationError as error:
         found, _, advice = exits.line(error).partition("; ")
         yield Finding("settings", "wrong", found, advice, exits.code(error))
         return
@@ -97,18 +86,15 @@ def _check_vendors(settings: Mapping[str, str], experience: str | None, common: 
         default = "the default" if urls[vendor] == profile.base_url else f"by {profile.url_variable}"
         yield Finding(f"{vendor} URL", "ok", f"{urls[vendor]} ({default})")
         if vendor not in keys:
-            yield _without_key(vendor)
+            advice = f"set {profile.key_variable}, or name a --key-file"
+            if vendor == "distinct":
+                yield Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
+            else:
+                yield Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
         yield from judge(vendor, responses[vendor], keyed=vendor in keys, experience=experience)
 
 
-def _without_key(vendor: Vendor) -> Finding:
-    advice = f"set {VENDORS[vendor].key_variable}, or name a --key-file"
-    if vendor == "distinct":
-        return Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
-    return Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
-
-
-async def _request(client: DistinctClient, experience: str | None) -> Mapping[Vendor, DistinctError | None]:
+async def _request(client: DistinctClient, experience: str | None) -> Mapping[Vendor, errors.DistinctError | None]:
     """Return the error of each vendor; None if it responds as requested."""
 
     async def distinct() -> None:
@@ -119,16 +105,16 @@ async def _request(client: DistinctClient, experience: str | None) -> Mapping[Ve
 
     async with client:
         responses = await asyncio.gather(distinct(), vantio(), return_exceptions=True)
-    errors: dict[Vendor, DistinctError | None] = {}
+    found: dict[Vendor, errors.DistinctError | None] = {}
     for vendor, response in zip(VENDORS, responses, strict=True):
-        if isinstance(response, BaseException) and not isinstance(response, DistinctError):
+        if isinstance(response, BaseException) and not isinstance(response, errors.DistinctError):
             raise response
-        errors[vendor] = response
-    return errors
+        found[vendor] = response
+    return found
 
 
 def judge(
-    vendor: Vendor, error: DistinctError | None, *, keyed: bool, experience: str | None = None
+    vendor: Vendor, error: errors.DistinctError | None, *, keyed: bool, experience: str | None = None
 ) -> Sequence[Finding]:
     """Return what a vendor's response says of the connection, and of the key.
 
@@ -143,30 +129,30 @@ def judge(
     match error:
         case None:
             return [reached, *accepted]
-        case AuthenticationError() | PermissionDeniedError():
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
             advice = (
                 f"check {VENDORS[vendor].key_variable}: is it valid, and of the right kind?"
-                if isinstance(error, AuthenticationError)
+                if isinstance(error, errors.AuthenticationError)
                 else "is this machine's IP address on the key's allowlist?"
             )
             refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", advice, exits.KEY)
             return [reached, *([refused] if keyed else [])]
-        case NotFoundError() | BadRequestError() if vendor == "distinct" and '"statusCode"' in error.body:
+        case errors.NotFoundError() | errors.BadRequestError() if vendor == "distinct" and '"statusCode"' in error.body:
             # In the vendor's own envelope: whoever looks up the id has accepted the key (inferred, not documented)
             unknown = Finding(f"experience {experience}", "wrong", "does not exist", "check the id", exits.NOT_FOUND)
             return [reached, *accepted, *([unknown] if experience else [])]
-    found = f"{error.status} {error.phrase}".strip() if isinstance(error, APIError) else exits.summary(error)
-    code = exits.NETWORK if isinstance(error, APIError) else exits.code(error)
+    found = f"{error.status} {error.phrase}".strip() if isinstance(error, errors.APIError) else exits.summary(error)
+    code = exits.NETWORK if isinstance(error, errors.APIError) else exits.code(error)
     return [Finding(vendor, "wrong", found, _advice(vendor, error), code)]
 
 
-def _advice(vendor: Vendor, error: DistinctError) -> str:
+def _advice(vendor: Vendor, error: errors.DistinctError) -> str:
     variable = VENDORS[vendor].url_variable
     match error:
-        case TLSError():
+        case errors.TLSError():
             return f"does {variable} say https for a server of plain http? does a proxy use its own certificate?"
-        case APIError(status=status) if status == 429 or status >= 500:
+        case errors.APIError(status=status) if status == 429 or status >= 500:
             return "the vendor's API is failing; try again later"
-        case APIError() | DecodeError():
+        case errors.APIError() | errors.DecodeError():
             return f"check {variable}; the server there is not {vendor.title()}'s API"
     return f"check {variable}; is there a firewall, or a proxy that this command does not use?"

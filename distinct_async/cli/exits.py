@@ -7,26 +7,8 @@ from typing import Final
 
 from cyclopts import CycloptsError
 
+from distinct_async import errors
 from distinct_async.cli.console import printable
-from distinct_async.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    CheckpointError,
-    ConfigurationError,
-    DecodeError,
-    DistinctError,
-    DriftError,
-    InvalidRequestError,
-    NotFoundError,
-    PaginationError,
-    PermissionDeniedError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    StorageError,
-    TransportError,
-)
 
 OK: Final = 0
 BUG: Final = 1
@@ -66,13 +48,13 @@ class MissingError(Exception):
 _CODES: Final[Sequence[tuple[int, tuple[type[BaseException], ...]]]] = (
     (INTERRUPTED, (KeyboardInterrupt,)),
     (BROKEN_PIPE, (BrokenPipeError,)),
-    (USAGE, (CycloptsError, ConfigurationError, InvalidRequestError, BadRequestError)),
-    (USAGE, (CheckpointError, StorageError)),  # the file that was named cannot be used
-    (NOT_FOUND, (NotFoundError, MissingError)),
-    (KEY, (AuthenticationError, PermissionDeniedError)),
-    (DRIFT, (DriftError,)),
-    (UNEXPECTED, (DecodeError, PaginationError)),
-    (NETWORK, (APIError, TransportError)),
+    (USAGE, (CycloptsError, errors.ConfigurationError, errors.InvalidRequestError, errors.BadRequestError)),
+    (USAGE, (errors.CheckpointError, errors.StorageError)),  # the file that was named cannot be used
+    (NOT_FOUND, (errors.NotFoundError, MissingError)),
+    (KEY, (errors.AuthenticationError, errors.PermissionDeniedError)),
+    (DRIFT, (errors.DriftError,)),
+    (UNEXPECTED, (errors.DecodeError, errors.PaginationError)),
+    (NETWORK, (errors.APIError, errors.TransportError)),
     (BUG, (BaseException,)),
 )
 
@@ -91,9 +73,9 @@ def line(error: BaseException) -> str:
     match error:
         case PartialError(__cause__=BaseException() as cause):
             parts = [str(error)] if error.reported else [line(cause), str(error)]
-        case ConfigurationError(problem=str(problem)) if problem:
+        case errors.ConfigurationError(problem=str(problem)) if problem:
             parts = [_setting(error)]
-        case DistinctError():
+        case errors.DistinctError():
             bare = copy(error)
             bare.remedy = ""  # the library's; `hint` has the command's
             parts = [str(bare), hint(error), *getattr(error, "__notes__", ())]
@@ -105,40 +87,40 @@ def line(error: BaseException) -> str:
     return _SECRET.sub("...", text) if isinstance(error, CycloptsError) else text
 
 
-def summary(error: DistinctError) -> str:
+def summary(error: errors.DistinctError) -> str:
     """Return what happened, without the request and what to do."""
     bare = copy(error)
     bare.remedy, bare.operation, bare.vendor, bare.attempts = "", None, None, 0
     return printable(" ".join(str(bare).split()))
 
 
-_HINTS: Final[Sequence[tuple[type[DistinctError], str]]] = (
-    (NotFoundError, "check the id"),
-    (DriftError, "start over, without the --checkpoint file"),
-    (CheckpointError, "was the --checkpoint made by another command?"),
-    (RateLimitError, "try again later, or with --rate-limit"),
-    (ServerError, "try again later"),
-    (AuthenticationError, f"check the API key; {_DOCTOR}"),
-    (PermissionDeniedError, f"is this machine's IP address on the key's allowlist? {_DOCTOR}"),
-    (TransportError, _DOCTOR),
-    (DecodeError, _DOCTOR),
-    (PaginationError, _DOCTOR),
+_HINTS: Final[Sequence[tuple[type[errors.DistinctError], str]]] = (
+    (errors.NotFoundError, "check the id"),
+    (errors.DriftError, "start over, without the --checkpoint file"),
+    (errors.CheckpointError, "was the --checkpoint made by another command?"),
+    (errors.RateLimitError, "try again later, or with --rate-limit"),
+    (errors.ServerError, "try again later"),
+    (errors.AuthenticationError, f"check the API key; {_DOCTOR}"),
+    (errors.PermissionDeniedError, f"is this machine's IP address on the key's allowlist? {_DOCTOR}"),
+    (errors.TransportError, _DOCTOR),
+    (errors.DecodeError, _DOCTOR),
+    (errors.PaginationError, _DOCTOR),
 )
 
 
 def hint(error: BaseException) -> str:
     """Return what to do, at this command line."""
     match error:
-        case NotFoundError(message=""):
+        case errors.NotFoundError(message=""):
             return f"check the id and the URL; {_DOCTOR}"
-        case DriftError(remedy_option="on_drift"):
+        case errors.DriftError(remedy_option="on_drift"):
             return "--rebuild reloads what has changed"
-        case RequestTimeoutError(limit="attempt" | "deadline" as limit):
+        case errors.RequestTimeoutError(limit="attempt" | "deadline" as limit):
             return f"allow more with --{'timeout' if limit == 'attempt' else limit}; {_DOCTOR}"
     return next((text for each, text in _HINTS if isinstance(error, each)), "")
 
 
-def _setting(error: ConfigurationError) -> str:
+def _setting(error: errors.ConfigurationError) -> str:
     name = error.variable or f"--{(error.setting or 'setting').replace('_', '-')}"
     if error.problem == "is not set":
         return f"no API key for {error.vendor}: set {name}, or name a --key-file"

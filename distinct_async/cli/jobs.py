@@ -4,28 +4,27 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import fields, frozen
 
-from distinct_async import DistinctClient
 from distinct_async.cli import exits
 from distinct_async.cli.client import make_client, read_key_file
-from distinct_async.cli.console import Stderr, count, open_stderr
-from distinct_async.cli.options import Common, Output
+from distinct_async.cli.console import Move, Stderr, count, open_stderr
+from distinct_async.cli.options import Common, JobRows, Output
 from distinct_async.cli.output import Shape, open_output
 from distinct_async.cli.signals import run
 from distinct_async.errors import DistinctError, DriftError
 
 if TYPE_CHECKING:
-    from distinct_async.etl import Progress, Result
+    from distinct_async.etl import Result
 
 _KEPT: Final = "rows written so far are kept; run the same command to continue"
 
-Job = Callable[[DistinctClient, "Callable[[Progress], object]"], "Awaitable[Result]"]
+Job = Callable[..., "Awaitable[Result]"]
 
 
 @frozen
 class Summary:
-    """What a job did, as a row."""
+    """What a job did, as a row; `requests` are all, also the one that lists the touchpoints."""
 
     file: str
     rows: int
@@ -37,11 +36,19 @@ class Summary:
     elapsed: float
 
 
-SUMMARY: Final = Shape("jobs", ("file", "rows", "expected", "complete", "failures", "requests", "retries", "elapsed"))
+SUMMARY: Final = Shape("jobs", tuple(each.name for each in fields(Summary)))
 
 
-def run_job(job: Job, file: Path, output: Output, common: Common) -> int:
+def run_job(job: Job, experience_id: str, file: Path, rows: JobRows, output: Output, common: Common) -> int:
     """Run a job and write its summary.
+
+    Args:
+        job: The job: a function of `distinct_async.etl`.
+        experience_id: What it reads.
+        file: What it writes.
+        rows: Which rows, and how.
+        output: How the summary is written.
+        common: The options of all commands.
 
     Returns:
         The exit code: PARTIAL if declared rows did not come.
@@ -52,9 +59,23 @@ def run_job(job: Job, file: Path, output: Output, common: Common) -> int:
     with open_stderr(common, job=True) as stderr:
         client = make_client(common, read_key_file(common, stderr))
         error: DistinctError | None = None
+
+        async def work(move: Move) -> "Result":
+            async with client:
+                return await job(
+                    client,
+                    experience_id,
+                    file,
+                    visits_type=rows.visits_type,
+                    on_drift="rebuild" if rows.rebuild else "raise",
+                    page_size=rows.page_size,
+                    prefetch=rows.prefetch,
+                    on_progress=lambda now: move(now.rows, now.expected, now.retries),
+                )
+
         try:
             with stderr.progress("visits", keep=True) as move:
-                result = run(_run(job, client, lambda now: move(now.rows, now.expected, now.retries)))
+                result = run(work(move))
         except DistinctError as failed:
             if failed.result is None:
                 raise
@@ -69,21 +90,16 @@ def run_job(job: Job, file: Path, output: Output, common: Common) -> int:
     return exits.OK if result.complete else exits.PARTIAL
 
 
-async def _run(job: Job, client: DistinctClient, move: "Callable[[Progress], object]") -> "Result":
-    async with client:
-        return await job(client, move)
-
-
 def _summarize(result: "Result", file: Path, output: Output, stderr: Stderr) -> None:
     row = Summary(
-        file=str(file),
-        rows=result.rows,
-        expected=result.expected,
-        complete=result.complete,
-        failures=len(result.failures),
-        requests=result.requests + 1,  # the first one, which lists the touchpoints, is not one of the walks'
-        retries=result.retries,
-        elapsed=round(result.elapsed, 3),
+        str(file),
+        result.rows,
+        result.expected,
+        result.complete,
+        len(result.failures),
+        result.requests + 1,
+        result.retries,
+        round(result.elapsed, 3),
     )
     with open_output(SUMMARY, output, stderr) as writer:
         writer.write([row])

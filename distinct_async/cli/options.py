@@ -13,6 +13,7 @@ from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number
 
 from distinct_async.files import resolve_path, same_file
+from distinct_async.models import VisitsType
 
 Format = Literal["table", "json", "jsonl", "csv"]
 
@@ -164,11 +165,25 @@ class WalkRows(PageRows):
     checkpoint: Path | None = None
 
 
-COMMON: Final = Common()
-OUTPUT: Final = Output()
-ROWS: Final = Rows()
-PAGE_ROWS: Final = PageRows()
-WALK_ROWS: Final = WalkRows()
+@unfold
+@Parameter(name="*", group=ROWS_GROUP)
+@frozen
+class JobRows:
+    """Which rows of an experience, and how.
+
+    Args:
+        visits_type: TOTAL: every visit; UNIQUE: the first of each user; by default both.
+        rebuild: If rows have moved, so that those written no longer match the server's, reload that list, instead of
+            an error.
+        prefetch: Pages requested ahead, for each touchpoint.
+        page_size: Rows per request.
+    """
+
+    visits_type: VisitsType | None = None
+    rebuild: Flag = False
+    prefetch: Annotated[int, Parameter(validator=Number(gte=1))] = 4
+    page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 500
+
 
 WALK_FILES: Final = (".progress",)
 EXPORT_FILES: Final = (".manifest.json", ".parts")

@@ -326,12 +326,8 @@ def open_output(
         return
     option = f"--output {output.output}"
     path = resolve_path(output.output, "--output", devices=True)
-    if path.exists() and not path.is_file():
-        with storage_errors(option), path.open("wb") as file:
-            writer = Writer(file, encoder, option, stderr)
-            yield writer
-            writer.end()
-    elif checkpoint is not None:
+    is_stream = path.exists() and not path.is_file()  # a device or a named pipe
+    if checkpoint is not None and not is_stream:
         if chosen not in {"jsonl", "csv"}:
             raise CycloptsError(f"{option}: with --checkpoint rows are appended; use .jsonl or .csv")
         with storage_errors(option):
@@ -339,11 +335,11 @@ def open_output(
             appender = _Appender(path, encoder, stderr, checkpoint, saved)
         with appender:
             yield appender
-    else:
-        with storage_errors(option), atomic_replace(path) as file:
-            writer = Writer(file, encoder, option, stderr)
-            yield writer
-            writer.end()
+        return
+    with storage_errors(option), path.open("wb") if is_stream else atomic_replace(path) as file:
+        writer = Writer(file, encoder, option, stderr)
+        yield writer
+        writer.end()
 
 
 def _adopt(path: Path, file_format: str, saved: Checkpoint | None) -> None:
