@@ -95,13 +95,13 @@ FLOORS = {
     ".cli.console": ".cli.options attrs rich time",
     ".cli.demo": ". .cli.console .cli.signals .errors .etl .models .testing attrs rich",
     ".cli.doctor": (
-        ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .config .errors .session "
-        ".vendors asyncio attrs"
+        ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors .session .vendors "
+        "asyncio attrs"
     ),
     ".cli.exits": ".cli.console .errors cyclopts",
-    ".cli.jobs": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
-    ".cli.options": ".files attrs cyclopts os",
-    ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich",
+    ".cli.jobs": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
+    ".cli.options": ".files .models attrs cyclopts os",
+    ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich time",
     ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors",
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",
     ".cli.signals": "asyncio signal",

@@ -43,25 +43,6 @@ def make_table(names: Iterable[str], numbers: Sequence[str] = ()) -> Table:
     return Table(*columns, box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
 
 
-def make_progress(console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> "Live":
-    """Return progress bars; in a pipe, a line for each task at the end.
-
-    Args:
-        console: Where they are drawn.
-        text: What is said of each task, as a format of rich.
-        labels: Whether the tasks have descriptions, instead of rates and remaining times.
-        waiting: What is waited for, shown below; what is left on the screen at the end is then nothing but full bars.
-    """
-    live = console.is_terminal
-    columns: list[ProgressColumn] = [TextColumn(" {task.description}")] if labels else []
-    if live:
-        columns.append(BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1)))
-    columns.append(TextColumn(text))
-    if live and not labels:
-        columns += [_Rate(), _Left(compact=True)]
-    return Live(*columns, TextColumn("{task.fields[retries]}"), console=console, expand=live, waiting=waiting)
-
-
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         whole = task.completed / task.elapsed if task.finished and task.elapsed else None
@@ -76,13 +57,28 @@ class _Left(TimeRemainingColumn):
 
 
 class Live(Progress):
-    """Bars, and below them what is waited for."""
+    """Progress bars, and below them what is waited for; in a pipe, a line for each task at the end.
 
-    def __init__(
-        self, *columns: ProgressColumn, console: Console, expand: bool, waiting: "Waiting | None" = None
-    ) -> None:
-        self._waiting = waiting
-        super().__init__(*columns, console=console, expand=expand, redirect_stdout=False)
+    Args:
+        console: Where they are drawn.
+        text: What is said of each task, as a format of rich.
+        labels: Whether the tasks have descriptions, instead of rates and remaining times.
+        waiting: What is waited for.
+    """
+
+    def __init__(self, console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> None:
+        self._waiting, live = waiting, console.is_terminal
+        bar = BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1))
+        super().__init__(
+            *([TextColumn(" {task.description}")] if labels else []),
+            *([bar] if live else []),
+            TextColumn(text),
+            *([_Rate(), _Left(compact=True)] if live and not labels else []),
+            TextColumn("{task.fields[retries]}"),
+            console=console,
+            expand=live,
+            redirect_stdout=False,
+        )
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the bars, and a line on what is waited for."""
@@ -186,7 +182,7 @@ class Stderr:
         if self._quiet or not self.console.is_terminal:
             yield lambda _rows, _total, _retries: None
             return
-        live = make_progress(self.console, "{task.completed:,} " + unit, waiting=self.waiting)
+        live = Live(self.console, "{task.completed:,} " + unit, waiting=self.waiting)
         live.live.transient = not keep
         task = live.add_task("", total=None, retries="") if unit else None
 
@@ -215,20 +211,12 @@ class Stderr:
             self._live.start()
 
 
-class _Handler(logging.Handler):
-    def __init__(self, stderr: Stderr) -> None:
-        super().__init__()
-        self._stderr = stderr
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._stderr.log(record)
-
-
 @contextmanager
 def open_stderr(common: Common, deadline: float = 90.0, *, job: bool = False) -> Iterator[Stderr]:
     """Yield stderr, with the library's log and its warnings on it; see `Stderr` for the arguments."""
     stderr = Stderr(common, common.deadline or deadline, job=job)
-    handler, level = _Handler(stderr), _LOG.level
+    handler, level = logging.Handler(), _LOG.level
+    handler.emit = stderr.log  # type: ignore[method-assign]
     _LOG.setLevel(logging.DEBUG if common.debug else logging.INFO)
     _LOG.addHandler(handler)
     try:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.console import COLOUR, count, make_progress, make_table
+from distinct_async.cli.console import COLOUR, Live, count, make_table
 from distinct_async.cli.signals import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
@@ -135,7 +135,7 @@ async def _read_visits(
     console: Console, client: DistinctClient, touchpoints: Sequence[TouchpointSummary]
 ) -> list[list[Visit]]:
     _heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
-    with make_progress(console, _PAGES, labels=True) as bars:
+    with Live(console, _PAGES, labels=True) as bars:
         return [await _walk(client, each, bars) for each in touchpoints]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final, Literal
@@ -13,10 +12,9 @@ from distinct_async import DistinctClient, __version__, errors
 from distinct_async.cli import exits
 from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import open_stderr
-from distinct_async.cli.options import Common, Output, check_paths
+from distinct_async.cli.options import Common, Output, check_output
 from distinct_async.cli.output import Shape, open_output
 from distinct_async.cli.signals import run
-from distinct_async.config import Key, base_urls_from, keys_from
 from distinct_async.vendors import VENDORS, Vendor
 
 _MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
@@ -48,8 +46,7 @@ FINDING: Final = Shape("findings", ("subject", "state", "found", "advice"))
 
 def examine(experience: str | None, output: Output, common: Common) -> int:
     """Write the findings; return the exit code of the first that has one."""
-    check_paths(common, {"--output": output.output})
-    output.choose(terminal=sys.stdout.isatty())
+    check_output(output, common)
     with open_stderr(common, _SECONDS) as stderr:
         settings = read_key_file(common, stderr)
         with stderr.progress():
@@ -73,44 +70,46 @@ def _check_installation() -> Iterator[Finding]:
 def _check_vendors(settings: Mapping[str, str], experience: str | None, common: Common) -> Iterator[Finding]:
     """Yield what is set, and how the vendors respond."""
     try:
-        keys = keys_from({vendor: Key.of(settings.get(each.key_variable)) for vendor, each in VENDORS.items()})
-        set_urls = {vendor: settings.get(each.url_variable) for vendor, each in VENDORS.items()}
-        urls = base_urls_from(set_urls, allow_http=common.allow_http)
+        client = make_client(common, settings)
+        keyed = {vendor: _has_key(client, vendor) for vendor in VENDORS}
+        made_up = {each.key_variable: _MADE_UP for vendor, each in VENDORS.items() if not keyed[vendor]}
+        client = make_client(common, {**settings, **made_up}, timeout=_SECONDS, attempts=1)
     except errors.ConfigurationError as error:
         found, _, advice = exits.line(error).partition("; ")
         yield Finding("settings", "wrong", found, advice, exits.code(error))
         return
-    made_up = {each.key_variable: _MADE_UP for vendor, each in VENDORS.items() if vendor not in keys}
-    responses = run(_request(make_client(common, {**settings, **made_up}, timeout=_SECONDS, attempts=1), experience))
-    for vendor, profile in VENDORS.items():
-        default = "the default" if urls[vendor] == profile.base_url else f"by {profile.url_variable}"
-        yield Finding(f"{vendor} URL", "ok", f"{urls[vendor]} ({default})")
-        if vendor not in keys:
-            advice = f"set {profile.key_variable}, or name a --key-file"
-            if vendor == "distinct":
-                yield Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
-            else:
-                yield Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
-        yield from judge(vendor, responses[vendor], keyed=vendor in keys, experience=experience)
-
-
-async def _request(client: DistinctClient, experience: str | None) -> Mapping[Vendor, errors.DistinctError | None]:
-    """Return the error of each vendor; None if it responds as requested."""
-
-    async def distinct() -> None:
-        await client.metrics.experience(experience or _MADE_UP)
-
-    async def vantio() -> None:
-        await client.impressions.list(page_size=1, limit=1)
-
-    async with client:
-        responses = await asyncio.gather(distinct(), vantio(), return_exceptions=True)
-    found: dict[Vendor, errors.DistinctError | None] = {}
-    for vendor, response in zip(VENDORS, responses, strict=True):
+    responses = run(_request(client, experience))
+    for (vendor, profile), response in zip(VENDORS.items(), responses, strict=True):
+        url = client.base_urls[vendor]
+        default = "the default" if url == profile.base_url else f"by {profile.url_variable}"
+        yield Finding(f"{vendor} URL", "ok", f"{url} ({default})")
+        advice = f"set {profile.key_variable}, or name a --key-file"
+        if not keyed[vendor] and vendor == "distinct":
+            yield Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
+        elif not keyed[vendor]:
+            yield Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
         if isinstance(response, BaseException) and not isinstance(response, errors.DistinctError):
             raise response
-        found[vendor] = response
-    return found
+        failure = response if isinstance(response, errors.DistinctError) else None
+        yield from judge(vendor, failure, keyed=keyed[vendor], experience=experience)
+
+
+def _has_key(client: DistinctClient, vendor: Vendor) -> bool:
+    try:
+        client.require(vendor)
+    except errors.ConfigurationError:
+        return False
+    return True
+
+
+async def _request(client: DistinctClient, experience: str | None) -> Sequence[object]:
+    """Return what each vendor responds, or its error."""
+    async with client:
+        return await asyncio.gather(
+            client.metrics.experience(experience or _MADE_UP),
+            client.impressions.list(page_size=1, limit=1),
+            return_exceptions=True,
+        )
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from itertools import combinations
@@ -226,3 +227,9 @@ def check_paths(
     for (name, path), (other_name, other) in combinations(paths, 2):
         if name != other_name and (same_file(path, other) or path in other.parents):
             raise CycloptsError(f"{name} and {other_name} lead to one file, or to files that replace each other")
+
+
+def check_output(output: Output, common: Common) -> None:
+    """Refuse an invalid output before anything is opened; see `check_paths` and `Output.choose`."""
+    check_paths(common, {"--output": output.output})
+    output.choose(terminal=sys.stdout.isatty())

@@ -6,11 +6,11 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
 
 import msgspec
 from attrs import frozen
@@ -175,6 +175,8 @@ class Writer:
     def __init__(self, file: BinaryIO, encoder: Encoder, option: str, stderr: Stderr) -> None:
         self._file, self._encoder, self._option, self._stderr = file, encoder, option, stderr
         self._begun = False
+        self.rows = 0
+        self.reached: Checkpoint | None = None
 
     def write(self, rows: Iterable[object]) -> None:
         """Write some rows."""
@@ -182,8 +184,9 @@ class Writer:
         self._begun = True
         self._put(head + self._encoder.encode(rows))
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Note the position behind what was written."""
+    def save(self, checkpoint: Checkpoint, rows: int) -> None:
+        """Note the position behind what was written, and how many rows that were."""
+        self.reached, self.rows = checkpoint, self.rows + rows
 
     def end(self) -> None:
         """Write what comes after the last row."""
@@ -211,16 +214,11 @@ class _Appender(Writer):
         self._is_new = not path.exists()
         self._size = 0 if saved is None or self._is_new else _size_at(path, self._progress, encoder.head, saved)
         # Not buffered: after a full disk nothing is left that a later close would try to write again
-        super().__init__(
-            os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0), encoder, f"--output {path}", stderr
-        )
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
+        super().__init__(file, encoder, f"--output {path}", stderr)
         self._begun = self._size > 0
         self._touched = False
-        self._saved, self._reached = saved, saved
-        self._clock = 0.0
-
-    def __enter__(self) -> Self:
-        return self
+        self._saved, self._next = saved, 0.0
 
     def _put(self, data: bytes) -> None:
         with storage_errors(self._option):
@@ -233,18 +231,20 @@ class _Appender(Writer):
             while left:
                 left = left[self._file.write(left) :]
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, rows: int) -> None:
         """Note the position behind what was written; about twice a second it is stored too."""
-        self._reached, self._size = checkpoint, self._file.tell()
-        self._store()
+        super().save(checkpoint, rows)
+        self._size = self._file.tell()
+        if time.monotonic() >= self._next:
+            self._store()
 
     def _store(self) -> None:
-        if self._reached is not None and self._reached != self._saved:
+        if self.reached is not None and self.reached != self._saved:
             with storage_errors(self._option):
                 os.fsync(self._file.fileno())
-                self._note(self._reached.position)
-            write_checkpoint(self._checkpoint, self._reached)
-            self._saved = self._reached
+                self._note(self.reached.position)
+            write_checkpoint(self._checkpoint, self.reached)
+            self._saved, self._next = self.reached, time.monotonic() + _SAVE_SECONDS
 
     def _note(self, position: int) -> None:
         with self._progress.open("ab") as file:
@@ -252,9 +252,8 @@ class _Appender(Writer):
             file.flush()
             os.fsync(file.fileno())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Cut off what is not complete, and store the position."""
         try:
             with storage_errors(self._option):
                 if self._touched:
@@ -263,7 +262,7 @@ class _Appender(Writer):
             self._progress.unlink(missing_ok=True)
         finally:
             self._file.close()
-            if self._is_new and not self._size:
+            if self._is_new and not self._touched:
                 self._path.unlink(missing_ok=True)
 
 
@@ -333,7 +332,7 @@ def open_output(
         with storage_errors(option):
             _adopt(path, chosen, saved)
             appender = _Appender(path, encoder, stderr, checkpoint, saved)
-        with appender:
+        with closing(appender):
             yield appender
         return
     with storage_errors(option), path.open("wb") if is_stream else atomic_replace(path) as file:

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from typing import Final
 
-from distinct_async import Checkpoint, DistinctClient, Walk
+from distinct_async import DistinctClient, Walk
 from distinct_async.cli.client import make_client, read_key_file
-from distinct_async.cli.console import Move, Stderr, count, open_stderr
+from distinct_async.cli.console import Move, Stderr, open_stderr
 from distinct_async.cli.exits import MissingError, PartialError
-from distinct_async.cli.options import WALK_FILES, Common, Output, Rows, WalkRows, check_paths
+from distinct_async.cli.options import WALK_FILES, Common, Output, Rows, WalkRows, check_output, check_paths
 from distinct_async.cli.output import Shape, Writer, open_output, read_checkpoint, write_checkpoint
 from distinct_async.cli.signals import run
 from distinct_async.errors import DistinctError
@@ -35,8 +34,7 @@ def write_rows(
     common: Common,
 ) -> None:
     """Write what one call returns."""
-    check_paths(common, {"--output": output.output})
-    output.choose(terminal=sys.stdout.isatty())
+    check_output(output, common)
     with open_stderr(common) as stderr:
         client = make_client(common, read_key_file(common, stderr))
 
@@ -57,24 +55,14 @@ def write_impressions(impression_ids: Sequence[str], output: Output, common: Com
     Raises:
         MissingError: Some do not exist; raised after the others are written.
     """
-    check_paths(common, {"--output": output.output})
     missing: list[str] = []
-    with open_stderr(common) as stderr, open_output(IMPRESSION, output, stderr) as writer:
-        client = make_client(common, read_key_file(common, stderr))
 
-        async def write(move: Move) -> None:
-            async with client, aclosing(client.impressions.get_many(impression_ids, missing="none")) as impressions:
-                ids = iter(impression_ids)
-                async for impression in impressions:
-                    impression_id = next(ids)
-                    move(0, None, 0)
-                    if impression is None:
-                        missing.append(impression_id)
-                    else:
-                        writer.write([impression])
+    async def call(client: DistinctClient) -> Sequence[object]:
+        found = [each async for each in client.impressions.get_many(impression_ids, missing="none")]
+        missing.extend(one for one, each in zip(impression_ids, found, strict=True) if each is None)
+        return [each for each in found if each is not None]
 
-        with stderr.progress() as move:
-            run(write(move))
+    write_rows(call, IMPRESSION, Rows(), output, common)
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         raise MissingError(f"no such impression: {named} ({len(missing)} of {len(impression_ids)})")
@@ -110,48 +98,44 @@ def write_walk(
         if saved is not None:
             walk = walk.resume(saved)
             stderr.note(f"continuing after row {saved.position:,}")
-        tally = _Tally()
+        writer: Writer | None = None
         try:
             with (
                 open_output(shape, output, stderr, rows.checkpoint, saved) as writer,
                 stderr.progress(shape.unit, keep=output.output is not None or not sys.stdout.isatty()) as move,
             ):
-                left = run(_write_pages(client, walk, writer, tally, move))
+                left = run(_write_pages(client, walk, writer, move))
         except BrokenPipeError:
             raise  # how many rows were read is not known: no checkpoint may be behind them
         except BaseException as error:
-            _keep(error, tally, shape, rows, output, stderr)
+            _keep(error, writer, shape, rows, output, stderr)
             raise
-        if rows.checkpoint is not None and tally.reached is not None:
-            write_checkpoint(rows.checkpoint, tally.reached)
+        if rows.checkpoint is not None and writer.reached is not None:
+            write_checkpoint(rows.checkpoint, writer.reached)
         if table and left:
             stderr.note(f"{left}: --limit shows more, --format jsonl or -o FILE takes all")
-
-
-class _Tally:
-    """How far a walk has come: rows written, and the position behind them."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.reached: Checkpoint | None = None
 
 
 def _is_file(output: Output) -> bool:
     return output.output is not None and (not output.output.exists() or output.output.is_file())
 
 
-def _keep(error: BaseException, tally: _Tally, shape: Shape, rows: WalkRows, output: Output, stderr: Stderr) -> None:
+def _keep(
+    error: BaseException, writer: Writer | None, shape: Shape, rows: WalkRows, output: Output, stderr: Stderr
+) -> None:
     """Keep what was written before an error, and say how to continue."""
-    if tally.reached is None:
+    if writer is None or writer.reached is None:
         return
-    written = f"{tally.rows:,} {shape.unit} were written"
+    written = f"{writer.rows:,} {shape.unit} were written"
     if rows.checkpoint is not None:
-        write_checkpoint(rows.checkpoint, tally.reached)
-        kept = f"{written}; the same command continues after row {tally.reached.position:,}"
+        write_checkpoint(rows.checkpoint, writer.reached)
+        kept = f"{written}; the same command continues after row {writer.reached.position:,}"
     elif _is_file(output):
-        kept = f"{tally.rows:,} {shape.unit} were received but not saved; use --checkpoint FILE to keep partial results"
+        kept = (
+            f"{writer.rows:,} {shape.unit} were received but not saved; use --checkpoint FILE to keep partial results"
+        )
     else:
-        kept = f"{written}; to continue, save this in a file for --checkpoint: {tally.reached.to_json()}"
+        kept = f"{written}; to continue, save this in a file for --checkpoint: {writer.reached.to_json()}"
     if not isinstance(error, DistinctError):
         stderr.say(kept)
     elif rows.checkpoint is None:
@@ -160,24 +144,20 @@ def _keep(error: BaseException, tally: _Tally, shape: Shape, rows: WalkRows, out
         raise PartialError(kept) from error
 
 
-async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, tally: _Tally, move: Move) -> str:
+async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, move: Move) -> str:
     """Write all pages; return what the list has behind the last of them, in words."""
-    first = last = None
     async with client, walk.run() as walking:
         async for page in walking.pages():
             writer.write(page.items)
-            writer.save(page.checkpoint)
-            tally.rows += len(page)
-            tally.reached = page.checkpoint
-            first, last = first or page, page
-            total, report = walking.report.total_last, walking.report
+            writer.save(page.checkpoint, len(page))
+            report, total = walking.report, walking.report.total_last
             if total is not None:
-                total -= first.offset
+                total -= page.offset + len(page) - report.rows
                 total = total if walk.limit is None else min(total, walk.limit)
             move(report.rows, total, report.retries)
-    if last is None or walking.report.complete:
+    if walking.report.complete or writer.reached is None:
         return ""
     if walking.report.total_last is None:
         return "there may be more"
-    more = walking.report.total_last - last.checkpoint.position
-    return f"and {count(more, 'more', 'more')}" if more > 0 else ""
+    more = walking.report.total_last - writer.reached.position
+    return f"and {more:,} more" if more > 0 else ""

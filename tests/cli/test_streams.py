@@ -101,13 +101,14 @@ def test_killed_in_the_middle_it_repeats_and_loses_no_row(
     words = (*ASKED, "-o", str(target), "--checkpoint", str(checkpoint))
     distinct_server.latency = 0.01
     for _ in range(2):
-        distinct_server.fail(wire="hang", nth=60)
+        distinct_server.fail(wire="hang", nth=40)
         with started(*words) as process:
-            while len(distinct_server.requests) < 60:
+            while len(distinct_server.requests) < 40:
                 assert process.poll() is None
             process.kill()
         distinct_server.faults.clear()
         distinct_server.requests.clear()
+    distinct_server.latency = 0
     with target.open("ab") as file:  # what no checkpoint covers yet
         file.write(b"torn,row\nto")
     assert 0 == piped(installed(), *words).returncode
