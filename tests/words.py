@@ -45,12 +45,7 @@ BANNED = {
 }
 PATTERN = re.compile("|".join(rf"(?<![\w-])(?:{each})(?![\w-])" for each in BANNED), re.IGNORECASE | re.MULTILINE)
 
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = sorted(path for folder in ("distinct_async", "examples") for path in (ROOT / folder).rglob("*.py"))
 
 
