@@ -13,14 +13,14 @@ from functools import partial
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from distinct_async.core import drain
+from distinct_async.core import LoopState, drain
 from distinct_async.engine import Engine
 from distinct_async.errors import APIError, ClientStateError, DistinctError, DriftWarning, PaginationError, annotate
 from distinct_async.sansio.checkpoints import Checkpoint, Question, digest
 from distinct_async.sansio.messages import Reply, Request
-from distinct_async.sansio.pages import Decision, PageFacts, PageRequest
+from distinct_async.sansio.pages import PageFacts, PageRequest
 from distinct_async.sansio.walk_state import WalkState
 
 T_co = TypeVar("T_co", covariant=True)
@@ -121,6 +121,15 @@ class Source(Generic[T]):
         return Checkpoint(self.question, position, self.digest(row))
 
 
+@define(eq=False)
+class _Pending:
+    """A page in the window. The task does not return the reply: the loop would keep it alive until its next step."""
+
+    request: PageRequest
+    task: asyncio.Task[None] | None = None
+    reply: Reply[Any] | None = None
+
+
 class Run(Generic[T_co]):
     """One iteration of a walk; made by `Walk.run`.
 
@@ -137,8 +146,8 @@ class Run(Generic[T_co]):
     ) -> None:
         self._engine, self._source, self._state = engine, source, state
         self._on_progress = on_progress
-        self._window: deque[tuple[PageRequest, asyncio.Task[Reply[Any]]]] = deque()
-        self._awaited: asyncio.Task[Reply[Any]] | None = None  # the page that the consumer waits for
+        self._window: deque[_Pending] = deque()
+        self._awaited: asyncio.Task[None] | None = None  # the page that the consumer waits for
         self._resumed = resumed
         self._page: Page[T_co] | None = None
         self._delivered = 0  # rows of that page
@@ -187,7 +196,7 @@ class Run(Generic[T_co]):
             waited=self._waited,
             on_wire=self._on_wire,
             complete=state.complete and (self._page is None or self._delivered == len(self._page.items)),
-            ascends=state.chronology.ascends,
+            ascends=state.totals.ascends,
         )
 
     async def close(self) -> None:
@@ -232,7 +241,7 @@ class Run(Generic[T_co]):
         await self._discard()
 
     async def _discard(self) -> None:
-        tasks = [task for _, task in self._window]
+        tasks = [pending.task for pending in self._window if pending.task is not None]
         self._window.clear()
         if self._awaited is not None:
             tasks.append(self._awaited)
@@ -243,81 +252,83 @@ class Run(Generic[T_co]):
         """Return the next page to deliver, made the current one."""
         if self._on_progress is not None and self._page is not None:
             self._on_progress(self.report)
+        page, state = None, self._state
         try:
-            page = await self._fetch_page()
+            while page is None and state.state != "ended":
+                page = await self._receive_page()
         except DistinctError as error:
             annotate(error, checkpoint=self.checkpoint)
             raise
+        if page is None and not state.pages:
+            state.pages = 1  # limit=0: the first page is always delivered, here unrequested
+            page = self._make_page((), state.offset, None)
         if page is not None:
             self._rows += self._delivered
             self._page, self._delivered = page, min(1, len(page.items))  # nothing comes between this and its first row
         return page
 
-    async def _fetch_page(self) -> Page[T_co] | None:
-        state = self._state
-        while not state.ended:
-            if (page := await self._receive_page()) is not None:
-                return page
-        if state.pages:
-            return None
-        state.pages = 1
-        return self._make_page((), state.offset, None)  # limit=0: the first page is always delivered, here unrequested
-
-    async def _receive_page(self) -> Page[T_co] | None:
+    async def _receive_page(self) -> Page[T_co] | None:  # noqa: C901, PLR0912  # a page costs few calls: tests/test_cost.py
         """Wait for the next page in order. Return None if there is nothing in it to deliver."""
         if self._over:
             raise ClientStateError("this run is over; resume from its checkpoint with walk.resume(...)")
         if not self._window:
             self._refill()
-        request, task = self._window.popleft()
+        pending = self._window.popleft()
+        request, self._awaited = pending.request, pending.task
         try:
-            reply = await self._wait_for(task)
+            if pending.task is not None:
+                await pending.task
         except APIError as error:
             if self._state.is_end(request, error.status):
                 return None
             raise
+        except asyncio.CancelledError:
+            if self._was_closed(pending):
+                raise ClientStateError("the run was closed while its consumer waited for a page") from None
+            raise
+        finally:
+            self._awaited = None
         if request.state == "ahead" and self._state.prefetch > 1:
             self._refill()  # before rows are made of the response, so that the network works meanwhile
-        decision = self._judge(request, reply)
-        if decision.warning is not None:
-            warnings.warn(decision.warning, DriftWarning, stacklevel=5)
-        if decision.discard or self._state.ended:
-            await self._discard()
-        return self._make_page(decision.rows, decision.offset, decision.total) if decision.deliver else None
-
-    def _judge(self, request: PageRequest, reply: Reply[Any]) -> Decision:
-        facts = self._source.read(reply.value)
+        if (reply := pending.reply) is None:
+            return None
         try:
-            return self._state.receive(request, facts)
+            decision = self._state.receive(request, self._source.read(reply.value))
         except PaginationError as error:
             annotate(error, **reply.annotations)
             raise
+        if decision.warning is not None:
+            warnings.warn(decision.warning, DriftWarning, stacklevel=4)
+        if decision.discard or self._state.state == "ended":
+            await self._discard()
+        return self._make_page(decision.rows, decision.offset, decision.total) if decision.deliver else None
 
-    async def _wait_for(self, task: asyncio.Task[Reply[Any]]) -> Reply[Any]:
-        self._awaited = task
-        try:
-            return await task
-        except asyncio.CancelledError:
-            consumer = asyncio.current_task()
-            if not self._over or not task.done() or (consumer is not None and consumer.cancelling()):
-                raise
-        finally:
-            self._awaited = None
-        raise ClientStateError("the run was closed while its consumer waited for a page")
+    def _was_closed(self, pending: "_Pending") -> bool:
+        """Whether a wait for this page was cancelled by `close`, and not by the consumer's own cancellation."""
+        consumer = asyncio.current_task()
+        return (
+            self._over
+            and pending.task is not None
+            and pending.task.done()
+            and (consumer is None or not consumer.cancelling())
+        )
 
     def _refill(self) -> None:
         for request in self._state.requests(len(self._window)):
-            loop_state = self._engine.core.state()
-            self._window.append((request, self._engine.start(loop_state, self._fetch(request))))
+            state = self._engine.core.state()
+            pending = _Pending(request)
+            pending.task = self._engine.start(state, self._fetch(pending, state))
+            self._window.append(pending)
 
-    async def _fetch(self, request: PageRequest) -> Reply[Any]:
+    async def _fetch(self, pending: "_Pending", state: LoopState) -> None:
+        request = pending.request
         try:
-            reply = await self._engine.fetch(self._source.request(request.offset, request.page_size))
+            reply = await self._engine.fetch(self._source.request(request.offset, request.page_size), state)
         except DistinctError as error:
             self._count(error)
             raise
         self._count(reply)
-        return reply
+        pending.reply = reply
 
     def _count(self, call: Reply[Any] | DistinctError) -> None:
         self._requests += call.attempts

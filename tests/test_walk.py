@@ -388,9 +388,9 @@ async def test_in_the_window_wait_responses_as_msgspec_read_them(client: Distinc
         pages = aiter(run.pages())
         await anext(pages)
         await anext(pages)
-        await until(lambda: len(run._window) == 4 and all(task.done() for _, task in run._window))
+        await until(lambda: len(run._window) == 4 and all(pending.reply for pending in run._window))
 
-        values: list[Any] = [task.result().value for _, task in run._window]
+        values: list[Any] = [pending.reply.value for pending in run._window if pending.reply]
         waiting = [row for value in values for row in value.touchpoints.details.items]
 
     assert [row.user_id for row in visits(world)[20:60]] == [row.user_id for row in waiting]

@@ -9,6 +9,7 @@ import copy
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
+from functools import partial
 from typing import Literal, cast, get_args, overload
 
 from attrs import evolve, field, frozen
@@ -63,7 +64,11 @@ class Impressions:
         if (reply := kept.pop(impression_id, None)) is None:
             # The options are part of the key, so that no call waits under another call's deadline
             request = Request(
-                "vantio", operation, path, decoder=structure.IMPRESSION, check=matching.impression(impression_id)
+                "vantio",
+                operation,
+                path,
+                decoder=structure.IMPRESSION,
+                check=partial(matching.impression, impression_id),
             )
             reply = await self._shared((impression_id, self._engine.options), request, state)
         kept[impression_id] = reply  # least recently used is evicted first

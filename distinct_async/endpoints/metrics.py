@@ -80,15 +80,15 @@ def visits_source(
         ids: ``touchpoint_id`` and ``experience_id``.
         wire: Whether the rows stay msgspec's; see `structure.visits`.
     """
-    check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, walk=True)
+    check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
     decoder = structure.VISITS[visits_type]
-    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=check(0))
+    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0))
 
     def request(offset: int, page_size: int | None) -> Request[structure.VisitsData]:
         asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
         if offset:
-            asked = f"{asked}&offset={whole_number(offset, 'offset', 0)}"
-        return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, check(offset))
+            asked = f"{asked}&offset={offset}"
+        return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, partial(check, offset))
 
     read = partial(structure.visits, wire=wire)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
@@ -223,7 +223,7 @@ class Metrics:
             page_size=page_size,
             offset=offset,
             decoder=structure.TOUCHPOINT[visits_type],
-            check=matching.touchpoint(ids["touchpoint_id"] or "", visits_type, offset or 0, walk=False),
+            check=partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, False, offset or 0),  # noqa: FBT003
         )
         return structure.touchpoint(await self._engine.call(request), visits_type)
 

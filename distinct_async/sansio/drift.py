@@ -13,36 +13,8 @@ REMEMBERED = 10_000  # ids, about 1 MB
 
 
 @define
-class Chronology:
-    """Whether rows ascend in time, judged by the first and last row of each page."""
-
-    _first: datetime | None = None
-    _latest: datetime | None = None
-    _steps: int = 0
-    _steps_back: int = 0
-
-    def add(self, *times: datetime | None) -> None:
-        """Add the times of rows, in the order of the list."""
-        for time in times:
-            if time is None:
-                continue
-            if self._latest is not None:
-                self._steps += 1
-                self._steps_back += time < self._latest
-            self._first = self._first or time
-            self._latest = time
-
-    @property
-    def ascends(self) -> bool | None:
-        """Whether most steps go forward in time; None if all rows have the same time."""
-        if self._first is None or self._latest is None or (self._first == self._latest and not self._steps_back):
-            return None
-        return self._first < self._latest and self._steps_back * 2 < self._steps
-
-
-@define
 class Totals:
-    """The totals of one walk.
+    """The totals of one walk, and the times of the first and last row of each page.
 
     A total is compared only with the one that was known when its page was requested, since prefetched pages may arrive
     out of order. If it grew, that is fine in a list that ascends in time: new rows are at its end. Otherwise rows have
@@ -60,27 +32,49 @@ class Totals:
     last: int | None = None
     trusted: bool = True
     _grew_from: int | None = None
+    _first_time: datetime | None = None
+    _latest_time: datetime | None = None
+    _steps: int = 0
+    _steps_back: int = 0
+
+    @property
+    def ascends(self) -> bool | None:
+        """Whether most steps between the times go forward; None if all rows have the same time."""
+        first, latest = self._first_time, self._latest_time
+        if first is None or latest is None or (first == latest and not self._steps_back):
+            return None
+        return first < latest and self._steps_back * 2 < self._steps
 
     def distrust(self) -> None:
         """Ignore totals from here on."""
         self.current, self.trusted = None, False
 
-    def add(self, total: int, known: int | None, chronology: Chronology, *, compare: bool) -> str | None:
-        """Take the total that a page states.
+    def compare(self, facts: PageFacts, known: int | None, *, own_count: bool) -> list[str]:
+        """Compare a page's total and times with those before.
 
         Args:
-            total: The stated total.
+            facts: The page.
             known: The total that was known when the page was requested.
-            chronology: The times seen so far, this page's included.
-            compare: Whether the total may be compared at all.
+            own_count: Whether the total is only the number of rows received.
 
         Returns:
-            How rows have moved; None if they have not.
+            How rows have moved; empty if they have not.
         """
+        for time in (facts.first, facts.last) if len(facts.items) > 1 else (facts.first,):
+            if time is not None:
+                if self._latest_time is not None:
+                    self._steps += 1
+                    self._steps_back += time < self._latest_time
+                self._first_time = self._first_time or time
+                self._latest_time = time
+        total = facts.total
+        if total is None:
+            return []
         self.first = total if self.first is None else self.first
         self.last = total
-        if not self.trusted or not compare:
-            return None
+        return [] if own_count or not self.trusted else self._compare(total, known)
+
+    def _compare(self, total: int, known: int | None) -> list[str]:
         if known is None or self.current is None:
             self.current = total
         elif total > known:
@@ -88,14 +82,11 @@ class Totals:
             self.current = max(self.current, total)
         elif total < known and total != self.current:
             self.current = total
-            return f"rows were removed during the walk: the total shrank from {known} to {total}"
-        if self._grew_from is not None and not chronology.ascends:  # at each page from here on: one step can mislead
-            grew, self._grew_from = self._grew_from, None
-            return (
-                f"the list grew from {grew} to {self.current} during the walk and is not sorted oldest-first; "
-                f"rows may be skipped or repeated"
-            )
-        return None
+            return [f"rows were removed during the walk: the total shrank from {known} to {total}"]
+        if self._grew_from is not None and not self.ascends:  # at each page from here on: one step can mislead
+            grew, self._grew_from = f"the list grew from {self._grew_from} to {self.current} during the walk", None
+            return [f"{grew} and is not sorted oldest-first; rows may be skipped or repeated"]
+        return []
 
 
 @define

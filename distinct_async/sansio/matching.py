@@ -11,7 +11,6 @@ of it; only their shapes tell them apart.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -38,19 +37,17 @@ Check = Callable[[Any], Mismatch | None]
 Shape = Literal["experience", "user", "touchpoint"]
 
 
-def touchpoint(touchpoint_id: str, visits_type: str, offset: int, *, walk: bool) -> Check:
-    """Return the check of a TOUCHPOINT response: its id, its visits type and the offset that it echoes.
+def touchpoint(touchpoint_id: str, visits_type: str, walk: bool, offset: int, payload: Any) -> Mismatch | None:  # noqa: ANN401, FBT001
+    """Check a TOUCHPOINT response: its id, its visits type and the offset that it echoes.
 
     Args:
         touchpoint_id: The requested touchpoint.
         visits_type: ``"TOTAL"`` or ``"UNIQUE"``.
-        offset: The requested offset.
         walk: Whether a walk reads the response. It handles a wrong offset itself.
+        offset: The requested offset.
+        payload: See `Check`; the other arguments are bound by `partial`.
     """
-    return partial(_check_touchpoint, touchpoint_id, visits_type.lower(), offset, walk)
-
-
-def _check_touchpoint(touchpoint_id: str, kind: str, offset: int, walk: bool, payload: Any) -> Mismatch | None:  # noqa: ANN401, FBT001
+    kind = visits_type.lower()
     if isinstance(payload, msgspec.Raw):
         if (mismatch := shape("touchpoint")(payload)) is not None:
             return mismatch
@@ -96,21 +93,18 @@ def _shape(payload: Any) -> Shape | None:  # noqa: ANN401
     return "experience" if "uniqueVisits" in row else "user"
 
 
-def impression(impression_id: str) -> Check:
-    """Return the check of one impression's response: its id.
+def impression(impression_id: str, payload: Any) -> Mismatch | None:  # noqa: ANN401
+    """Check one impression's response: its id.
 
     Args:
         impression_id: The requested impression.
+        payload: See `Check`; the other argument is bound by `partial`.
     """
-
-    def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
-        fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
-        found = _value(fields.get("id")) if isinstance(payload, msgspec.Raw) else payload.id
-        if isinstance(found, str) and found != impression_id:
-            return _other_id("impression", impression_id, found)
-        return Mismatch() if "id" not in fields and "impressions" in fields else None
-
-    return check
+    fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
+    found = _value(fields.get("id")) if isinstance(payload, msgspec.Raw) else payload.id
+    if isinstance(found, str) and found != impression_id:
+        return _other_id("impression", impression_id, found)
+    return Mismatch() if "id" not in fields and "impressions" in fields else None
 
 
 def impressions(payload: Any) -> Mismatch | None:  # noqa: ANN401

@@ -37,7 +37,7 @@ from attrs import define, evolve, field
 
 from distinct_async.errors import DriftError, PageLoopError, PaginationError
 from distinct_async.sansio.checkpoints import Question
-from distinct_async.sansio.drift import Chronology, Continuity, Totals
+from distinct_async.sansio.drift import Continuity, Totals
 from distinct_async.sansio.pages import Decision, OnDrift, PageFacts, PageRequest, State
 
 _DEFAULT_SIZE = 50  # of both vendors, as documented
@@ -79,7 +79,6 @@ class WalkState:
     complete: bool = field(default=False, init=False)
     pages: int = field(default=0, init=False)
     totals: Totals = field(factory=Totals, init=False)
-    chronology: Chronology = field(factory=Chronology, init=False)
 
     _end: int | None = field(init=False)  # no row at or beyond it is wanted
     _ahead: int = field(default=0, init=False)  # the next offset to request
@@ -156,20 +155,27 @@ class WalkState:
             if facts.items == doubted[1].items:
                 self._fail_repeated(doubted[0].offset, "and so does the page one row further on")
             request, facts = doubted
-        elif self._repeats(request, facts):
-            self.state, self._doubted = "shifted", (request, facts)
-            return _AGAIN
+        elif facts.items and facts.items == self._previous.items:
+            if self._repeats(request, facts):
+                self.state, self._doubted = "shifted", (request, facts)
+                return _AGAIN
+        else:
+            self._identical = 0
         return self._accept(request, facts, planned=doubted is None and request.state == "ahead")
 
     def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> Decision:
         if request.state == "short" and facts.items and self._recognise_cap(facts):
             return _AGAIN
-        drifts = self._check_total(request, facts)
-        empty_before = self._expects_rows(request) and not facts.items
+        own_count = request.state == "past_total" and self._is_own_count(request, facts)
+        moved = self.totals.compare(facts, request.total, own_count=own_count)
+        empty_before = not facts.items and self._expects_rows(request)
         if empty_before and self._retry(request):
-            return evolve(_AGAIN, warning=self._report(drifts))
-        known, moved = self.continuity.compare(facts, self.digest_row, self.offset)
-        warning = self._report(drifts + moved)
+            return evolve(_AGAIN, warning=self._report(moved))
+        known = 0
+        if self.continuity.anchor is not None or facts.ids:
+            known, drifts = self.continuity.compare(facts, self.digest_row, self.offset)
+            moved += drifts
+        warning = self._report(moved) if moved else None
         if empty_before and self.totals.current is not None:
             empty = f"an empty page at offset {request.offset} twice although it reports {self.totals.current} rows"
             warning = self._report([f"the server returned {empty}"], PaginationError)
@@ -187,7 +193,7 @@ class WalkState:
         count, total = len(facts.items), self.totals.current
         self.offset = request.offset + count
         first, self._previous = not self._previous.items, facts
-        if self._is_suspicious(request, facts, first=first):
+        if total is not None and (first or self.offset > total) and self._is_suspicious(request, facts, total):
             self.state = "past_total"
             return True
         if request.state == "past_total" and count and self._is_own_count(request, facts):
@@ -250,9 +256,6 @@ class WalkState:
         """Return whether the page equals the one before it, and could not do so by chance (rule 7)."""
         if self.continuity.anchor is not None and len(facts.items) == 1:
             return False  # the known row only
-        if not facts.items or facts.items != self._previous.items:
-            self._identical = 0
-            return False
         self._identical += 1
         if self.totals.current is None and self._identical >= _IDENTICAL_PAGES:
             self._fail_repeated(request.offset, f"for the {self._identical}th time")
@@ -262,22 +265,13 @@ class WalkState:
             self._fail_repeated(request.offset, "and no id can come twice")
         return len(facts.items) > 1  # a single row may have moved: `Continuity` decides
 
-    def _check_total(self, request: PageRequest, facts: PageFacts) -> list[str]:
-        """Compare the total and the times with those received before (rule 8). Return how rows have moved."""
-        self.chronology.add(facts.first, facts.last if len(facts.items) > 1 else None)
-        if facts.total is None:
-            return []
-        compare = request.state != "past_total" or not self._is_own_count(request, facts)
-        drift = self.totals.add(facts.total, request.total, self.chronology, compare=compare)
-        return [drift] if drift else []
-
-    def _is_suspicious(self, request: PageRequest, facts: PageFacts, *, first: bool) -> bool:
-        """Return whether the total may be only the length of the page (rule 5)."""
-        count, total = len(facts.items), self.totals.current
-        if total is None or not count or request.state == "past_total":
+    def _is_suspicious(self, request: PageRequest, facts: PageFacts, total: int) -> bool:
+        """Return whether the total may be only the length of the page, the first one or one beyond it (rule 5)."""
+        count = len(facts.items)
+        if not count or request.state == "past_total":
             return False
         full = count >= (facts.echo_size or self.page_size or count)
-        return full and ((first and count == total) or self.offset > total)
+        return full and (count == total or self.offset > total)
 
     @staticmethod
     def _is_own_count(request: PageRequest, facts: PageFacts) -> bool:
