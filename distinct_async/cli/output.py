@@ -318,7 +318,7 @@ def open_output(
         except BrokenPipeError:
             raise
         except BaseException:
-            if chosen == "table":  # other formats have written all that came
+            if chosen == "table" and writer.rows:  # other formats have written all that came
                 writer.end()
             raise
         writer.end()
