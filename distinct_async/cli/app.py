@@ -144,8 +144,7 @@ def export(
 ) -> int:
     """Write the visits of an experience to one file, with a manifest that proves what is in it.
 
-    The file is written atomically. Run again after a crash or an error, the command does not request what it has. A
-    summary goes to stdout.
+    The file is written atomically. Run again, only what is missing is requested. A summary goes to stdout.
 
     Args:
         experience_id: The experience's id; for example exp-1.
