@@ -106,3 +106,10 @@ def test_what_was_noted_stands_in_the_line() -> None:
     error = errors.DriftError("rows moved")
     error.add_note("so many were written")
     assert "rows moved; start over, without the --checkpoint file; so many were written" == line(error)
+
+
+@pytest.mark.parametrize(
+    "error", [errors.StorageError, errors.ServerError, MissingError, CycloptsError, OSError, KeyError]
+)
+def test_a_line_has_no_control_characters(error: type[Exception]) -> None:
+    assert line(error("a\x1b[2Jb\x9b31m\x7f")).isprintable()
