@@ -1,4 +1,4 @@
-"""Every ambiguity of the vendors' documents: each test's name begins with its number in docs/explanation/vendors.md.
+"""Every ambiguity of the vendors' documents: the end of each test's name is its row in docs/explanation/vendors.md.
 
 Not tested here: A18 (an endpoint that is not called), A19 to A21 (tests/test_walk.py, tests/test_engine.py) and B16
 (tests/endpoints).
@@ -95,7 +95,7 @@ async def misfit(call: Awaitable[object]) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "server", [{"experience_pages": True}, {"experience_pages": False}, {"experience_pages": True, "max_page_size": 2}]
 )
-async def test_a1_an_experience_is_complete_whether_the_server_pages_or_not(
+async def test_an_experience_is_complete_whether_the_server_pages_or_not_vendors_a1(
     server: Json, page_size: int | None
 ) -> None:
     world = World.sample(touchpoints=5, scans=20, users=3)
@@ -115,13 +115,13 @@ async def test_a1_an_experience_is_complete_whether_the_server_pages_or_not(
     ]
 
 
-async def test_a1_all_touchpoints_at_once_cost_one_request() -> None:
+async def test_all_touchpoints_at_once_cost_one_request_vendors_a1() -> None:
     async with served(answers.experience()) as (client, server):
         await client.metrics.experience("exp-1")
     assert 1 == len(server.requests)
 
 
-async def test_a1_an_ignored_offset_is_no_endless_loop() -> None:
+async def test_an_ignored_offset_is_no_endless_loop_vendors_a1() -> None:
     page = distinct({"totalTouchpoints": 9, "touchpoints": [touchpoint(1), touchpoint(2)]})
     async with served(page) as (client, server):
         metrics = await client.metrics.experience("exp-1")
@@ -129,7 +129,7 @@ async def test_a1_an_ignored_offset_is_no_endless_loop() -> None:
     assert [None, "2"] == [query(seen).get("offset") for seen in server.requests]
 
 
-async def test_a1_a_promise_of_more_than_there_is_gives_what_there_is() -> None:
+async def test_a_promise_of_more_than_there_is_gives_what_there_is_vendors_a1() -> None:
     pages = [distinct({"totalTouchpoints": 9, "touchpoints": [touchpoint(n)] if n < 3 else []}) for n in (1, 2, 3)]
     async with served(*pages) as (client, server):
         metrics = await client.metrics.experience("exp-1")
@@ -137,7 +137,9 @@ async def test_a1_a_promise_of_more_than_there_is_gives_what_there_is() -> None:
     assert [None, "1", "2"] == [query(seen).get("offset") for seen in server.requests]
 
 
-async def test_a1_pages_that_overlap_give_each_touchpoint_once_and_the_offset_moves_by_what_was_received() -> None:
+async def test_pages_that_overlap_give_each_touchpoint_once_and_the_offset_moves_by_what_was_received_vendors_a1() -> (
+    None
+):
     numbers = [(1, 2), (2, 3), (4, 5)]
     pages = [distinct({"totalTouchpoints": 5, "touchpoints": [touchpoint(n) for n in page]}) for page in numbers]
     async with served(*pages) as (client, server):
@@ -146,7 +148,7 @@ async def test_a1_pages_that_overlap_give_each_touchpoint_once_and_the_offset_mo
 
 
 @pytest.mark.parametrize("refusal", [400, 404])
-async def test_a1_a_refusal_past_the_end_is_the_end_but_other_errors_are_errors(refusal: int) -> None:
+async def test_a_refusal_past_the_end_is_the_end_but_other_errors_are_errors_vendors_a1(refusal: int) -> None:
     page = distinct({"totalTouchpoints": 9, "touchpoints": [touchpoint(1)]})
     async with served(page, whole(b"", refusal), page, whole(b"", 500)) as (client, server):
         assert ["tp-1"] == touchpoint_ids(await client.metrics.experience("exp-1"))
@@ -154,7 +156,7 @@ async def test_a1_a_refusal_past_the_end_is_the_end_but_other_errors_are_errors(
     assert 4 == len(server.requests)
 
 
-async def test_a1_both_page_size_and_offset_can_be_sent_and_then_that_page_only_comes() -> None:
+async def test_both_page_size_and_offset_can_be_sent_and_then_that_page_only_comes_vendors_a1() -> None:
     page = distinct({"totalTouchpoints": 9, "touchpoints": [touchpoint(4), touchpoint(5)]})
     async with served(page) as (client, server):
         metrics = await client.metrics.experience("exp-1", page_size=2, offset=3)
@@ -163,7 +165,7 @@ async def test_a1_both_page_size_and_offset_can_be_sent_and_then_that_page_only_
     assert [sent] == [query(seen) for seen in server.requests]
 
 
-async def test_a2_counts_are_not_held_against_lengths() -> None:
+async def test_counts_are_not_held_against_lengths_vendors_a2() -> None:
     row = {"id": "tp-1", "name": "A", "value": "a", "totalVisits": 7, "timestampsUTC": ["2024-01-01T10:00:00Z"]}
     details = visits([visit(1), visit(2)], 1)
     async with served(
@@ -185,7 +187,7 @@ async def test_a2_counts_are_not_held_against_lengths() -> None:
         assert (0, 1) == ((page := await client.metrics.touchpoint("tp-1")).total_visits, len(page.visits))
 
 
-async def test_a3_total_touchpoints_is_due_where_it_is_documented_and_nowhere_else() -> None:
+async def test_total_touchpoints_is_due_where_it_is_documented_and_nowhere_else_vendors_a3() -> None:
     nothing: Json = distinct({"touchpoints": []})
     async with served(nothing, nothing, answers.touchpoint()) as (client, _):
         assert ("$.data.totalTouchpoints",) == await misfit(CALLS["experience"](client))
@@ -204,7 +206,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("asked", ["experience", "user", "touchpoint", "unique", "total_visits", "unique_visits"])
 @pytest.mark.parametrize("given", SHAPES)
-async def test_a4_object_or_array_is_decided_by_what_was_asked(asked: str, given: str) -> None:
+async def test_object_or_array_is_decided_by_what_was_asked_vendors_a4(asked: str, given: str) -> None:
     lists = {"experience", "user"}
     async with served(SHAPES[given]) as (client, server):
         if asked.replace("_visits", "").replace("total", "touchpoint") == given:
@@ -219,14 +221,14 @@ async def test_a4_object_or_array_is_decided_by_what_was_asked(asked: str, given
 
 @pytest.mark.parametrize("asked", DISTINCT)
 @pytest.mark.parametrize("given", [None, "tp-1", 1, True], ids=repr)
-async def test_a4_touchpoints_that_are_neither_are_named(asked: str, given: object) -> None:
+async def test_touchpoints_that_are_neither_are_named_vendors_a4(asked: str, given: object) -> None:
     async with served(distinct({"totalTouchpoints": 0, "touchpoints": given})) as (client, _):
         assert "$.data.touchpoints" in await misfit(CALLS[asked](client))
 
 
 @pytest.mark.parametrize("word", ["total", "unique"])
 @pytest.mark.parametrize("pagination", [{}, {"pagination": None}, {"pagination": {"offset": 0, "pageSize": 2}}])
-async def test_a5_without_a_total_in_the_paging_block_a_walk_ends_by_the_count_beside_the_list(
+async def test_without_a_total_in_the_paging_block_a_walk_ends_by_the_count_beside_the_list_vendors_a5(
     word: str, pagination: Json
 ) -> None:
     more = {"pagination": {"offset": 2, "pageSize": 2}} if pagination.get("pagination") else pagination
@@ -238,7 +240,7 @@ async def test_a5_without_a_total_in_the_paging_block_a_walk_ends_by_the_count_b
     assert [None, "2"] == [query(seen).get("offset") for seen in server.requests]
 
 
-async def test_a5_without_any_count_a_walk_ends_by_an_empty_page() -> None:
+async def test_without_any_count_a_walk_ends_by_an_empty_page_vendors_a5() -> None:
     pages = [visits([visit(1), visit(2)], None), visits([visit(3)], None), visits([], None)]
     async with served(*pages) as (client, server):
         rows = await client.metrics.total_visits("tp-1").collect()
@@ -247,7 +249,7 @@ async def test_a5_without_any_count_a_walk_ends_by_an_empty_page() -> None:
 
 
 @pytest.mark.parametrize("echo", ["real", "asked", None])
-async def test_a6_a_page_size_is_sent_as_asked_and_may_be_cut_by_the_server(echo: Any) -> None:
+async def test_a_page_size_is_sent_as_asked_and_may_be_cut_by_the_server_vendors_a6(echo: Any) -> None:
     world = World.sample(touchpoints=1, scans=100, users=9)
     async with (
         FakeServer(world, max_page_size=37, echo_page_size=echo) as fake,
@@ -294,7 +296,9 @@ async def assert_refused(call: str, status: int, kind: type[APIError]) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError)])
-async def test_a7_401_and_403_are_told_apart_by_the_status_whatever_the_body(status: int, kind: type[APIError]) -> None:
+async def test_401_and_403_are_told_apart_by_the_status_whatever_the_body_vendors_a7(
+    status: int, kind: type[APIError]
+) -> None:
     await assert_refused("experience", status, kind)
 
 
@@ -302,13 +306,13 @@ async def test_a7_401_and_403_are_told_apart_by_the_status_whatever_the_body(sta
 @pytest.mark.parametrize(
     "message", ["Experience not found", "Nutzer unbekannt: ü", "  spaced\tout ", "404", "User not found"]
 )
-async def test_a8_a_404_is_kept_word_for_word_and_never_interpreted(name: str, message: str) -> None:
+async def test_a_404_is_kept_word_for_word_and_never_interpreted_vendors_a8(name: str, message: str) -> None:
     async with served(whole({"statusCode": 404, "message": message}, 404)) as (client, _):
         error = await failure(CALLS[name](client))
     assert (NotFoundError, message) == (type(error), error.message)
 
 
-async def test_a9_nothing_scanned_may_be_empty_lists_zeros_or_a_404() -> None:
+async def test_nothing_scanned_may_be_empty_lists_zeros_or_a_404_vendors_a9() -> None:
     empty: Json = distinct({"totalTouchpoints": 0, "touchpoints": []})
     unscanned = distinct({"totalTouchpoints": 1, "touchpoints": [touchpoint(1, totalVisits=0, uniqueVisits=0)]})
     async with served(
@@ -325,7 +329,7 @@ async def test_a9_nothing_scanned_may_be_empty_lists_zeros_or_a_404() -> None:
 
 
 @pytest.mark.parametrize("call", ["touchpoint", "total_visits", "unique_visits"])
-async def test_a10_an_experience_of_a_touchpoint_is_passed_on_untouched(call: str) -> None:
+async def test_an_experience_of_a_touchpoint_is_passed_on_untouched_vendors_a10(call: str) -> None:
     word, visits_type = ("unique", "UNIQUE") if call == "unique_visits" else ("total", "TOTAL")
     page = visits([visit(1)], 9, word)
     async with served(page, visits([visit(2)], 9, word)) as (client, server):
@@ -338,7 +342,7 @@ async def test_a10_an_experience_of_a_touchpoint_is_passed_on_untouched(call: st
     assert (1 if call == "touchpoint" else 2) == len(server.requests)
 
 
-async def test_a11_the_servers_order_is_kept() -> None:
+async def test_the_servers_order_is_kept_vendors_a11() -> None:
     down, mixed = [visit(3), visit(2), visit(1)], [visit(2), visit(3), visit(1)]
     times = ["2024-01-03T10:00:00Z", "2024-01-01T10:00:00Z", "2024-01-02T10:00:00Z"]
     row = {"id": "tp-1", "totalVisits": 3, "timestampsUTC": times}
@@ -358,14 +362,14 @@ async def test_a11_the_servers_order_is_kept() -> None:
 @pytest.mark.parametrize(
     "key", ["k", "sk_of_another_vendor", "a b:c=d/e+f", "8c1d1a8e-0b6f-4c54-9d5e-2f6f1f0f5f11", "~" * 900]
 )
-async def test_a12_a_key_has_no_form_and_goes_into_one_header_as_it_is(key: str) -> None:
+async def test_a_key_has_no_form_and_goes_into_one_header_as_it_is_vendors_a12(key: str) -> None:
     async with FaultServer() as server, DistinctClient(key, base_url=server.url) as client:
         await CALLS["experience"](client)
     (seen,) = server.requests
     assert (key, None) == (seen.headers["x-distinct-api-key"], seen.headers.get("authorization"))
 
 
-async def test_a13_ids_are_ids_and_no_values_and_keep_their_case() -> None:
+async def test_ids_are_ids_and_no_values_and_keep_their_case_vendors_a13() -> None:
     named = answers.touchpoint()
     named["data"]["touchpoints"]["id"] = "entry_SCAN"
     async with served(answers.experience(), answers.user(), named) as (client, server):
@@ -380,7 +384,7 @@ async def test_a13_ids_are_ids_and_no_values_and_keep_their_case() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/gateway", "/gateway/", "/a/b%20c//"])
-async def test_a14_the_version_is_in_the_path_and_the_base_url_is_what_stands_before_it(prefix: str) -> None:
+async def test_the_version_is_in_the_path_and_the_base_url_is_what_stands_before_it_vendors_a14(prefix: str) -> None:
     async with FaultServer() as server:
         urls = {"base_url": server.url + prefix, "vantio_base_url": server.url + prefix}
         async with client_of(server, **urls) as client:
@@ -391,7 +395,7 @@ async def test_a14_the_version_is_in_the_path_and_the_base_url_is_what_stands_be
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-async def test_a15_data_may_be_empty_or_null_and_then_the_missing_is_named(name: str) -> None:
+async def test_data_may_be_empty_or_null_and_then_the_missing_is_named_vendors_a15(name: str) -> None:
     async with served(distinct({}), distinct(None), {"statusCode": 200}) as (client, _):
         assert all(path.startswith("$.data.") for path in await misfit(CALLS[name](client)))
         assert ("$.data",) == await misfit(CALLS[name](client))
@@ -402,7 +406,9 @@ async def test_a15_data_may_be_empty_or_null_and_then_the_missing_is_named(name:
 @pytest.mark.parametrize(
     ("stated", "kind"), [(400, BadRequestError), (401, AuthenticationError), (404, NotFoundError), (500, ServerError)]
 )
-async def test_a15_an_envelope_that_says_no_overrules_http(name: str, stated: int, kind: type[APIError]) -> None:
+async def test_an_envelope_that_says_no_overrules_http_vendors_a15(
+    name: str, stated: int, kind: type[APIError]
+) -> None:
     data: list[Json] = [{}, {"data": None}, {"data": answers.experience()["data"]}]
     async with served(*({"statusCode": stated, "message": "No", **more} for more in data)) as (client, _):
         for _ in data:
@@ -410,13 +416,13 @@ async def test_a15_an_envelope_that_says_no_overrules_http(name: str, stated: in
             assert (kind, stated, "No") == (type(error), error.status, error.message)
 
 
-async def test_a15_http_that_says_no_is_not_overruled_by_an_envelope() -> None:
+async def test_http_that_says_no_is_not_overruled_by_an_envelope_vendors_a15() -> None:
     async with served(whole(answers.experience(), 404)) as (client, _):
         error = await failure(CALLS["experience"](client))
     assert (NotFoundError, 404) == (type(error), error.status)
 
 
-async def test_a15_a_status_in_vantios_bare_object_is_no_envelope() -> None:
+async def test_a_status_in_vantios_bare_object_is_no_envelope_vendors_a15() -> None:
     async with served(impression(statusCode=500)) as (client, _):
         assert "imp_1" == (await client.impressions.get("imp_1")).id
 
@@ -439,7 +445,7 @@ def with_unknown(value: Json, place: tuple[str | int, ...]) -> Json:
 
 
 @pytest.mark.parametrize("name", [*SHAPES, "impression"])
-async def test_a16_a17_unknown_keys_are_ignored_wherever_they_stand(name: str) -> None:
+async def test_unknown_keys_are_ignored_wherever_they_stand_vendors_a16_a17(name: str) -> None:
     sample = {**SHAPES, "impression": answers.IMPRESSION}[name]
     async with served(sample) as (client, server):
         expected = await CALLS[name](client)
@@ -452,7 +458,7 @@ async def test_a16_a17_unknown_keys_are_ignored_wherever_they_stand(name: str) -
 
 @pytest.mark.parametrize("field", ["name", "value"])
 @pytest.mark.parametrize("name", SHAPES)
-async def test_a16_names_and_values_may_be_null_or_absent_alike(name: str, field: str) -> None:
+async def test_names_and_values_may_be_null_or_absent_alike_vendors_a16(name: str, field: str) -> None:
     absent: Json = json.loads(json.dumps(SHAPES[name]))
     inner = absent["data"]["touchpoints"]
     del (inner[0] if isinstance(inner, list) else inner)[field]
@@ -477,7 +483,7 @@ DUE = [
 @pytest.mark.parametrize(
     ("name", "place", "field"), [(name, place, field) for name, place, due in DUE for field in due]
 )
-async def test_a16_ids_counts_and_lists_are_due(name: str, place: str, field: str) -> None:
+async def test_ids_counts_and_lists_are_due_vendors_a16(name: str, place: str, field: str) -> None:
     absent: Json = json.loads(json.dumps(SHAPES[name]))
     inner = absent["data"]["touchpoints"]
     del (inner[0] if isinstance(inner, list) else inner)[field]
@@ -499,7 +505,7 @@ async def test_a16_ids_counts_and_lists_are_due(name: str, place: str, field: st
     ],
     ids=str,
 )
-async def test_a16_items_may_be_missing_only_where_the_count_is_0(details: Json, place: str) -> None:
+async def test_items_may_be_missing_only_where_the_count_is_0_vendors_a16(details: Json, place: str) -> None:
     def page(**count: int) -> Json:
         return distinct({"touchpoints": {"id": "tp-1", **count, **details}})
 
@@ -512,7 +518,7 @@ async def test_a16_items_may_be_missing_only_where_the_count_is_0(details: Json,
         assert f"$.data.touchpoints.{place}" in await misfit(CALLS["total_visits"](client))
 
 
-async def test_a17_values_that_no_document_lists_do_not_crash() -> None:
+async def test_values_that_no_document_lists_do_not_crash_vendors_a17() -> None:
     async with served(
         {**answers.experience(), "message": None, "statusCode": 206},
         {**answers.experience(), "message": ["new"], "statusCode": "OK"},
@@ -532,7 +538,7 @@ async def test_a17_values_that_no_document_lists_do_not_crash() -> None:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("base", ["http://localhost:3000", "https://api.vantio.app", "https://vantio.app"])
-async def test_b1_each_of_the_three_base_urls_works_with_and_without_a_slash(base: str, slash: str) -> None:
+async def test_each_of_the_three_base_urls_works_with_and_without_a_slash_vendors_b1(base: str, slash: str) -> None:
     with aioresponses() as vendor:
         vendor.get(f"{base}/api/v1/impressions/imp_123abc", payload=answers.IMPRESSION)
         vendor.get(f"{base}/api/v1/impressions", payload={"impressions": []})
@@ -542,20 +548,20 @@ async def test_b1_each_of_the_three_base_urls_works_with_and_without_a_slash(bas
     assert 2 == len(vendor.requests)
 
 
-async def test_b1_the_newest_of_them_is_the_default() -> None:
+async def test_the_newest_of_them_is_the_default_vendors_b1() -> None:
     with aioresponses() as vendor:
         vendor.get("https://vantio.app/api/v1/impressions/imp_123abc", payload=answers.IMPRESSION)
         async with DistinctClient(vantio_api_key=VANTIO_KEY) as client:
             await CALLS["impression"](client)
 
 
-async def test_b2_the_ambassador_is_no_campus_number() -> None:
+async def test_the_ambassador_is_no_campus_number_vendors_b2() -> None:
     async with served(impression(student_id="user_9", metadata={"student_id": "STU-2024-001"})) as (client, _):
         found = await client.impressions.get("imp_1")
     assert ("user_9", "STU-2024-001") == (found.student_id, found.metadata["student_id"])
 
 
-async def test_b3_b6_the_id_is_in_the_path_the_filters_in_the_query_and_the_body_is_empty() -> None:
+async def test_the_id_is_in_the_path_the_filters_in_the_query_and_the_body_is_empty_vendors_b3_b6() -> None:
     heads: list[Mapping[str, str]] = []
 
     async def look(exchange: Exchange) -> None:
@@ -577,7 +583,7 @@ ODD = ["a/b", "a?b", "a#b", "%2F", "%2e%2e", "...", "a b", "a+b", "ä€😀", "
 
 
 @pytest.mark.parametrize("impression_id", ODD)
-async def test_b3_an_id_is_one_segment_of_the_path(impression_id: str) -> None:
+async def test_an_id_is_one_segment_of_the_path_vendors_b3(impression_id: str) -> None:
     world = World()
     world.add_impression(impression_id)
     async with (
@@ -589,7 +595,7 @@ async def test_b3_an_id_is_one_segment_of_the_path(impression_id: str) -> None:
 
 
 @pytest.mark.parametrize("call", VANTIO)
-async def test_b4_a_404_needs_no_body_that_we_know(call: str) -> None:
+async def test_a_404_needs_no_body_that_we_know_vendors_b4(call: str) -> None:
     await assert_refused(call, 404, NotFoundError)
 
 
@@ -605,13 +611,13 @@ async def test_b4_a_404_needs_no_body_that_we_know(call: str) -> None:
     ],
     ids=str,
 )
-async def test_b5_the_filters_are_camel_case_and_only_those_asked_for_are_sent(asked: Json, sent: Json) -> None:
+async def test_the_filters_are_camel_case_and_only_those_asked_for_are_sent_vendors_b5(asked: Json, sent: Json) -> None:
     async with served({"impressions": []}) as (client, server):
         await client.impressions.list(**asked).collect()
     assert [sent] == [query(seen) for seen in server.requests]
 
 
-async def test_b7_a_list_ends_by_an_empty_page_and_not_by_a_short_one() -> None:
+async def test_a_list_ends_by_an_empty_page_and_not_by_a_short_one_vendors_b7() -> None:
     # Each page begins with the last row of the one before, unless that one was short
     numbers: list[list[int]] = [[1, 2, 3], [3, 4], [5, 6, 7], [4, 5, 6], [6, 7], [7], []]
     pages = [{"impressions": [impression(n) for n in page]} for page in numbers]
@@ -623,7 +629,7 @@ async def test_b7_a_list_ends_by_an_empty_page_and_not_by_a_short_one() -> None:
 
 
 @pytest.mark.parametrize("page_size", [100, 101, 5_000])
-async def test_b8_more_than_100_may_be_asked_for_and_a_cut_page_loses_nothing(page_size: int) -> None:
+async def test_more_than_100_may_be_asked_for_and_a_cut_page_loses_nothing_vendors_b8(page_size: int) -> None:
     world = World.sample(touchpoints=1, scans=250, users=9)
     async with (
         FakeServer(world) as fake,
@@ -636,7 +642,7 @@ async def test_b8_more_than_100_may_be_asked_for_and_a_cut_page_loses_nothing(pa
 
 
 @pytest.mark.parametrize("field", ["user_agent", "ip_address", "metadata"])
-async def test_b9_absent_and_null_are_alike(field: str) -> None:
+async def test_absent_and_null_are_alike_vendors_b9(field: str) -> None:
     null = impression() | {field: None}
     absent = {key: value for key, value in null.items() if key != field}
     listing = {"impressions": [null, {**absent, "id": "imp_2"}]}
@@ -652,12 +658,12 @@ async def test_b9_absent_and_null_are_alike(field: str) -> None:
     [{}, {"n": 1, "f": 1.5, "b": True, "x": None, "deep": {"list": [1, {"a": []}]}, "": "", "ü": "ü"}],
     ids=str,
 )
-async def test_b10_metadata_is_whatever_it_is(metadata: Json) -> None:
+async def test_metadata_is_whatever_it_is_vendors_b10(metadata: Json) -> None:
     async with served(impression(metadata=metadata)) as (client, _):
         assert metadata == (await client.impressions.get("imp_1")).metadata
 
 
-async def test_b11_what_stands_in_a_list_is_not_taken_for_the_whole() -> None:
+async def test_what_stands_in_a_list_is_not_taken_for_the_whole_vendors_b11() -> None:
     short = impression(user_agent="short", metadata={})
     async with served({"impressions": [short]}, {"impressions": []}, impression(user_agent="long")) as (client, server):
         (listed,) = await client.impressions.list().collect()
@@ -666,12 +672,12 @@ async def test_b11_what_stands_in_a_list_is_not_taken_for_the_whole() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError)])
-async def test_b13_both_401_and_403_have_their_error(status: int, kind: type[APIError]) -> None:
+async def test_both_401_and_403_have_their_error_vendors_b13(status: int, kind: type[APIError]) -> None:
     await assert_refused("impression", status, kind)
 
 
 @pytest.mark.parametrize("call", ["experience", "impression"])
-async def test_b12_a_429_is_a_rate_limit_whose_headers_can_be_read(call: str) -> None:
+async def test_a_429_is_a_rate_limit_whose_headers_can_be_read_vendors_b12(call: str) -> None:
     limits = [("X-RateLimit-Remaining", "0"), ("x-ratelimit-reset", "17"), ("X-Request-Id", "req-1")]
     async with served(whole({"message": "Slow down"}, 429, *limits)) as (client, _):
         error = await failure(CALLS[call](client))
@@ -681,7 +687,7 @@ async def test_b12_a_429_is_a_rate_limit_whose_headers_can_be_read(call: str) ->
 
 
 @pytest.mark.parametrize("call", ["experience", "impression"])
-async def test_b12_a_429_is_waited_for_and_a_long_one_is_told(call: str) -> None:
+async def test_a_429_is_waited_for_and_a_long_one_is_told_vendors_b12(call: str) -> None:
     long, short = (whole(b"", 429, ("Retry-After", seconds)) for seconds in ("3600", "0"))
     async with served(short, short, answers.experience() | answers.IMPRESSION, retry=AT_ONCE) as (client, server):
         await CALLS[call](client)
@@ -692,14 +698,14 @@ async def test_b12_a_429_is_waited_for_and_a_long_one_is_told(call: str) -> None
 
 
 @pytest.mark.parametrize("when", ["1999-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "2024-01-15T10:30:00.123456+02:00"])
-async def test_b14_nothing_is_concluded_from_a_time(when: str) -> None:
+async def test_nothing_is_concluded_from_a_time_vendors_b14(when: str) -> None:
     async with served(impression(scanned_at=when)) as (client, _):
         found = await client.impressions.get("imp_1")
     assert (datetime.fromisoformat(when).astimezone(UTC), UTC) == (found.scanned_at, found.scanned_at.tzinfo)
 
 
 @pytest.mark.parametrize("address", ["2001:db8::1", "::ffff:192.0.2.1", "192.0.2.1, 10.0.0.1", "unknown", "", None])
-async def test_b15_an_address_is_a_text_and_is_not_read(address: str | None) -> None:
+async def test_an_address_is_a_text_and_is_not_read_vendors_b15(address: str | None) -> None:
     async with served(impression(ip_address=address)) as (client, _):
         assert address == (await client.impressions.get("imp_1")).ip_address
 

@@ -254,8 +254,6 @@ class WalkState:
 
     def _repeats(self, request: PageRequest, facts: PageFacts) -> bool:
         """Return whether the page equals the one before it, and could not do so by chance (rule 7)."""
-        if self.continuity.anchor is not None and len(facts.items) == 1:
-            return False  # the known row only
         self._identical += 1
         if self.totals.current is None and self._identical >= _IDENTICAL_PAGES:
             self._fail_repeated(request.offset, f"for the {self._identical}th time")
