@@ -427,6 +427,14 @@ def test_a_proxy_of_another_scheme_is_refused_by_name(
     DistinctClient(trust_env=True)
 
 
+def test_a_proxy_that_is_refused_does_not_show_the_password_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@proxy.internal:3128")
+    monkeypatch.setenv("HTTP_PROXY", "socks5://proxy.internal:1080")
+    error = refused(DistinctClient, vantio_base_url="http://v.internal", allow_http=True, trust_env=True)
+    assert "HTTP_PROXY" == error.variable
+    assert SECRET not in shown(error)
+
+
 @pytest.mark.parametrize(
     "proxy",
     [
