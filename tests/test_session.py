@@ -131,3 +131,8 @@ def test_an_error_of_a_hooks_passes_without_frames_and_with_a_note_of_its_place(
         hook()
     error = _without_frames(raised.value)
     assert (None, None, True) == (error.__traceback__, error.__context__, "hook, line" in error.__notes__[0])
+
+
+def test_a_tls_failure_names_no_line_of_cpythons_source() -> None:
+    wrong = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    assert "([SSL: WRONG_VERSION_NUMBER] wrong version number)" in _failure(wrong, 5).text
