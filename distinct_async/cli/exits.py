@@ -37,7 +37,8 @@ class PartialError(Exception):
 
     def __init__(self, text: str, *, kept: bool = True, reported: bool = False) -> None:
         super().__init__(text)
-        self.kept, self.reported = kept, reported
+        self.kept: bool = kept
+        self.reported: bool = reported
 
 
 class MissingError(Exception):

@@ -53,10 +53,11 @@ class Encoder:
         terminal: Whether a terminal shows them: control characters are then escaped or replaced.
     """
 
-    head = b""
+    head: bytes = b""
 
     def __init__(self, names: Sequence[str], *, terminal: bool) -> None:
-        self.names, self.terminal = names, terminal
+        self.names: Sequence[str] = names
+        self.terminal: bool = terminal
 
     def encode(self, rows: Iterable[object]) -> bytes:
         """Return some rows."""
@@ -175,7 +176,7 @@ class Writer:
     def __init__(self, file: BinaryIO, encoder: Encoder, option: str, stderr: Stderr) -> None:
         self._file, self._encoder, self._option, self._stderr = file, encoder, option, stderr
         self._begun = False
-        self.rows = 0
+        self.rows: int = 0
         self.reached: Checkpoint | None = None
 
     def write(self, rows: Iterable[object]) -> None:
