@@ -131,7 +131,7 @@ def test_the_check_compares_rows_walked_declared_and_in_the_world(
     _, *rows, verdict = section(demo.stdout, "Check: ")
     assert [[count] * 3 for count in counts] == [numbers(row) for row in rows]
     assert ["equal"] * 5 == [row.split()[-1] for row in rows]
-    assert "It holds: 100,000 rows, none lost, none doubled." == verdict
+    assert "It holds: 100,000 rows, none lost, none repeated." == verdict
 
 
 @pytest.mark.parametrize(
