@@ -28,7 +28,7 @@ def pin(place: int) -> None:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[place]})
 
 
-def visits_page(total: int, offset: int, size: int) -> bytes:
+def visits_page(total: int, offset: int, size: int, touchpoint_id: str = "tp-1") -> bytes:
     """One page of a touchpoint's total visits, as Distinct sends it."""
     items = [
         {
@@ -38,7 +38,7 @@ def visits_page(total: int, offset: int, size: int) -> bytes:
         for row in range(offset, min(total, offset + size))
     ]
     details = {"items": items, "pagination": {"offset": offset, "pageSize": size}}
-    touchpoint = {"id": str(total), "name": "Entry Scan", "value": "entry_scan", "totalVisits": total}
+    touchpoint = {"id": touchpoint_id, "name": "Entry Scan", "value": "entry_scan", "totalVisits": total}
     data = {"touchpoints": {**touchpoint, "totalVisitsDetails": details}}
     message = "Touchpoint scanner metrics fetched successfully"
     return msgspec.json.encode({"statusCode": 200, "message": message, "data": data})
@@ -73,8 +73,9 @@ def _answer(target: str) -> bytes:
     url = urlsplit(target)
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     if "touchpointId" in query:
-        total = int(query["touchpointId"].partition("-")[0])
-        body = visits_page(total, int(query.get("offset", 0)), int(query["pageSize"]))
+        touchpoint_id = query["touchpointId"]
+        total = int(touchpoint_id.partition("-")[0])
+        body = visits_page(total, int(query.get("offset", 0)), int(query["pageSize"]), touchpoint_id)
     elif "experienceId" in query:
         body = experience(*map(int, query["experienceId"].split("x")))
     else:
