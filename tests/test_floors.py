@@ -128,7 +128,7 @@ FLOORS = {
     ".etl.arrow": ".etl.destinations msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
-        ".models asyncio concurrent pyarrow"
+        ".etl.state .models asyncio concurrent pyarrow"
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (
@@ -154,13 +154,13 @@ FLOORS = {
         ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "
         ".sansio.pages .walk asyncio attrs time"
     ),
-    ".etl.options": ".errors .etl.plans .etl.results .models .sansio.messages attrs",
+    ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages attrs",
     ".etl.plans": ".client .errors .models .sansio.messages attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
-        ".client .errors .etl.destinations .etl.jobs .etl.options .etl.plans .etl.results .sansio.retry asyncio attrs "
-        "concurrent"
+        ".client .errors .etl.destinations .etl.jobs .etl.options .etl.results .sansio.retry asyncio attrs concurrent"
     ),
+    ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
         "attrs os"

@@ -12,10 +12,11 @@ Several touchpoints are read at once, under the client's one `max_concurrency`. 
 policy, jobs try longer: 8 attempts, waits of at most 30 seconds. A job's result says whether it is complete, and if not
 why.
 
-Extras: ``arrow`` for `batches`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`; `plan` needs none.
+Extras: ``arrow`` for `batches`, `read`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`; `plan`
+needs none.
 """
 
-from distinct_async.etl.batches import Stream, batches, stream
+from distinct_async.etl.batches import Stream, batches, read, stream
 from distinct_async.etl.exports import ExportResult, export
 from distinct_async.etl.impressions import ImpressionsResult, sync_impressions
 from distinct_async.etl.plans import Plan, VisitList, plan
@@ -38,6 +39,7 @@ __all__ = [
     "batches",
     "export",
     "plan",
+    "read",
     "stream",
     "sync",
     "sync_impressions",

@@ -2,7 +2,7 @@
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, MutableMapping
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
@@ -13,10 +13,11 @@ from distinct_async.core import drain
 from distinct_async.errors import ClientStateError, DistinctError
 from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.jobs import Job
-from distinct_async.etl.options import JobOptions
-from distinct_async.etl.plans import plan
+from distinct_async.etl.options import JobOptions, OnJobDrift
+from distinct_async.etl.plans import Plan, VisitList
 from distinct_async.etl.results import Progress, Result
 from distinct_async.etl.runner import raise_failure, with_job_retries
+from distinct_async.etl.state import read_states, state_name, state_text
 from distinct_async.models import VisitsType
 
 if TYPE_CHECKING:
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 
 def batches(
     client: DistinctClient,
-    experience_id: str,
+    source: str | Plan,
     *,
     visits_type: VisitsType | None = "TOTAL",
+    touchpoint_ids: Iterable[str] | None = None,
+    state: MutableMapping[str, str] | None = None,
+    on_drift: OnJobDrift = "raise",
+    on_rebuild: Callable[[VisitList], object] | None = None,
     page_size: int | None = 500,
     prefetch: int = 4,
     batch_rows: int = 50_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> "AsyncGenerator[pa.RecordBatch, None]":
-    """Yield all visits of an experience as ``pyarrow.RecordBatch`` values (extra ``arrow``).
+    """Yield visits as ``pyarrow.RecordBatch`` values (extra ``arrow``): all, those of a plan, or only what is new.
 
     Columns: `touchpoint_id`, `visits_type`, `position` (the row's place in its list, from 0), `user_id`,
     `timestamp_utc`. Several touchpoints are read at once: each batch is of one list, the batches of a list are in
@@ -42,8 +47,15 @@ def batches(
 
     Args:
         client: A client with a Distinct key.
-        experience_id: The experience's id, as in your Distinct account.
-        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        source: An experience's id, as in your Distinct account; or a `Plan`, or a part of one (`Plan.split`): then
+            exactly the rows that it declares are yielded, or an error is raised.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
+        touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
+        state: What you have, one text for each list, empty at first. Only what is new is yielded; a list whose total is
+            unchanged costs no request. It is updated before each batch is yielded: store both in one transaction.
+        on_drift: What to do if rows of a list have moved: ``"raise"`` a `DriftError`, or ``"rebuild"``: yield the list
+            from its start (position 0) again, in place of all its rows that you have.
+        on_rebuild: Called with the list before the first rows of a list that is rebuilt.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a batch at most, about; 1 or more.
@@ -54,12 +66,18 @@ def batches(
 
     Raises:
         InvalidRequestError: An option is invalid; at once.
+        CheckpointError: The state is of another experience or a later version, or unreadable; at once.
         ConfigurationError: The extra is missing; at once.
         DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
     options = JobOptions(
-        experience_id=experience_id,
+        experience_id=source.experience_id if isinstance(source, Plan) else source,
         visits_type=visits_type,
+        touchpoint_ids=touchpoint_ids,
+        planned=source if isinstance(source, Plan) else None,
+        state=state,
+        on_drift=on_drift,
+        on_rebuild=on_rebuild,
         page_size=page_size,
         prefetch=prefetch,
         on_progress=on_progress,
@@ -75,12 +93,22 @@ def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGener
     client = with_job_retries(client)
 
     async def generate() -> "AsyncGenerator[pa.RecordBatch, None]":
-        job = Job(client, await plan(client, options.experience_id, visits_type=options.visits_type), options)
+        states = {} if options.state is None else read_states(options.state, options.experience_id)
+        job = Job(client, await options.make_plan(client), options, states)
+        states, rebuilt = dict(states), set[VisitList]()
         stopped, rows = None, 0
         try:
             async with aclosing(job.chunks()) as received:
                 async for chunks in received:
                     for chunk in chunks:
+                        key = chunk.visit_list.key
+                        if chunk.rebuild and chunk.visit_list not in rebuilt:
+                            rebuilt.add(chunk.visit_list)
+                            if options.on_rebuild is not None:
+                                options.on_rebuild(chunk.visit_list)
+                        if options.state is not None:
+                            states[key] = chunk.state(states.get(key))
+                            options.state[state_name(key)] = state_text(states[key])
                         if chunk.visits:
                             rows += len(chunk.visits)
                             yield record_batch(chunk)
@@ -89,6 +117,90 @@ def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGener
         raise_failure(job, stopped, Result(rows=rows, **job.figures()))
 
     return generate()
+
+
+def read(
+    source: str | Plan,
+    *,
+    client: Callable[[], DistinctClient] = DistinctClient,
+    visits_type: VisitsType | None = "TOTAL",
+    touchpoint_ids: Iterable[str] | None = None,
+    state: MutableMapping[str, str] | None = None,
+    on_drift: OnJobDrift = "raise",
+    on_rebuild: Callable[[VisitList], object] | None = None,
+    page_size: int | None = 500,
+    prefetch: int = 4,
+    batch_rows: int = 50_000,
+) -> "Iterator[pa.RecordBatch]":
+    """Return an iterator of the batches that `batches` yields, for code without an event loop (extra ``arrow``).
+
+    ::
+
+        for part in plan.split(8):  # in as many processes, for example
+            for batch in etl.read(part, client=DistinctClient):
+                ...
+
+    A thread with an event loop of its own makes the requests, from the first ``next()`` on. While you handle a batch,
+    at most one other is collected. At the end, or if the iterator is closed, dropped or left by an error, the requests
+    are cancelled and the thread is joined.
+
+    Args:
+        source: An experience's id, or a `Plan`, or a part of one.
+        client: Makes the client, in that thread; for example ``functools.partial(DistinctClient, rate_limit=5)``, which
+            can be pickled and holds no key.
+        visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
+        touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
+        state: As in `batches`; it is never ahead of the batch that you hold.
+        on_drift: ``"raise"`` or ``"rebuild"``, as in `batches`.
+        on_rebuild: As in `batches`; called in the thread.
+        page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
+        prefetch: Pages requested ahead in each list, 1 or more.
+        batch_rows: Rows in a batch at most, about; 1 or more.
+
+    Returns:
+        The batches.
+
+    Raises:
+        InvalidRequestError: An option is invalid; at once.
+        CheckpointError: The state is of another experience or a later version, or unreadable; at once.
+        ConfigurationError: The extra or a setting is missing.
+        DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
+    """
+    options = JobOptions(
+        experience_id=source.experience_id if isinstance(source, Plan) else source,
+        visits_type=visits_type,
+        touchpoint_ids=touchpoint_ids,
+        planned=source if isinstance(source, Plan) else None,
+        state=state,
+        on_drift=on_drift,
+        on_rebuild=on_rebuild,
+        page_size=page_size,
+        prefetch=prefetch,
+        batch_rows=batch_rows,
+    )
+    return _read_in_thread(client, options)
+
+
+def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptions) -> "Iterator[pa.RecordBatch]":
+    opened: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
+    opened = concurrent.futures.Future()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with make_client() as client, Stream(partial(generate_batches, client, options)) as stream:
+            opened.set_result((asyncio.get_running_loop(), over, stream))
+            await over.wait()
+
+    with concurrent.futures.ThreadPoolExecutor(1, "distinct-async-read") as thread:
+        served = thread.submit(asyncio.run, serve())
+        served.add_done_callback(lambda _: opened.cancel())  # so that nothing waits if there is no client
+        try:
+            yield from opened.result()[2]._read()  # noqa: SLF001
+        finally:
+            if opened.cancelled():
+                served.result()
+            loop, over, _ = opened.result()
+            loop.call_soon_threadsafe(over.set)
 
 
 class Stream:
@@ -167,6 +279,7 @@ def stream(
     experience_id: str,
     *,
     visits_type: VisitsType | None = "TOTAL",
+    touchpoint_ids: Iterable[str] | None = None,
     page_size: int | None = 500,
     prefetch: int = 4,
     batch_rows: int = 50_000,
@@ -185,6 +298,7 @@ def stream(
         client: A client with a Distinct key.
         experience_id: The experience's id, as in your Distinct account.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a batch at most, about; 1 or more.
@@ -196,6 +310,7 @@ def stream(
     options = JobOptions(
         experience_id=experience_id,
         visits_type=visits_type,
+        touchpoint_ids=touchpoint_ids,
         page_size=page_size,
         prefetch=prefetch,
         on_progress=on_progress,

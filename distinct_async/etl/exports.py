@@ -1,6 +1,6 @@
 """Into one file: Parquet, CSV or JSON lines, written atomically, with a manifest that proves what is in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -40,6 +40,7 @@ async def export(
     path: str | PathLike[str],
     *,
     visits_type: VisitsType | None = "TOTAL",
+    touchpoint_ids: Iterable[str] | None = None,
     format: FileFormat | None = None,  # noqa: A002  # the word that everybody uses
     on_drift: OnJobDrift = "raise",
     page_size: int | None = 500,
@@ -62,6 +63,7 @@ async def export(
         path: The file; its folder is created if it is missing. If it is a link, the file that it leads to is replaced.
             Of two exports to it at once, one ends with an error.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
         format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None for the one that the path's suffix names.
             If the suffix names another, that is an error.
         on_drift: What to do if rows have moved during a walk, or since a crash: ``"raise"`` a `DriftError`, or
@@ -86,6 +88,7 @@ async def export(
     options = JobOptions(
         experience_id=experience_id,
         visits_type=visits_type,
+        touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,
         page_size=page_size,
         prefetch=prefetch,
@@ -111,7 +114,13 @@ async def export_with(
     if safe_cells and chosen != "csv":
         raise InvalidRequestError(f"safe_cells is an option of CSV, and the format is {chosen!r}")
     destination = partial(
-        FileDestination, target, chosen, options.experience_id, options.visits_type, safe_cells=safe_cells
+        FileDestination,
+        target,
+        chosen,
+        options.experience_id,
+        options.visits_type,
+        touchpoint_ids=options.touchpoint_ids,
+        safe_cells=safe_cells,
     )
     make_result = partial(ExportResult, path=target, manifest=manifest_of(target))
     return await run_job(client, options, destination, make_result)

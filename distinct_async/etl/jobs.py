@@ -68,15 +68,15 @@ class Job:
     states: Mapping[ListKey, ListState] = Factory(dict)
 
     failures: list[Failure] = field(factory=list, init=False)
-    reports: dict[ListKey, Report] = field(factory=dict, init=False)
+    reports: dict[VisitList, Report] = field(factory=dict, init=False)
     rows: int = field(default=0, init=False)
-    _positions: dict[ListKey, int] = field(factory=dict, init=False)  # where those lists ended
+    _positions: dict[VisitList, int] = field(factory=dict, init=False)  # where those lists ended
     _expected: int = field(init=False)
     _began: float = field(factory=time.monotonic, init=False)
     _requests: int = field(default=0, init=False)
     _retries: int = field(default=0, init=False)
     _runs: set[Run[Visit]] = field(factory=set, init=False)
-    _chunks: dict[tuple[ListKey, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
+    _chunks: dict[tuple[VisitList, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
     _waiting: int = field(default=0, init=False)  # their rows
     _full: asyncio.Event = field(factory=asyncio.Event, init=False)
     _room: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -110,8 +110,10 @@ class Job:
         }
 
     def _is_complete(self, visit_list: VisitList) -> bool:
-        if (report := self.reports.get(visit_list.key)) is not None:
-            return report.complete and self._positions[visit_list.key] >= visit_list.expected
+        if (report := self.reports.get(visit_list)) is not None:
+            if visit_list.stop is not None:
+                return True  # proved when it ended
+            return report.complete and self._positions[visit_list] >= visit_list.expected
         return self._is_current(visit_list) and self._position(visit_list) >= visit_list.expected
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
@@ -162,7 +164,7 @@ class Job:
         try:
             await self._walk(visit_list, self.states.get(visit_list.key))
         except DriftError:
-            if self.options.on_drift == "raise":
+            if self.options.on_drift == "raise" or visit_list.stop is not None:
                 raise
         else:
             return
@@ -188,14 +190,19 @@ class Job:
                     chunk = self._chunk(visit_list, page.offset, page.checkpoint, rebuild=rebuild)
                     chunk.ascends = run.report.ascends
                     self._receive(chunk, page)
+                self._prove(visit_list, run)
                 self._end(visit_list, run, rebuild=rebuild)
             except (BadRequestError, NotFoundError) as error:
                 # Beyond the end of a list that has become shorter a server may refuse: that is not documented
+                if visit_list.start and not run.report.rows:
+                    raise self._moved(visit_list, f"the server refuses the range ({error.message})", error) from None
                 if state is None or visit_list.expected >= state.position:
                     raise
                 left = f"the server lists {visit_list.expected} rows, {state.position} are stored"
                 raise self._drifted(visit_list, left, error) from None
             except DriftError as error:
+                if visit_list.stop is not None:
+                    raise self._moved(visit_list, error.message, error) from None
                 if self.options.on_drift == "rebuild":
                     raise
                 ascends = run.report.ascends is not False and (state is None or state.ascends is not False)
@@ -206,10 +213,18 @@ class Job:
                 self._requests += run.report.requests
                 self._retries += run.report.retries
 
-    @staticmethod
-    def _drifted(visit_list: VisitList, reason: str, error: DistinctError) -> DriftError:
+    @classmethod
+    def _drifted(cls, visit_list: VisitList, reason: str, error: DistinctError) -> DriftError:
         message = f"{visit_list}: rows already stored no longer match the server ({reason})"
-        drift = DriftError(message, remedy=REBUILD, remedy_option="on_drift")
+        return cls._like(error, DriftError(message, remedy=REBUILD, remedy_option="on_drift"))
+
+    @classmethod
+    def _moved(cls, visit_list: VisitList, reason: str, error: DistinctError) -> DriftError:
+        message = f"{visit_list}: rows have moved since the list was planned ({reason})"
+        return cls._like(error, DriftError(message, remedy="plan again"))
+
+    @staticmethod
+    def _like(error: DistinctError, drift: DriftError) -> DriftError:
         for name in ("vendor", "operation", "attempts", "elapsed", "waited", "on_wire", "checkpoint"):
             setattr(drift, name, getattr(error, name))
         return drift
@@ -224,13 +239,29 @@ class Job:
         if self.options.on_progress is not None:
             self.options.on_progress(self.progress)
 
+    @staticmethod
+    def _prove(visit_list: VisitList, run: Run[Visit]) -> None:
+        """Raise a `DriftError` if the rows of a range cannot be those that were planned."""
+        stop, report, planned = visit_list.stop, run.report, visit_list.declared
+        if stop is None:
+            return
+        total, problem = report.total_last, None
+        if report.rows < visit_list.expected:
+            problem = f"the list ends at row {visit_list.start + report.rows}"
+        elif total is not None and stop <= total < planned:  # one below `stop` is only the page's own length
+            problem = f"the list shrank from {planned} to {total}"
+        elif total is not None and total > planned and not report.ascends:
+            problem = f"the list grew from {planned} to {total} and is not sorted oldest-first"
+        if problem is not None:
+            raise DriftError(problem)
+
     def _end(self, visit_list: VisitList, run: Run[Visit], *, rebuild: bool) -> None:
         checkpoint, report = run.checkpoint, run.report
         if checkpoint is None:
             return  # only without any page, and a walk that has ended has yielded one
         chunk = self._chunk(visit_list, checkpoint.position, checkpoint, rebuild=rebuild)
         chunk.end, chunk.ascends = report, report.ascends
-        self.reports[visit_list.key], self._positions[visit_list.key] = report, checkpoint.position
+        self.reports[visit_list], self._positions[visit_list] = report, checkpoint.position
 
     def _walk_of(self, visit_list: VisitList) -> Walk[Visit]:
         """Return a walk as `Metrics.total_visits` and `unique_visits` make it, but over the rows of msgspec."""
@@ -241,10 +272,11 @@ class Job:
             "experience_id": self.plan.experience_id,
         }
         source = visits_source(name, visit_list.visits_type, ids, wire=True)
-        return Walk(self.client._engine, source, self.options.page_size, prefetch=self.options.prefetch)
+        start, limit = visit_list.start, None if visit_list.stop is None else visit_list.expected
+        return Walk(self.client._engine, source, self.options.page_size, start, limit, self.options.prefetch)
 
     def _chunk(self, visit_list: VisitList, start: int, checkpoint: Checkpoint, *, rebuild: bool) -> Chunk:
-        key = visit_list.key, rebuild
+        key = visit_list, rebuild
         if key not in self._chunks:
             self._chunks[key] = Chunk(visit_list, start, rebuild, checkpoint)
         chunk = self._chunks[key]

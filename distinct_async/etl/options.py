@@ -1,13 +1,15 @@
 """The options that all jobs share, validated once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Literal, get_args
 
 from attrs import field, frozen
 
+from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
-from distinct_async.etl.plans import visits_types
+from distinct_async.etl.plans import Plan, VisitList, plan, selection, visits_types
 from distinct_async.etl.results import Progress
+from distinct_async.etl.state import read_states
 from distinct_async.models import VisitsType
 from distinct_async.sansio.messages import identifier, whole_number
 
@@ -37,7 +39,11 @@ class JobOptions:
     Attributes:
         experience_id: The experience's id.
         visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
         on_drift: What to do if stored rows no longer match the server's.
+        planned: What to read exactly; None to request a plan.
+        state: What the caller has of each list; None to read from the start.
+        on_rebuild: Called before the first rows of a list that is rebuilt.
         page_size: Visits per request, 1 or more; None for the server's default.
         prefetch: Pages requested ahead in each list, 1 or more.
         on_progress: Called with a `Progress` after each page.
@@ -50,8 +56,12 @@ class JobOptions:
 
     experience_id: str = field(converter=_experience_id)
     visits_type: VisitsType | None = None
+    touchpoint_ids: frozenset[str] | None = field(default=None, converter=selection)
     on_drift: OnJobDrift = "raise"
     page_size: int | None = field(default=500, converter=_page_size)
+    planned: Plan | None = None
+    state: MutableMapping[str, str] | None = None
+    on_rebuild: Callable[[VisitList], object] | None = None
     prefetch: int = field(default=4, converter=_prefetch)
     on_progress: Callable[[Progress], object] | None = None
     batch_rows: int = field(default=50_000, converter=_batch_rows)
@@ -61,3 +71,18 @@ class JobOptions:
         visits_types(self.visits_type)
         if self.on_drift not in get_args(OnJobDrift):
             raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {self.on_drift!r}")
+
+        if self.planned is not None and self.touchpoint_ids is not None:
+            raise InvalidRequestError("touchpoint_ids does not go with a plan; pass it to etl.plan()")
+        if self.state is not None:
+            if self.planned is not None and any(each.stop is not None for each in self.planned.works):
+                raise InvalidRequestError("a part of a plan has its own ranges; pass state with an id or a whole plan")
+            read_states(self.state, self.experience_id)
+
+    async def make_plan(self, client: DistinctClient) -> Plan:
+        """Return the plan of what to read."""
+        if self.planned is None:
+            return await plan(
+                client, self.experience_id, visits_type=self.visits_type, touchpoint_ids=self.touchpoint_ids
+            )
+        return self.planned if self.state is not None else self.planned.split(1)[0]

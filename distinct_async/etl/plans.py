@@ -1,14 +1,18 @@
 """What there is to read, before any walk: one EXPERIENCE call gives every touchpoint's totals."""
 
+import heapq
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import get_args
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
 from distinct_async.models import TouchpointSummary, VisitsType
-from distinct_async.sansio.messages import identifier
+from distinct_async.sansio.messages import identifier, whole_number
+
+_CUT = 10_000  # lists are cut at multiples of it: a multiple of all usual page sizes
 
 ListKey = tuple[str, VisitsType]
 """Which list of an experience: the touchpoint's id and the type of its visits."""
@@ -16,20 +20,29 @@ ListKey = tuple[str, VisitsType]
 
 @frozen
 class VisitList:
-    """One touchpoint's visits of one type.
+    """One touchpoint's visits of one type; in a plan made by `Plan.split`, a range of them.
 
     Attributes:
         touchpoint: The touchpoint, with the totals that the experience declares.
         visits_type: ``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user.
+        start: The position of the first row to read, from 0.
+        stop: The position after the last row to read; None to read to the end, wherever that is then.
     """
 
     touchpoint: TouchpointSummary
     visits_type: VisitsType
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def declared(self) -> int:
+        """How many rows the experience declares for the whole list."""
+        return self.touchpoint.total_visits if self.visits_type == "TOTAL" else self.touchpoint.unique_visits
 
     @property
     def expected(self) -> int:
-        """How many rows the experience declares."""
-        return self.touchpoint.total_visits if self.visits_type == "TOTAL" else self.touchpoint.unique_visits
+        """How many rows to read, as the experience declares them."""
+        return (self.declared if self.stop is None else self.stop) - self.start
 
     @property
     def key(self) -> ListKey:
@@ -37,7 +50,8 @@ class VisitList:
         return self.touchpoint.id, self.visits_type
 
     def __str__(self) -> str:
-        return f"touchpoint {self.touchpoint.id!r}, {self.visits_type} visits"
+        rows = "" if self.stop is None else f", rows {self.start} to {self.stop}"
+        return f"touchpoint {self.touchpoint.id!r}, {self.visits_type} visits{rows}"
 
 
 @frozen
@@ -69,34 +83,106 @@ class Plan:
         """Whether as many touchpoints were listed as declared; the vendor's page contradicts itself on paging."""
         return len(self.touchpoints) >= self.declared
 
+    def split(self, parts: int) -> "list[Plan]":
+        """Return plans that together read each declared row exactly once, for tasks that run anywhere.
 
-async def plan(client: DistinctClient, experience_id: str, *, visits_type: VisitsType | None = None) -> Plan:
+        Their rows differ by at most 10,000. Long lists are cut at multiples of 10,000 rows, so that pages stay whole.
+        A part proves itself: reading it yields exactly its rows, or raises a `DriftError` if the list has become
+        shorter, or has grown and is not sorted oldest-first. So a task may be repeated while lists grow at their ends.
+        Parts can be pickled, and hold no key.
+
+        Args:
+            parts: How many, 1 or more. Some are empty if there are fewer ranges.
+
+        Returns:
+            The parts.
+
+        Raises:
+            InvalidRequestError: `parts` is not a positive whole number.
+        """
+        bins: list[list[tuple[int, int, int]]] = [[] for _ in range(whole_number(parts, "parts", 1))]
+        ranges = [each for index, visit_list in enumerate(self.works) for each in _ranges(index, visit_list)]
+        full = [each for each in ranges if each[2] - each[1] == _CUT]
+        least = [0] * len(bins)
+        for index in range(len(bins)):
+            few, more = divmod(len(full), len(bins))
+            first, count = index * few + min(index, more), few + (index < more)
+            bins[index] += full[first : first + count]  # neighbours, which become one range again
+            least[index] = count * _CUT
+        heap = [(rows, index) for index, rows in enumerate(least)]
+        heapq.heapify(heap)
+        for each in sorted((each for each in ranges if each[2] - each[1] < _CUT), key=lambda each: each[1] - each[2]):
+            rows, index = heap[0]
+            bins[index].append(each)
+            heapq.heapreplace(heap, (rows + each[2] - each[1], index))
+        return [self._part(sorted(each)) for each in bins]
+
+    def _part(self, ranges: list[tuple[int, int, int]]) -> "Plan":
+        works: list[VisitList] = []
+        before: tuple[int, int | None] | None = None
+        for index, start, stop in ranges:
+            if before == (index, start):
+                start = works.pop().start  # noqa: PLW2901  # one range with the one before it
+            works.append(evolve(self.works[index], start=start, stop=stop))
+            before = index, stop
+        part = Plan(self.experience_id, tuple(works), 0)
+        absent = max(0, self.declared - len(self.touchpoints))
+        return evolve(part, declared=len(part.touchpoints) + absent)
+
+
+def _ranges(index: int, visit_list: VisitList) -> Iterable[tuple[int, int, int]]:
+    """Yield the ranges, cut at multiples of `_CUT`; of an empty list, one without rows."""
+    start = visit_list.start
+    stop = start + visit_list.expected
+    cuts = [start, *range(start - start % _CUT + _CUT, stop, _CUT), stop]
+    return ((index, *each) for each in pairwise(cuts))
+
+
+async def plan(
+    client: DistinctClient,
+    experience_id: str,
+    *,
+    visits_type: VisitsType | None = None,
+    touchpoint_ids: Iterable[str] | None = None,
+) -> Plan:
     """Return the lists of visits of an experience, with the rows to expect, in one call (``metricsType=EXPERIENCE``).
 
     Args:
         client: A client with a Distinct key.
         experience_id: The experience's id, as in your Distinct account.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
 
     Raises:
-        InvalidRequestError: The id is empty or the visits type unknown; nothing was sent.
+        InvalidRequestError: An id is empty or the visits type unknown (nothing was sent), or the experience does not
+            have one of the touchpoints.
         NotFoundError: The experience does not exist.
         DistinctError: Any other failure of the request; see `distinct_async.errors`.
 
     Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
     """
-    types = visits_types(visits_type)
+    types, selected = visits_types(visits_type), selection(touchpoint_ids)
     experience_id = identifier(experience_id, "experience_id")
     metrics = await client.metrics.experience(experience_id)
-    return make_plan(experience_id, metrics.touchpoints, metrics.total_touchpoints, types)
+    listed, declared = {each.id: each for each in metrics.touchpoints}, metrics.total_touchpoints  # each once
+    if selected is not None:
+        for unknown in selected - listed.keys():
+            raise InvalidRequestError(f"experience {experience_id!r} has no touchpoint {unknown!r}")
+        listed, declared = {key: each for key, each in listed.items() if key in selected}, len(selected)
+    return Plan(experience_id, tuple(VisitList(each, kind) for each in listed.values() for kind in types), declared)
 
 
-def make_plan(
-    experience_id: str, touchpoints: Iterable[TouchpointSummary], declared: int, types: tuple[VisitsType, ...]
-) -> Plan:
-    """Return the plan of these touchpoints; one that the server lists twice is read once."""
-    each_once = {each.id: each for each in touchpoints}.values()
-    return Plan(experience_id, tuple(VisitList(each, kind) for each in each_once for kind in types), declared)
+def selection(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the ids as a set; None for all touchpoints.
+
+    Raises:
+        InvalidRequestError: They are one string, or one of them is not an id.
+    """
+    if touchpoint_ids is None:
+        return None
+    if isinstance(touchpoint_ids, str | bytes) or not isinstance(touchpoint_ids, Iterable):
+        raise InvalidRequestError("touchpoint_ids must be a list of ids, not one value; for one touchpoint pass [id]")
+    return frozenset(identifier(each, "touchpoint_ids") for each in touchpoint_ids)
 
 
 def visits_types(visits_type: str | None) -> tuple[VisitsType, ...]:

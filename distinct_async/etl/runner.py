@@ -13,7 +13,6 @@ from distinct_async.errors import DistinctError, StorageError, annotate
 from distinct_async.etl.destinations import Chunk, Destination
 from distinct_async.etl.jobs import Job
 from distinct_async.etl.options import JobOptions
-from distinct_async.etl.plans import plan
 from distinct_async.etl.results import Result
 from distinct_async.sansio.retry import RetryPolicy
 
@@ -60,7 +59,7 @@ async def run_job(
     client = with_job_retries(client)
     error: DistinctError | None = None
     async with open_in_thread(open_destination) as (thread, destination):
-        todo = await plan(client, options.experience_id, visits_type=options.visits_type)
+        todo = await options.make_plan(client)
         job = Job(client, todo, options, await call_in_thread(thread, destination.begin, todo))
         try:
             await _write_all(job, thread, destination)

@@ -1,7 +1,7 @@
 """Into DuckDB, again and again: each time only what is new."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -35,6 +35,7 @@ async def sync(
     database: str | PathLike[str],
     *,
     visits_type: VisitsType | None = None,
+    touchpoint_ids: Iterable[str] | None = None,
     on_drift: OnJobDrift = "raise",
     page_size: int | None = 500,
     prefetch: int = 4,
@@ -53,6 +54,7 @@ async def sync(
         experience_id: The experience's id, as in your Distinct account.
         database: The file; created if it is missing, once the experience was found.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
         on_drift: What to do if stored rows no longer match the server's: ``"raise"`` a `DriftError`, or
             ``"rebuild"`` the list: it is replaced in one transaction by what the server lists now.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
@@ -74,6 +76,7 @@ async def sync(
     options = JobOptions(
         experience_id=experience_id,
         visits_type=visits_type,
+        touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,
         page_size=page_size,
         prefetch=prefetch,
@@ -90,6 +93,6 @@ async def sync(
 def _warn(job: Job) -> None:
     """Warn of lists that this sync has stored and that no later one can continue."""
     for each in job.plan.works if job.options.on_drift == "raise" else ():
-        if (report := job.reports.get(each.key)) is not None and report.ascends is False:
+        if (report := job.reports.get(each)) is not None and report.ascends is False:
             problem = "the list is not sorted oldest-first; once it grows, a sync cannot continue it"
             warnings.warn(f"{each}: {problem}; {REBUILD}", DriftWarning, stacklevel=4)

@@ -46,6 +46,7 @@ class _Header(msgspec.Struct, frozen=True):
     experience_id: str
     visits_type: VisitsType | None
     journal: Literal[1] = 1
+    touchpoint_ids: tuple[str, ...] | None = None
 
 
 class _Slice(msgspec.Struct):
@@ -104,6 +105,7 @@ class FileDestination:
         file_format: ``"parquet"``, ``"csv"`` or ``"jsonl"``.
         experience_id: The experience.
         visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
+        touchpoint_ids: Only these touchpoints; None for all.
         safe_cells: Whether text that a spreadsheet would run as a formula is defused in CSV.
 
     Raises:
@@ -118,10 +120,12 @@ class FileDestination:
         experience_id: str,
         visits_type: VisitsType | None,
         *,
+        touchpoint_ids: frozenset[str] | None = None,
         safe_cells: bool = False,
     ) -> None:
         self._target, self._format, self._safe_cells = target, file_format, safe_cells
-        self._header = _Header(experience_id, visits_type)
+        selected = None if touchpoint_ids is None else tuple(sorted(touchpoint_ids))
+        self._header = _Header(experience_id, visits_type, touchpoint_ids=selected)
         self._folder = target.with_name(f"{target.name}.parts")
         self._journal = self._folder / "journal.jsonl"
         self._finished = self._folder / "finished.jsonl"  # the journal of an export that was killed while tidying up
@@ -171,7 +175,7 @@ class FileDestination:
         if header != self._header:
             raise InvalidRequestError(
                 f"{self._folder} is an unfinished export of experience {header.experience_id!r}, visits_type="
-                f"{header.visits_type!r}; finish that one or delete the folder"
+                f"{header.visits_type!r}, touchpoint_ids={header.touchpoint_ids}; finish that one or delete the folder"
             )
         for name in self._parts:
             self._check_part(name)

@@ -1,0 +1,104 @@
+"""`etl.read`: batches for code without an event loop."""
+
+import asyncio
+import json
+import pickle
+import threading
+from functools import partial
+from typing import Any
+
+import pytest
+
+from distinct_async import DistinctClient, RetryPolicy, errors, etl
+from distinct_async.testing import FakeServer, World
+
+from .rows import rows_in, rows_of, table_of
+
+
+@pytest.fixture
+def factory(fake: FakeServer) -> partial[DistinctClient]:
+    return partial(DistinctClient, fake.api_key, base_url=fake.url, retry=RetryPolicy(attempts=2, base=0, cap=0))
+
+
+def threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("distinct-async")]
+
+
+async def test_every_row_is_read(factory: partial[DistinctClient], world: World) -> None:
+    def read() -> Any:
+        return table_of(list(etl.read("exp-1", client=factory, page_size=20, batch_rows=50)))
+
+    assert rows_of(world) == rows_in(await asyncio.to_thread(read))
+    assert [] == threads()
+
+
+async def test_a_pickled_part_is_read(client: DistinctClient, factory: partial[DistinctClient], world: World) -> None:
+    parts = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(2)
+
+    def read() -> Any:
+        received = pickle.loads(pickle.dumps(parts))  # the test's own
+        return table_of([batch for part in received for batch in etl.read(part, client=factory)])
+
+    assert rows_of(world) == rows_in(await asyncio.to_thread(read))
+
+
+@pytest.mark.parametrize("way", ["close", "drop", "raise"])
+async def test_left_early_it_requests_nothing_more_and_its_thread_is_joined(
+    factory: partial[DistinctClient], fake: FakeServer, way: str
+) -> None:
+    def leave() -> None:
+        batches = etl.read("exp-1", client=factory, page_size=5, batch_rows=5)
+        next(batches)
+        assert ["distinct-async-read_0"] == threads()
+        if way == "close":
+            batches.close()  # type: ignore[attr-defined]
+        elif way == "raise":
+            with pytest.raises(LookupError):
+                batches.throw(LookupError())  # type: ignore[attr-defined]
+        del batches
+        assert [] == threads()
+
+    await asyncio.to_thread(leave)
+    await asyncio.sleep(0.2)  # the server reads what was in flight
+    requests = len(fake.requests)
+    await asyncio.sleep(0.05)
+    assert requests == len(fake.requests) < 20
+
+
+async def test_the_state_is_never_ahead_of_the_batch_in_hand(factory: partial[DistinctClient], world: World) -> None:
+    def read() -> None:
+        state: dict[str, str] = {}
+        rows = 0
+        for batch in etl.read("exp-1", client=factory, page_size=10, batch_rows=10, state=state):
+            rows += len(batch)
+            assert rows == sum(json_position(text) for text in state.values())
+        assert len(rows_of(world)) == rows
+
+    await asyncio.to_thread(read)
+
+
+def json_position(text: str) -> int:
+    return int(json.loads(text)["checkpoint"]["position"])
+
+
+async def test_an_error_of_a_list_is_raised_with_its_result(factory: partial[DistinctClient], fake: FakeServer) -> None:
+    fake.fail(query={"touchpointId": "tp-2"}, status=403)
+    with pytest.raises(errors.PermissionDeniedError) as caught:
+        await asyncio.to_thread(lambda: list(etl.read("exp-1", client=factory)))
+    assert caught.value.result is not None
+    assert [] == threads()
+
+
+async def test_a_client_that_cannot_be_made_is_an_error_and_no_thread_stays() -> None:
+    def fail() -> DistinctClient:
+        raise LookupError("no key")
+
+    with pytest.raises(LookupError, match="no key"):
+        await asyncio.to_thread(lambda: list(etl.read("exp-1", client=fail)))
+    assert [] == threads()
+
+
+def test_an_invalid_option_is_refused_at_once() -> None:
+    with pytest.raises(errors.InvalidRequestError):
+        etl.read("", client=DistinctClient)
+    assert [] == threads()
