@@ -187,3 +187,11 @@ async def test_an_unfinished_export_of_other_touchpoints_is_refused(
         await etl.export(client, "exp-1", tmp_path / "v.parquet")
     result = await etl.export(client, "exp-1", tmp_path / "v.parquet", touchpoint_ids={"tp-2", "tp-1"})
     assert (7, True) == (result.rows, result.complete)
+
+
+async def test_a_list_that_ends_within_a_range_fails(client: DistinctClient, fake: FakeServer) -> None:
+    fake.world = world_of(300)
+    (part,) = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(1)
+    fake.world = world_of(299)
+    with pytest.raises(errors.DriftError, match="the list ends at row 299"):
+        await rows_read(client, part)
