@@ -110,10 +110,10 @@ class _Contented(msgspec.Struct, kw_only=True, gc=False):
 
 
 def _enveloped(cls: type) -> Callable[[bytes], Any]:
-    """Return what decodes a complete response to a Struct with the fields of `cls`."""
+    """Return what decodes a complete response to a Struct whose `data` has the fields of `cls`."""
     envelope: Any = msgspec.defstruct("_WireEnvelope", [("data", _wire(cls))], bases=(_Contented,), gc=False)
-    decode = msgspec.json.Decoder(envelope).decode
-    return lambda body: decode(body).data
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
+    return decode
 
 
 def _visits_reader(cls: type) -> Callable[[bytes], Any]:
@@ -121,7 +121,7 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
 
     def read(body: bytes) -> Any:
         try:
-            data = decode(body)
+            data = decode(body).data
             touchpoint = data.touchpoints
             details = touchpoint.details
             if touchpoint.count != 0 and (details is None or details.items is None):
@@ -148,7 +148,7 @@ def _model_reader(cls: type[T]) -> Callable[[bytes], T | None]:
 
     def read(body: bytes) -> T | None:
         try:
-            return msgspec.convert(decode(body), cls, from_attributes=True)
+            return msgspec.convert(decode(body).data, cls, from_attributes=True)
         except _MISMATCHES:
             return None
 

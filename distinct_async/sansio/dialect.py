@@ -125,8 +125,10 @@ def _succeeded(request: Request[T], response: Response) -> Reading[T]:
     if "html" in kind.lower():
         text = f"the response is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
         return _undecodable(text, body)
-    if _is_dense(body):
+    if len(body) >= _LARGE and _is_dense(body):
         return _undecodable("the response has very many tiny values, which no documented one has", body)
+    if not body.isascii() and (problem := _utf8_problem(body)):
+        return _undecodable(problem, body)
     if (value := request.decoder.fast(body)) is not None:
         mismatch = request.check(value) if request.check is not None else None
         return Reading(value) if mismatch is None else _mismatched(mismatch) or Reading(value, foreign=True)
@@ -146,6 +148,15 @@ def _succeeded(request: Request[T], response: Response) -> Reading[T]:
             return _decoded(request, envelope.data)
         return _rejected(stated, response, request)
     return _undecodable(problem, body, again=again)
+
+
+def _utf8_problem(body: bytes) -> str:
+    """Return what is wrong with the UTF-8 of a body: msgspec does not look at the fields that it skips."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return "" if wrong.end == len(body) else f"the response is not JSON: {wrong}"  # at its end it is cut
+    return ""
 
 
 def _decoded(request: Request[T], payload: msgspec.Raw) -> Reading[T]:
@@ -226,8 +237,6 @@ def _finite(text: str) -> float:
 
 def _is_dense(body: bytes) -> bool:
     """Return whether a body has so many values for its size that decoding it would take many times `max_body`."""
-    if len(body) < _LARGE:
-        return False
     return sum(body.count(sign) * size for sign, size in _SIZES.items()) > _FACTOR * len(body)
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ from tests.cli.command import SMALL, changed, environment, installed
 
 pty = pytest.importorskip("pty", reason="terminals as POSIX has them")
 termios = pytest.importorskip("termios")
+
+NEEDS_DUCKDB = pytest.mark.skipif(find_spec("duckdb") is None, reason="a job of the extra duckdb")
 
 # A vendor that takes as long as one on a network does: from one draw of the bars to the next, rows have come.
 SLOW = """
@@ -193,7 +196,7 @@ def test_vendors_texts_cannot_move_the_cursor(form: str, distinct_world: World) 
         ("touchpoints", "exp-1"),
         ("visits", "tp-1", "--format", "jsonl"),
         ("impression", "imp_000001"),
-        ("sync", "exp-1", "w.duckdb"),
+        pytest.param(("sync", "exp-1", "w.duckdb"), marks=NEEDS_DUCKDB, id="sync"),
         ("doctor",),
     ],
 )
