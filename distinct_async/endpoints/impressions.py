@@ -55,8 +55,7 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
-        impression_id = identifier(impression_id, "impression_id")
-        path = f"{_PATH}/{segment(impression_id, 'impression_id')}"
+        impression_id, quoted = segment(impression_id, "impression_id")
         operation = f"impressions.get(impression_id={impression_id!r})"
         core = self._engine.core
         core.settings.key("vantio")

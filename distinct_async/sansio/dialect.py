@@ -121,13 +121,7 @@ def _failed(failure: Failure) -> Reading[Any]:
 
 def _succeeded(request: Request[T], response: Response) -> Reading[T]:
     body = response.body.removeprefix(_BOM)
-    kind = response.headers.get("Content-Type", "")
-    if "html" in kind.lower():
-        text = f"the response is {kind.partition(';')[0].strip()}, not JSON: is there a login page or proxy in between?"
-        return _undecodable(text, body)
-    if len(body) >= _LARGE and _is_dense(body):
-        return _undecodable("the response has very many tiny values, which no documented one has", body)
-    if not body.isascii() and (problem := _utf8_problem(body)):
+    if problem := _content_problem(body, response.headers.get("Content-Type", "")):
         return _undecodable(problem, body)
     if (value := request.decoder.fast(body)) is not None:
         mismatch = request.check(value) if request.check is not None else None
@@ -150,12 +144,18 @@ def _succeeded(request: Request[T], response: Response) -> Reading[T]:
     return _undecodable(problem, body, again=again)
 
 
-def _utf8_problem(body: bytes) -> str:
-    """Return what is wrong with the UTF-8 of a body: msgspec does not look at the fields that it skips."""
-    try:
-        body.decode()
-    except UnicodeDecodeError as wrong:
-        return "" if wrong.end == len(body) else f"the response is not JSON: {wrong}"  # at its end it is cut
+def _content_problem(body: bytes, content_type: str) -> str:
+    """Return why a body need not be decoded at all, or an empty text."""
+    if "html" in content_type.lower():
+        kind = content_type.partition(";")[0].strip()
+        return f"the response is {kind}, not JSON: is there a login page or proxy in between?"
+    if len(body) >= _LARGE and _is_dense(body):
+        return "the response has very many tiny values, which no documented one has"
+    if not body.isascii():  # msgspec does not look at the fields that it skips
+        try:
+            body.decode()
+        except UnicodeDecodeError as wrong:
+            return "" if wrong.end == len(body) else f"the response is not JSON: {wrong}"  # at its end it is cut
     return ""
 
 

@@ -161,8 +161,8 @@ def _quoted(text: str) -> str:
     return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
 
-def segment(value: str, name: str) -> str:
-    """Return `value` percent-encoded as one path segment.
+def segment(value: str, name: str) -> tuple[str, str]:
+    """Return `value` as an exact str, and percent-encoded as one path segment.
 
     Raises:
         InvalidRequestError: If it is empty, which is the URL of the list, a dot segment, which proxies and servers
@@ -170,7 +170,7 @@ def segment(value: str, name: str) -> str:
     """
     if (checked := identifier(value, name)) in {".", ".."}:
         raise InvalidRequestError(f"{name} is {checked!r}: dot segments cannot be sent in a path")
-    return _quoted(checked)
+    return checked, _quoted(checked)
 
 
 def identifier(value: str, name: str) -> str:
