@@ -65,7 +65,7 @@ class Impressions:
             request = Request(
                 "vantio",
                 operation,
-                path,
+                f"{_PATH}/{quoted}",
                 decoder=structure.IMPRESSION,
                 check=partial(matching.impression, impression_id),
             )
