@@ -116,6 +116,8 @@ def hint(error: BaseException) -> str:
             return f"check the id and the URL; {_DOCTOR}"
         case errors.DriftError(remedy_option="on_drift"):
             return "--rebuild reloads what has changed"
+        case errors.ProtocolError(remedy_option=str(option), vendor=str(vendor)) if option.endswith("base_url"):
+            return f"if that is the right place, set {vendor.upper()}_BASE_URL to it"
         case errors.RequestTimeoutError(limit="attempt" | "deadline" as limit):
             return f"allow more with --{'timeout' if limit == 'attempt' else limit}; {_DOCTOR}"
     return next((text for each, text in _HINTS if isinstance(error, each)), "")

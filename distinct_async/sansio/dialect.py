@@ -95,7 +95,7 @@ def read(request: Request[T], outcome: Response | Failure) -> Reading[T]:
     if 200 <= outcome.status < 300:
         return _succeeded(request, outcome)
     if 300 <= outcome.status < 400:
-        return Reading(error=_redirected(outcome))
+        return Reading(error=_redirected(outcome, VENDORS[request.vendor].url_argument))
     return _rejected(outcome.status, outcome, request)
 
 
@@ -249,13 +249,14 @@ def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading[Any]
     return Reading(error=DecodeError(f"{text} - at `$`", paths=("$",), excerpt=excerpt(body)), again=again)
 
 
-def _redirected(response: Response) -> ProtocolError:
+def _redirected(response: Response, setting: str) -> ProtocolError:
     """Return the error of a redirect, which is never followed: aiohttp would send the key to another origin."""
     target = response.headers.get("Location", "").partition("?")[0].partition("#")[0]
     shown = "".join(sign for sign in target.rpartition("@")[2] if sign.isprintable())[:200]
     where = f"to {shown!r}" if shown else "without a Location"
-    hint = "redirects are not followed; if that is the right place, set base_url or vantio_base_url to it"
-    return ProtocolError(f"HTTP {response.status} redirect {where}: {hint}")
+    message = f"HTTP {response.status} redirect {where}: redirects are not followed"
+    remedy = f"if that is the right place, set {setting} to it"
+    return ProtocolError(message, remedy=remedy, remedy_option=setting)
 
 
 def _rejected(status: int, response: Response, request: Request[Any]) -> Reading[Any]:

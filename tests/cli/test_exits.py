@@ -113,3 +113,8 @@ def test_what_was_noted_stands_in_the_line() -> None:
 )
 def test_a_line_has_no_control_characters(error: type[Exception]) -> None:
     assert line(error("a\x1b[2Jb\x9b31m\x7f")).isprintable()
+
+
+def test_a_redirect_names_the_variable_of_its_vendor() -> None:
+    error = errors.ProtocolError("HTTP 302 redirect to 'https://x'", vendor="vantio", remedy_option="vantio_base_url")
+    assert "if that is the right place, set VANTIO_BASE_URL to it" in line(error)

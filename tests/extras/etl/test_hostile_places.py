@@ -60,9 +60,9 @@ async def test_a_linked_target_keeps_its_link(client: DistinctClient, world: Wor
 
 
 async def test_an_unknown_experience_leaves_nothing_behind(client: DistinctClient, tmp_path: Path) -> None:
-    for job in (etl.sync, etl.export):
+    for job, path in ((etl.sync, "w.csv"), (etl.export, "w.csv"), (etl.export, "new/folder/w.csv")):
         with pytest.raises(errors.NotFoundError):
-            await job(client, "nope", tmp_path / "w.csv")
+            await job(client, "nope", tmp_path / path)
     assert [] == [*tmp_path.iterdir()]  # noqa: ASYNC240  # a test
 
 
