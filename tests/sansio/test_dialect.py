@@ -272,3 +272,31 @@ def test_what_a_request_reads_in_one_go_is_the_payload_and_what_it_does_not_is_r
     assert [b'{"data": {}}'] == asked  # neither of the others
     slow = Request("distinct", "op", "/", decoder=Decoder[Any](lambda _: None, lambda raw: raw))
     assert (msgspec.Raw(b"{}"), True) == (read(slow, good).value, read(slow, cut).again)
+
+
+HALF = b'"half": "\\ud83d"'
+
+
+@pytest.mark.parametrize(
+    ("expected", "body"),
+    [
+        (errors.NotFoundError, b'{"statusCode": 404, "message": "gone", %b}' % HALF),
+        (errors.ServerError, b'{"statusCode": "500", %b, "data": null}' % HALF),
+        (errors.DecodeError, b'{"statusCode": 200, %b, "data": 1e999}' % HALF),
+        (errors.DecodeError, b'{"statusCode": 200, %b, "data": NaN}' % HALF),
+    ],
+)
+def test_a_body_with_half_a_surrogate_pair_is_read_like_any_other(expected: type[Exception], body: bytes) -> None:
+    assert expected is type(reading(200, body).error)
+
+
+def test_numbers_beside_half_a_surrogate_pair_are_kept() -> None:
+    value = reading(200, b'{"statusCode": 200, %b, "data": 1.5}' % HALF).value
+    assert b"1.5" == bytes(value)
+
+
+def test_a_very_long_error_body_is_not_decoded() -> None:
+    body = b'{"message": "no", "rows": "%b"}' % (b"x" * 2**20)
+    error = reading(400, body).error
+    assert isinstance(error, errors.BadRequestError)
+    assert (False, True) == (error.stated, error.message.startswith('{"message"'))
