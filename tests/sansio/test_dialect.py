@@ -292,6 +292,7 @@ def test_a_body_with_half_a_surrogate_pair_is_read_like_any_other(expected: type
 
 def test_numbers_beside_half_a_surrogate_pair_are_kept() -> None:
     value = reading(200, b'{"statusCode": 200, %b, "data": 1.5}' % HALF).value
+    assert value is not None
     assert b"1.5" == bytes(value)
 
 
