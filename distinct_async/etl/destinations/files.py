@@ -141,7 +141,7 @@ class FileDestination:
             for path in (self._folder, self._journal, self._finished):
                 if path.is_symlink():
                     raise StorageError(f"{path} is a symbolic link; delete it, an export keeps its own files there")
-            self._new_folders = [each for each in target.parents if not each.exists()]
+            self._new_folders = [each for each in target.parents if not each.is_dir()]
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._finished.exists():
                 self._tokens.update(re.findall(r"-([0-9a-f]{8})\.parquet", self._finished.read_text()))
