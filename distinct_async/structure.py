@@ -49,7 +49,7 @@ T = TypeVar("T")
 _SHOWN = 3  # problems in a message
 _COLLECTED = 20  # the maximum in DecodeError.paths
 _PATH_KEPT = 200  # characters
-_WRONG = (BaseValidationError, TypeError, ValueError, KeyError)
+_WRONG = (BaseValidationError, TypeError, ValueError, KeyError, msgspec.MsgspecError)  # no ValueError before 0.20
 _OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
 _MISSING = "missing field"
 
