@@ -1,4 +1,4 @@
-"""Write the files beside this one with the version that is installed: run once, with 0.1.0 (commit 429c8bd), DuckDB 1.4.
+"""Write the files beside this one with the version that is installed: run once, with 0.1.0 (429c8bd) and DuckDB 1.4.
 
 ``world.json`` is what the fake vendors serve; the files were written when each list had only its first rows
 (`BEGINNINGS`). An export and two walks were ended by a touchpoint that the server refused.
