@@ -760,12 +760,12 @@ def test_a_page_of_the_documented_sizes_is_full_whatever_was_requested(size: int
     [
         pytest.param([[0, 1, 2], [1, 2, 3]], "row 2 has changed", id="one added in front"),
         pytest.param([[0, 1, 2], [3, 4, 5]], "row 2 has changed", id="one removed in front"),
-        pytest.param([[0, 1, 2], [2, 3, 0]], "1 rows came twice, the first with id '0'", id="moved to the back"),
+        pytest.param([[0, 1, 2], [2, 3, 0]], "1 row came twice, the first with id '0'", id="moved to the back"),
         pytest.param([[0, 1, 2], [2, 3, 4], [4, 0, 1]], "2 rows came twice", id="moved far to the back"),
-        pytest.param([[0, 1, 1]], "1 rows came twice", id="within a page"),
+        pytest.param([[0, 1, 1]], "1 row came twice", id="within a page"),
         pytest.param([[0, 1, 2], [], []], "row 2 is gone", id="all removed"),
         pytest.param([[0, 1], [2], [2, 3]], "row 1 has changed", id="one removed behind a page that is not full"),
-        pytest.param([[0, 1, 2], [2], [2]], "1 rows came twice", id="one added in front, seen at the end"),
+        pytest.param([[0, 1, 2], [2], [2]], "1 row came twice", id="one added in front, seen at the end"),
     ],
 )
 @pytest.mark.parametrize("on_drift", ["raise", "warn"])

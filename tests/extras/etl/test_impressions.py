@@ -128,7 +128,7 @@ async def test_an_impression_that_is_listed_twice_is_drift_and_what_came_before_
 ) -> None:
     first, second = world.impressions[:2]
     fake.fail(times=1, body=lambda body: body.replace(f'"{second}"'.encode(), f'"{first}"'.encode()))
-    with pytest.raises(errors.DriftError, match="1 rows came twice"):
+    with pytest.raises(errors.DriftError, match="1 row came twice"):
         await etl.sync_impressions(client, database)
     assert {*stored(database)} <= {*world.impressions} - {second}
 
