@@ -127,7 +127,6 @@ class Continuity:
         while len(self._ids) > REMEMBERED:
             self._ids.popitem(last=False)
         if repeated and not drifts:
-            drifts.append(
-                f"{len(repeated)} row{'s' * (len(repeated) > 1)} came twice, the first with id {repeated[0]!r}: rows were moved"
-            )
+            rows = f"{len(repeated)} row{'s' * (len(repeated) > 1)}"
+            drifts.append(f"{rows} came twice, the first with id {repeated[0]!r}: rows were moved")
         return known, drifts
