@@ -132,8 +132,8 @@ class DistinctError(Exception):
 class Annotations(TypedDict, total=False):
     """The fields that `annotate` sets, each as `DistinctError` describes it."""
 
-    vendor: str
-    operation: str
+    vendor: str | None
+    operation: str | None
     attempts: int
     elapsed: float
     waited: float

@@ -125,7 +125,7 @@ FLOORS = {
     ".lifetime": ".client .vendors",
     ".aiohttp_web": ".client .lifetime .vendors aiohttp",
     ".fastapi": ".client .core .engine .errors .lifetime .models.wire .vendors .walk asyncio fastapi msgspec starlette",
-    ".etl.arrow": ".etl.destinations msgspec pyarrow",
+    ".etl.arrow": ".etl.destinations .etl.plans msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
         ".etl.state .models asyncio concurrent pyarrow"
@@ -140,7 +140,7 @@ FLOORS = {
         ".sansio.pages .version msgspec os pyarrow secrets"
     ),
     ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .files .models attrs duckdb msgspec pyarrow",
+    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .models attrs msgspec pyarrow",
     ".etl.exports": (
         ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "
         "attrs os"
@@ -158,7 +158,8 @@ FLOORS = {
     ".etl.plans": ".client .errors .models .sansio.messages attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
-        ".client .errors .etl.destinations .etl.jobs .etl.options .etl.results .sansio.retry asyncio attrs concurrent"
+        ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.results .sansio.retry asyncio attrs "
+        "concurrent time"
     ),
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (

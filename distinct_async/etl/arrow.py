@@ -8,17 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distinct_async.etl.destinations import Chunk
+from distinct_async.etl.plans import VisitList
 
 _TIME = pa.timestamp("us", tz="UTC")
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
     [
+        pa.field("experience_id", pa.string(), nullable=False),
         pa.field("touchpoint_id", pa.string(), nullable=False),
+        pa.field("touchpoint_name", pa.string()),
         pa.field("visits_type", pa.string(), nullable=False),
         pa.field("position", pa.int64(), nullable=False),
         pa.field("user_id", pa.string(), nullable=False),
-        pa.field("timestamp_utc", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("timestamp_utc", _TIME, nullable=False),
     ]
 )
 
@@ -38,18 +41,28 @@ IMPRESSIONS = pa.schema(
 
 def record_batch(chunk: Chunk) -> pa.RecordBatch:
     """Return a chunk's rows, each with its key."""
-    count = len(chunk.visits)
-    positions = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1)
+    count, visit_list = len(chunk.visits), chunk.visit_list
     return pa.RecordBatch.from_arrays(
         [
-            pa.repeat(chunk.visit_list.touchpoint.id, count),
-            pa.repeat(chunk.visit_list.visits_type, count),
-            positions,
+            *_columns_of(visit_list, count),
+            pa.repeat(visit_list.visits_type, count),
+            pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1),
             pa.array([visit.user_id for visit in chunk.visits], pa.string()),
             _times([visit.timestamp_utc for visit in chunk.visits]),
         ],
         schema=SCHEMA,
     )
+
+
+def complete_columns(table: pa.Table, visit_list: VisitList) -> pa.Table:
+    """Return rows of a list, which a part of an export holds without what the plan says, with all columns."""
+    rest = table.columns[-4:]
+    return pa.Table.from_arrays([*_columns_of(visit_list, len(table)), *rest], schema=SCHEMA)
+
+
+def _columns_of(visit_list: VisitList, count: int) -> list[pa.Array]:
+    ids = visit_list.experience_id, visit_list.touchpoint.id, visit_list.touchpoint.name
+    return [pa.repeat(pa.scalar(each, pa.string()), count) for each in ids]
 
 
 def _times(times: Sequence[datetime]) -> pa.Array:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def batches(
     client: DistinctClient,
-    source: str | Plan,
+    source: str | Iterable[str] | Plan,
     *,
     visits_type: VisitsType | None = "TOTAL",
     touchpoint_ids: Iterable[str] | None = None,
@@ -40,15 +40,15 @@ def batches(
 ) -> "AsyncGenerator[pa.RecordBatch, None]":
     """Yield visits as ``pyarrow.RecordBatch`` values (extra ``arrow``): all, those of a plan, or only what is new.
 
-    Columns: `touchpoint_id`, `visits_type`, `position` (the row's place in its list, from 0), `user_id`,
-    `timestamp_utc`. Several touchpoints are read at once: each batch is of one list, the batches of a list are in
-    order, those of different lists arrive in any order. Memory is bounded. If you may leave it early, use
-    ``contextlib.aclosing``.
+    Columns: `experience_id`, `touchpoint_id`, `touchpoint_name`, `visits_type`, `position` (the row's place in its
+    list, from 0), `user_id`, `timestamp_utc`. Several touchpoints are read at once: each batch is of one list, the
+    batches of a list are in order, those of different lists arrive in any order. Memory is bounded. If you may leave it
+    early, use ``contextlib.aclosing``.
 
     Args:
         client: A client with a Distinct key.
-        source: An experience's id, as in your Distinct account; or a `Plan`, or a part of one (`Plan.split`): then
-            exactly the rows that it declares are yielded, or an error is raised.
+        source: An experience's id, as in your Distinct account, or several, read one after the other; or a `Plan`, or a
+            part of one (`Plan.split`): then exactly the rows that it declares are yielded, or an error is raised.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
         touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
         state: What you have, one text for each list, empty at first. Only what is new is yielded; a list whose total is
@@ -71,10 +71,9 @@ def batches(
         DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
     options = JobOptions(
-        experience_id=source.experience_id if isinstance(source, Plan) else source,
+        source=source,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
-        planned=source if isinstance(source, Plan) else None,
         state=state,
         on_drift=on_drift,
         on_rebuild=on_rebuild,
@@ -86,41 +85,48 @@ def batches(
     return generate_batches(client, options)
 
 
+async def _generate(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
+    for each in options.split():
+        async with aclosing(_generate_experience(client, each)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+async def _generate_experience(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
+    from distinct_async.etl.arrow import record_batch
+
+    states = {} if options.state is None else read_states(options.state, *options.experience_ids)
+    job = Job(client, await options.make_plan(client), options, states)
+    states, rebuilt, rows = dict(states), set[VisitList](), 0
+    try:
+        async with aclosing(job.chunks()) as received:
+            async for chunks in received:
+                for chunk in chunks:
+                    key = chunk.visit_list.key
+                    if chunk.rebuild and chunk.visit_list not in rebuilt:
+                        rebuilt.add(chunk.visit_list)
+                        if options.on_rebuild is not None:
+                            options.on_rebuild(chunk.visit_list)
+                    if options.state is not None:
+                        states[key] = chunk.state(states.get(key))
+                        options.state[state_name(key)] = state_text(states[key])
+                    if chunk.visits:
+                        rows += len(chunk.visits)
+                        yield record_batch(chunk)
+    except DistinctError as error:
+        job.stopped = error
+    raise_failure(Result(rows=rows, **job.figures()))
+
+
 def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
     """Yield batches, as `batches` does, with validated options."""
     with requires_extra("arrow"):
-        from distinct_async.etl.arrow import record_batch
-    client = with_job_retries(client)
-
-    async def generate() -> "AsyncGenerator[pa.RecordBatch, None]":
-        states = {} if options.state is None else read_states(options.state, options.experience_id)
-        job = Job(client, await options.make_plan(client), options, states)
-        states, rebuilt = dict(states), set[VisitList]()
-        stopped, rows = None, 0
-        try:
-            async with aclosing(job.chunks()) as received:
-                async for chunks in received:
-                    for chunk in chunks:
-                        key = chunk.visit_list.key
-                        if chunk.rebuild and chunk.visit_list not in rebuilt:
-                            rebuilt.add(chunk.visit_list)
-                            if options.on_rebuild is not None:
-                                options.on_rebuild(chunk.visit_list)
-                        if options.state is not None:
-                            states[key] = chunk.state(states.get(key))
-                            options.state[state_name(key)] = state_text(states[key])
-                        if chunk.visits:
-                            rows += len(chunk.visits)
-                            yield record_batch(chunk)
-        except DistinctError as error:
-            stopped = error
-        raise_failure(job, stopped, Result(rows=rows, **job.figures()))
-
-    return generate()
+        import distinct_async.etl.arrow  # noqa: F401  # now, not with the first batch
+    return _generate(with_job_retries(client), options)
 
 
 def read(
-    source: str | Plan,
+    source: str | Iterable[str] | Plan,
     *,
     client: Callable[[], DistinctClient] = DistinctClient,
     visits_type: VisitsType | None = "TOTAL",
@@ -145,7 +151,7 @@ def read(
     are cancelled and the thread is joined.
 
     Args:
-        source: An experience's id, or a `Plan`, or a part of one.
+        source: An experience's id, or several, or a `Plan`, or a part of one.
         client: Makes the client, in that thread; for example ``functools.partial(DistinctClient, rate_limit=5)``, which
             can be pickled and holds no key.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
@@ -167,10 +173,9 @@ def read(
         DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
     options = JobOptions(
-        experience_id=source.experience_id if isinstance(source, Plan) else source,
+        source=source,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
-        planned=source if isinstance(source, Plan) else None,
         state=state,
         on_drift=on_drift,
         on_rebuild=on_rebuild,
@@ -276,7 +281,7 @@ class Stream:
 
 def stream(
     client: DistinctClient,
-    experience_id: str,
+    experience_id: str | Iterable[str],
     *,
     visits_type: VisitsType | None = "TOTAL",
     touchpoint_ids: Iterable[str] | None = None,
@@ -285,7 +290,7 @@ def stream(
     batch_rows: int = 50_000,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Stream:
-    """Return all visits of an experience as something that DuckDB, Polars and pyarrow read, for ``async with``.
+    """Return all visits of an experience, for ``async with``, as something that DuckDB, Polars and pyarrow read.
 
     ::
 
@@ -296,7 +301,7 @@ def stream(
 
     Args:
         client: A client with a Distinct key.
-        experience_id: The experience's id, as in your Distinct account.
+        experience_id: The experience's id, as in your Distinct account; or several, read one after the other.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
         touchpoint_ids: Only these touchpoints; None for all.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
@@ -308,7 +313,7 @@ def stream(
         InvalidRequestError: An option is invalid; at once.
     """
     options = JobOptions(
-        experience_id=experience_id,
+        source=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         page_size=page_size,

@@ -36,7 +36,7 @@ class ExportResult(Result):
 
 async def export(
     client: DistinctClient,
-    experience_id: str,
+    experience_id: str | Iterable[str],
     path: str | PathLike[str],
     *,
     visits_type: VisitsType | None = "TOTAL",
@@ -59,7 +59,7 @@ async def export(
 
     Args:
         client: A client with a Distinct key.
-        experience_id: The experience's id, as in your Distinct account.
+        experience_id: The experience's id, as in your Distinct account; or several ids, read at once.
         path: The file; its folder is created if it is missing. If it is a link, the file that it leads to is replaced.
             Of two exports to it at once, one ends with an error.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
@@ -86,7 +86,7 @@ async def export(
             was done in its `result`. The parts stay.
     """
     options = JobOptions(
-        experience_id=experience_id,
+        source=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,
@@ -117,7 +117,7 @@ async def export_with(
         FileDestination,
         target,
         chosen,
-        options.experience_id,
+        options.experience_ids,
         options.visits_type,
         touchpoint_ids=options.touchpoint_ids,
         safe_cells=safe_cells,

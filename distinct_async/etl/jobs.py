@@ -21,6 +21,7 @@ from distinct_async.errors import (
     NotFoundError,
     PermissionDeniedError,
     StorageError,
+    annotate,
 )
 from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.options import JobOptions
@@ -34,7 +35,7 @@ CONCURRENT_LISTS = 8
 REBUILD = "pass on_drift='rebuild' to reload this list"
 
 # Errors that every other list would meet too
-_FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError, ClientStateError, StorageError)
+FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError, ClientStateError, StorageError)
 
 
 class Figures(TypedDict):
@@ -46,6 +47,7 @@ class Figures(TypedDict):
     requests: int
     retries: int
     elapsed: float
+    error: DistinctError | None
 
 
 @define(eq=False)
@@ -58,6 +60,7 @@ class Job:
         options: How to read them.
         states: What the destination has.
         failures: The lists that failed so far.
+        stopped: The error that ended the job before all lists were tried; the caller's to set.
         reports: The reports of the lists that this job has read to their ends.
         rows: Rows received.
     """
@@ -68,6 +71,7 @@ class Job:
     states: Mapping[ListKey, ListState] = Factory(dict)
 
     failures: list[Failure] = field(factory=list, init=False)
+    stopped: DistinctError | None = field(default=None, init=False)
     reports: dict[VisitList, Report] = field(factory=dict, init=False)
     rows: int = field(default=0, init=False)
     _positions: dict[VisitList, int] = field(factory=dict, init=False)  # where those lists ended
@@ -100,13 +104,15 @@ class Job:
     def figures(self) -> Figures:
         """Return what a result says beside its rows."""
         progress = self.progress
+        error = self.stopped or (self.failures[0].error if self.failures else None)
         return {
             "expected": self.plan.expected,
-            "complete": not self.failures and self.plan.complete and all(map(self._is_complete, self.plan.works)),
+            "complete": error is None and self.plan.complete and all(map(self._is_complete, self.plan.works)),
             "failures": tuple(self.failures),
             "requests": progress.requests,
             "retries": progress.retries,
             "elapsed": progress.elapsed,
+            "error": error,
         }
 
     def _is_complete(self, visit_list: VisitList) -> bool:
@@ -153,7 +159,7 @@ class Job:
         for visit_list in lists:
             try:
                 await self._read(visit_list)
-            except _FATAL:
+            except FATAL:
                 raise
             except DistinctError as error:
                 self.failures.append(Failure(visit_list, error))
@@ -225,9 +231,16 @@ class Job:
 
     @staticmethod
     def _like(error: DistinctError, drift: DriftError) -> DriftError:
-        for name in ("vendor", "operation", "attempts", "elapsed", "waited", "on_wire", "checkpoint"):
-            setattr(drift, name, getattr(error, name))
-        return drift
+        return annotate(
+            drift,
+            vendor=error.vendor,
+            operation=error.operation,
+            attempts=error.attempts,
+            elapsed=error.elapsed,
+            waited=error.waited,
+            on_wire=error.on_wire,
+            checkpoint=error.checkpoint,
+        )
 
     def _receive(self, chunk: Chunk, page: Page[Visit]) -> None:
         chunk.visits.extend(page.items)

@@ -1,9 +1,9 @@
 """The options that all jobs share, validated once."""
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Literal, get_args
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
@@ -16,8 +16,15 @@ from distinct_async.sansio.messages import identifier, whole_number
 OnJobDrift = Literal["raise", "rebuild"]
 
 
-def _experience_id(value: str) -> str:
-    return identifier(value, "experience_id")
+def _source(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] | Plan":
+    if isinstance(value, Plan):
+        return value
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return identifier(value, "experience_id")
+    ids = tuple(dict.fromkeys(identifier(each, "experience_id") for each in value))
+    if not ids:
+        raise InvalidRequestError("experience_id must be an id or a list of ids, got an empty list")
+    return ids
 
 
 def _prefetch(value: int) -> int:
@@ -37,11 +44,10 @@ class JobOptions:
     """What a job reads, and how.
 
     Attributes:
-        experience_id: The experience's id.
+        source: What to read: an experience, several, or exactly what a plan declares.
         visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
         touchpoint_ids: Only these touchpoints; None for all.
         on_drift: What to do if stored rows no longer match the server's.
-        planned: What to read exactly; None to request a plan.
         state: What the caller has of each list; None to read from the start.
         on_rebuild: Called before the first rows of a list that is rebuilt.
         page_size: Visits per request, 1 or more; None for the server's default.
@@ -54,12 +60,11 @@ class JobOptions:
         InvalidRequestError: An option is invalid.
     """
 
-    experience_id: str = field(converter=_experience_id)
+    source: str | tuple[str, ...] | Plan = field(converter=_source)
     visits_type: VisitsType | None = None
     touchpoint_ids: frozenset[str] | None = field(default=None, converter=selection)
     on_drift: OnJobDrift = "raise"
     page_size: int | None = field(default=500, converter=_page_size)
-    planned: Plan | None = None
     state: MutableMapping[str, str] | None = None
     on_rebuild: Callable[[VisitList], object] | None = None
     prefetch: int = field(default=4, converter=_prefetch)
@@ -71,18 +76,30 @@ class JobOptions:
         visits_types(self.visits_type)
         if self.on_drift not in get_args(OnJobDrift):
             raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {self.on_drift!r}")
-
-        if self.planned is not None and self.touchpoint_ids is not None:
+        if isinstance(self.source, Plan) and self.touchpoint_ids is not None:
             raise InvalidRequestError("touchpoint_ids does not go with a plan; pass it to etl.plan()")
+        if len(self.experience_ids) > 1 and (self.touchpoint_ids is not None or self.state is not None):
+            raise InvalidRequestError("touchpoint_ids and state go with one experience, not with several")
         if self.state is not None:
-            if self.planned is not None and any(each.stop is not None for each in self.planned.works):
+            if isinstance(self.source, Plan) and any(each.stop is not None for each in self.source.works):
                 raise InvalidRequestError("a part of a plan has its own ranges; pass state with an id or a whole plan")
-            read_states(self.state, self.experience_id)
+            read_states(self.state, *self.experience_ids)
+
+    @property
+    def experience_ids(self) -> tuple[str, ...]:
+        """The ids of the experiences to read, one or more."""
+        source = self.source.experience_id if isinstance(self.source, Plan) else self.source
+        return (source,) if isinstance(source, str) else source
+
+    def split(self) -> "list[JobOptions]":
+        """Return the options for each experience alone."""
+        if not isinstance(self.source, tuple):
+            return [self]
+        return [evolve(self, source=each) for each in self.source]
 
     async def make_plan(self, client: DistinctClient) -> Plan:
-        """Return the plan of what to read."""
-        if self.planned is None:
-            return await plan(
-                client, self.experience_id, visits_type=self.visits_type, touchpoint_ids=self.touchpoint_ids
-            )
-        return self.planned if self.state is not None else self.planned.split(1)[0]
+        """Return the plan of what to read in an experience."""
+        if not isinstance(self.source, Plan):
+            (only,) = self.experience_ids
+            return await plan(client, only, visits_type=self.visits_type, touchpoint_ids=self.touchpoint_ids)
+        return self.source if self.state is not None else self.source.split(1)[0]

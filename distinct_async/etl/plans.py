@@ -14,8 +14,8 @@ from distinct_async.sansio.messages import identifier, whole_number
 
 _CUT = 10_000  # lists are cut at multiples of it: a multiple of all usual page sizes
 
-ListKey = tuple[str, VisitsType]
-"""Which list of an experience: the touchpoint's id and the type of its visits."""
+ListKey = tuple[str, str, VisitsType]
+"""Which list: the ids of experience and touchpoint, and the type of the visits."""
 
 
 @frozen
@@ -27,12 +27,14 @@ class VisitList:
         visits_type: ``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user.
         start: The position of the first row to read, from 0.
         stop: The position after the last row to read; None to read to the end, wherever that is then.
+        experience_id: The id of the experience.
     """
 
     touchpoint: TouchpointSummary
     visits_type: VisitsType
     start: int = 0
     stop: int | None = None
+    experience_id: str = ""
 
     @property
     def declared(self) -> int:
@@ -46,8 +48,8 @@ class VisitList:
 
     @property
     def key(self) -> ListKey:
-        """What distinguishes this list from the others of its experience."""
-        return self.touchpoint.id, self.visits_type
+        """What distinguishes this list from all others."""
+        return self.experience_id, self.touchpoint.id, self.visits_type
 
     def __str__(self) -> str:
         rows = "" if self.stop is None else f", rows {self.start} to {self.stop}"
@@ -169,7 +171,8 @@ async def plan(
         for unknown in selected - listed.keys():
             raise InvalidRequestError(f"experience {experience_id!r} has no touchpoint {unknown!r}")
         listed, declared = {key: each for key, each in listed.items() if key in selected}, len(selected)
-    return Plan(experience_id, tuple(VisitList(each, kind) for each in listed.values() for kind in types), declared)
+    works = (VisitList(each, kind, experience_id=experience_id) for each in listed.values() for kind in types)
+    return Plan(experience_id, tuple(works), declared)
 
 
 def selection(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:

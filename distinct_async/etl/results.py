@@ -1,6 +1,8 @@
 """What a job reports: how far it is, what it did, what failed."""
 
-from attrs import frozen
+from collections.abc import Mapping  # noqa: TC003  # attrs.resolve_types reads it
+
+from attrs import field, frozen
 
 from distinct_async.errors import DistinctError
 from distinct_async.etl.plans import VisitList
@@ -50,6 +52,8 @@ class Result:
         requests: Requests of the walks, retries included.
         retries: How many of them were retries.
         elapsed: Seconds since the job began.
+        error: What ended the job, or the error of the first list that failed; None if it went well.
+        experiences: By the id of the experience, the result of each that was begun.
     """
 
     rows: int
@@ -59,3 +63,5 @@ class Result:
     requests: int
     retries: int
     elapsed: float
+    error: DistinctError | None = field(default=None, repr=False, eq=False)
+    experiences: "Mapping[str, Result]" = field(factory=dict, repr=False, eq=False)

@@ -1,24 +1,28 @@
 """The one runner of all jobs with a destination: plan, read, write in a thread, finish, report."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, asynccontextmanager, closing, suppress
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from distinct_async.client import DistinctClient
+from distinct_async.core import drain
 from distinct_async.errors import DistinctError, StorageError, annotate
 from distinct_async.etl.destinations import Chunk, Destination
-from distinct_async.etl.jobs import Job
+from distinct_async.etl.jobs import FATAL, Figures, Job
 from distinct_async.etl.options import JobOptions
-from distinct_async.etl.results import Result
+from distinct_async.etl.results import Progress, Result
 from distinct_async.sansio.retry import RetryPolicy
 
 T = TypeVar("T")
 
 JOB_RETRY = RetryPolicy(attempts=8, cap=30.0)  # a nightly job has time
+_CONCURRENT_EXPERIENCES = 4
 
 
 class _Closeable(Protocol):
@@ -41,14 +45,14 @@ async def run_job(
     make_result: Callable[..., R],
     warn: Callable[[Job], object] | None = None,
 ) -> R:
-    """Read what is new into a destination.
+    """Read what is new into a destination; of several experiences, up to four at once.
 
     Args:
         client: The client to read with.
         options: What to read, and how.
         open_destination: Opens the destination; called in the thread that all its methods are called from.
         make_result: Makes the job's result of the fields of `Result`.
-        warn: Warns of what the job has seen, if necessary; called in any case.
+        warn: Warns of what the job of an experience has seen, if necessary; called in any case.
 
     Returns:
         The result.
@@ -56,27 +60,99 @@ async def run_job(
     Raises:
         DistinctError: The error that stopped the job, or that of the first list that failed; with its `result`.
     """
-    client = with_job_retries(client)
-    error: DistinctError | None = None
     async with open_in_thread(open_destination) as (thread, destination):
-        todo = await options.make_plan(client)
-        job = Job(client, todo, options, await call_in_thread(thread, destination.begin, todo))
+        reading = _Reading(with_job_retries(client), options, make_result, thread, destination)
+        pending = iter(options.split())
+        tasks = [asyncio.create_task(reading.read(pending)) for _ in options.experience_ids[:_CONCURRENT_EXPERIENCES]]
         try:
-            await _write_all(job, thread, destination)
-        except DistinctError as stopped:
-            error = stopped
-        figures = job.figures()
-        figures["complete"] &= error is None
-        result = make_result(rows=destination.rows, **figures)
-        if not isinstance(error, StorageError):
+            await asyncio.gather(*tasks)
+        finally:
+            await drain(tasks)
+        result = reading.result()
+        if not isinstance(result.error, StorageError):
             try:
-                await call_in_thread(thread, lambda: destination.finish(result, stopped=error is not None))
-            except StorageError as refused:
-                error = refused
+                await call_in_thread(thread, destination.finish, result)
+            except StorageError as error:
+                result = evolve(result, complete=False, error=error)
     if warn is not None:
-        warn(job)
-    raise_failure(job, error, result)
+        for job in reading.jobs:
+            warn(job)
+    raise_failure(result)
     return result
+
+
+@define(eq=False)
+class _Reading(Generic[R]):
+    """Experiences on their way into one destination."""
+
+    client: DistinctClient
+    options: JobOptions
+    make_result: Callable[..., R]
+    thread: Executor
+    destination: Destination
+    jobs: list[Job] = field(factory=list, init=False)
+    _results: dict[str, R] = field(factory=dict, init=False)
+    _progress: dict[str, Progress] = field(factory=dict, init=False)
+    _began: float = field(factory=time.monotonic, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    async def read(self, pending: Iterator[JobOptions]) -> None:
+        """Read one experience after the other, until an error that all the others would meet too."""
+        for options in pending:
+            if not self._stopped:
+                (experience_id,) = options.experience_ids
+                result = self._results[experience_id] = await self._read(experience_id, options)
+                self._stopped |= isinstance(result.error, FATAL)
+
+    async def _read(self, experience_id: str, options: JobOptions) -> R:
+        if options.on_progress is not None:
+            options = evolve(options, on_progress=partial(self._report, experience_id))
+        try:
+            plan = await options.make_plan(self.client)
+            states = await call_in_thread(self.thread, self.destination.begin, plan)
+        except DistinctError as error:
+            if len(self.options.experience_ids) == 1:
+                raise
+            none = Figures(expected=0, complete=False, failures=(), requests=0, retries=0, elapsed=0.0, error=error)
+            return self.make_result(rows=0, **none)
+        job = Job(self.client, plan, options, states)
+        self.jobs.append(job)
+        try:
+            await _write_all(job, self.thread, self.destination)
+        except DistinctError as error:
+            job.stopped = error
+        return self.make_result(rows=self.destination.rows(experience_id), **job.figures())
+
+    def _report(self, experience_id: str, progress: Progress) -> None:
+        self._progress[experience_id] = progress
+        if self.options.on_progress is not None:
+            each = self._progress.values()
+            self.options.on_progress(
+                Progress(
+                    rows=sum(one.rows for one in each),
+                    expected=sum(one.expected for one in each),
+                    requests=sum(one.requests for one in each),
+                    retries=sum(one.retries for one in each),
+                    elapsed=time.monotonic() - self._began,
+                )
+            )
+
+    def result(self) -> R:
+        """Return the result of all."""
+        ids = self.options.experience_ids
+        results = {each: self._results[each] for each in ids if each in self._results}
+        each = results.values()
+        return self.make_result(
+            rows=sum(one.rows for one in each),
+            expected=sum(one.expected for one in each),
+            complete=len(results) == len(ids) and all(one.complete for one in each),
+            failures=tuple(failure for one in each for failure in one.failures),
+            requests=sum(one.requests for one in each),
+            retries=sum(one.retries for one in each),
+            elapsed=time.monotonic() - self._began,
+            error=next((one.error for one in each if one.error is not None), None),
+            experiences=results,
+        )
 
 
 async def _write_all(job: Job, thread: Executor, destination: Destination) -> None:
@@ -103,11 +179,13 @@ async def _write_all(job: Job, thread: Executor, destination: Destination) -> No
         raise
 
 
-def raise_failure(job: Job, error: DistinctError | None, result: Result) -> None:
-    """Raise the error that a job ends with, its result attached: the one that stopped it, or the first failure."""
-    error = error or (job.failures[0].error if job.failures else None)
-    if error is not None:
-        raise annotate(error, result=evolve(result, complete=False))
+def raise_failure(result: Result) -> None:
+    """Raise the error that a job ends with, if there is one, with the results of all and of each experience."""
+    for each in result.experiences.values():
+        if each.error is not None:
+            annotate(each.error, result=each)
+    if result.error is not None:
+        raise annotate(result.error, result=result)
 
 
 async def call_in_thread(thread: Executor, function: Callable[..., T], *args: object) -> T:

@@ -24,7 +24,7 @@ class _Version(msgspec.Struct):
 
 def state_name(key: ListKey) -> str:
     """Return the name that a list has in the mapping."""
-    touchpoint_id, visits_type = key
+    _, touchpoint_id, visits_type = key
     return f"{visits_type} {touchpoint_id}"
 
 
@@ -55,7 +55,7 @@ def read_states(texts: Mapping[str, str], experience_id: str) -> dict[ListKey, L
         if question.ids.get("experience_id") != experience_id:
             other = question.ids.get("experience_id")
             raise CheckpointError(f"state {name!r} belongs to experience {other!r}, not to {experience_id!r}")
-        key: ListKey = question.ids.get("touchpoint_id") or "", kinds[question.endpoint]
+        key: ListKey = experience_id, question.ids.get("touchpoint_id") or "", kinds[question.endpoint]
         if name != state_name(key):
             raise CheckpointError(f"state {name!r} belongs to {state_name(key)!r}; begin with an empty state")
         states[key] = state

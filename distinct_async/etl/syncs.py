@@ -31,7 +31,7 @@ class SyncResult(Result):
 
 async def sync(
     client: DistinctClient,
-    experience_id: str,
+    experience_id: str | Iterable[str],
     database: str | PathLike[str],
     *,
     visits_type: VisitsType | None = None,
@@ -51,7 +51,7 @@ async def sync(
 
     Args:
         client: A client with a Distinct key.
-        experience_id: The experience's id, as in your Distinct account.
+        experience_id: The experience's id, as in your Distinct account; or several ids, read at once.
         database: The file; created if it is missing, once the experience was found.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
         touchpoint_ids: Only these touchpoints; None for all.
@@ -74,7 +74,7 @@ async def sync(
             was done in its `result`. What was stored stays.
     """
     options = JobOptions(
-        experience_id=experience_id,
+        source=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,

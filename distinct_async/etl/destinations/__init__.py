@@ -76,23 +76,17 @@ class Destination(Protocol):
     an earlier job left for another question.
     """
 
-    @property
-    def rows(self) -> int:
-        """Rows that the result of the job counts."""
-
     def begin(self, plan: Plan) -> Mapping[ListKey, ListState]:
-        """Note what the plan declares, and return what is there already."""
+        """Note what a plan declares, and return what is there already; called once for each experience."""
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Store rows and state, both or neither."""
 
-    def finish(self, result: Result, *, stopped: bool) -> None:
-        """Note how the job ended.
+    def rows(self, experience_id: str) -> int:
+        """Return the rows of an experience that the result of the job counts."""
 
-        Args:
-            result: What it did.
-            stopped: Whether an error ended it before all lists were tried.
-        """
+    def finish(self, result: Result) -> None:
+        """Note how the job ended; not called after a `StorageError`."""
 
     def close(self) -> None:
         """Release everything; what was stored stays."""

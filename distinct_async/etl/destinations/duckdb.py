@@ -5,11 +5,13 @@ Every method blocks; all are called from one thread.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +27,8 @@ from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.version import __version__
 
+T = TypeVar("T")
+
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
 
@@ -33,7 +37,8 @@ _TRIES, _PAUSE = 100, 0.02  # seconds
 
 _TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
-_ROW = "touchpoint_id, position, user_id, timestamp_utc"
+_ADDED = "touchpoint_name VARCHAR"  # since 0.2.0
+_ROW = "experience_id, touchpoint_id, touchpoint_name, position, user_id, timestamp_utc"
 _TIME = pa.timestamp("us", tz="UTC")
 _TOUCHPOINTS = {
     **{name: pa.string() for name in ("experience_id", "touchpoint_id", "name", "value")},
@@ -47,11 +52,14 @@ _CHECKPOINTS = {
     "checkpoint": pa.string(),
     "updated_at": _TIME,
 }
-_KEYS = {"touchpoint_id": pa.string(), "visits_type": pa.string(), "position": pa.int64()}
+_KEYS = {
+    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "visits_type")},
+    "position": pa.int64(),
+}
 
 _VISITS = """(
     experience_id VARCHAR NOT NULL, touchpoint_id VARCHAR NOT NULL, position BIGINT NOT NULL,
-    user_id VARCHAR NOT NULL, timestamp_utc TIMESTAMPTZ NOT NULL
+    user_id VARCHAR NOT NULL, timestamp_utc TIMESTAMPTZ NOT NULL, touchpoint_name VARCHAR
 )"""
 
 _SCHEMA = f"""
@@ -73,9 +81,18 @@ CREATE TABLE IF NOT EXISTS runs (
     started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ, rows BIGINT, expected BIGINT, complete BOOLEAN,
     failures VARCHAR[]
 );
-CREATE TEMP TABLE IF NOT EXISTS staged (visits_type VARCHAR, touchpoint_id VARCHAR, position BIGINT, user_id VARCHAR,
-    timestamp_utc TIMESTAMPTZ);
+CREATE TEMP TABLE IF NOT EXISTS staged (experience_id VARCHAR, touchpoint_id VARCHAR, touchpoint_name VARCHAR,
+    visits_type VARCHAR, position BIGINT, user_id VARCHAR, timestamp_utc TIMESTAMPTZ);
 """
+
+# Fills what a database of 0.1.0 lacks
+_NAMES = "".join(
+    f"""
+UPDATE {table} SET touchpoint_name = touchpoints.name FROM touchpoints
+WHERE touchpoints.experience_id = {table}.experience_id AND touchpoints.touchpoint_id = {table}.touchpoint_id;
+"""
+    for table in _TABLES.values()
+)
 
 # The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
 _VIEWS = """
@@ -103,14 +120,13 @@ FROM compared
 ORDER BY ALL;
 """
 
-_COLUMNS = """
+_HERE = "database_name = current_database() AND schema_name = current_schema()"
+_COLUMNS = f"""
 SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_name) FROM duckdb_columns()
-WHERE database_name = current_database() AND schema_name = current_schema() AND NOT internal
-GROUP BY table_name
+WHERE {_HERE} AND NOT internal GROUP BY table_name
 """
-_PRIMARY_KEYS = """
-SELECT table_name, constraint_column_names FROM duckdb_constraints()
-WHERE constraint_type = 'PRIMARY KEY' AND database_name = current_database() AND schema_name = current_schema()
+_PRIMARY_KEYS = f"""
+SELECT table_name, constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_HERE}
 """
 
 
@@ -138,20 +154,24 @@ class Database:
     Args:
         path: Of the file; absolute.
         schema: Creates the tables that are missing.
+        added: The column that a table of an older version lacks, with its type, by the table's name.
+        fill: Fills the columns that were added.
 
     Raises:
         StorageError: The file cannot be opened, or a table in it has other columns.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
-        self._path, self._schema = path, schema
+    def __init__(self, path: Path, schema: str, *, added: Mapping[str, str] | None = None, fill: str = "") -> None:
+        self.path, self._schema = path, schema
+        self._added, self._fill = added or {}, fill
+        self._absent: list[str] = []
         self._db: duckdb.DuckDBPyConnection | None = None
         if path.exists():
             self._connect()
 
     def _connect(self) -> None:
-        with self._errors():
-            self._db = duckdb.connect(str(self._path))
+        with self.errors():
+            self._db = duckdb.connect(str(self.path))
         try:
             self._check_tables()
         except BaseException:
@@ -160,11 +180,11 @@ class Database:
 
     def _check_tables(self) -> None:
         """Compare the tables that are there with those that the schema would create."""
-        with self._errors():
+        with self.errors():
             nowhere = self.number("SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL")
         if nowhere:  # DuckDB opens CSV, JSON and Parquet too, and would store nothing in them
-            raise StorageError(f"{self._path} is not a DuckDB database")
-        with self._errors(), duckdb.connect(config={"threads": 1}) as fresh:
+            raise StorageError(f"{self.path} is not a DuckDB database")
+        with self.errors(), duckdb.connect(config={"threads": 1}) as fresh:
             fresh.execute(self._schema)
             present: set[str] | None = None  # those that were there first: another sync may be creating them
             for query, what in ((_COLUMNS, "columns"), (_PRIMARY_KEYS, "primary key")):
@@ -172,9 +192,12 @@ class Database:
                 found = dict(self.connection.execute(query).fetchall())
                 present = found.keys() & expected.keys() if present is None else present
                 for table in sorted(expected.keys() & present):
-                    if missing := set(expected[table]) - set(found.get(table, ())):
+                    missing = set(expected[table]) - set(found.get(table, ()))
+                    if table in self._added and missing == {self._added[table]}:
+                        self._absent.append(f"{table} ADD COLUMN IF NOT EXISTS {self._added[table]}")
+                    elif missing:
                         raise StorageError(
-                            f"{self._path}: the table {table} has other {what} than this version uses (it needs "
+                            f"{self.path}: the table {table} has other {what} than this version uses (it needs "
                             f"{', '.join(sorted(missing))}); sync into another file, or rename the table"
                         )
 
@@ -188,8 +211,9 @@ class Database:
         return self._db
 
     def create_tables(self, views: str = "") -> None:
-        """Create what is missing, and replace the views."""
-        self.retry_conflicts(lambda: self.connection.execute(self._schema + views))
+        """Create what is missing, also in tables of an older version, and replace the views."""
+        added = "".join(f"ALTER TABLE {each};" for each in self._absent) + self._fill * bool(self._absent)
+        self.retry_conflicts(lambda: self.connection.execute(self._schema + added + views))
 
     def close(self) -> None:
         """Close the database; what was committed stays, so this cannot fail."""
@@ -207,24 +231,22 @@ class Database:
         rows = self.connection.execute(statement, list(values)).fetchall()
         return int(rows[0][0]) if rows else 0
 
-    def retry_conflicts(self, action: Callable[[], object]) -> None:
+    def retry_conflicts(self, action: Callable[[], T]) -> T:
         """Call `action` in a transaction, again if another sync in this process conflicts: DuckDB refuses at once."""
-        with self._errors():
-            for left in reversed(range(_TRIES)):
+        with self.errors():
+            for _ in range(_TRIES - 1):
                 try:
                     with self._commit_or_rollback():
-                        action()
+                        return action()
                 except _CONFLICTS:
-                    if not left:
-                        raise
                     time.sleep(_PAUSE)
-                else:
-                    return
+            with self._commit_or_rollback():
+                return action()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the statements of this block, or undo them if it raises."""
-        with self._errors(), self._commit_or_rollback():
+        with self.errors(), self._commit_or_rollback():
             yield
 
     @contextmanager
@@ -238,12 +260,13 @@ class Database:
                 self.connection.rollback()
             raise
 
-    def _errors(self) -> AbstractContextManager[None]:
-        return storage_errors(self._path, duckdb.Error)
+    def errors(self) -> AbstractContextManager[None]:
+        """Return what turns errors of DuckDB and of the system, in its block, into a `StorageError`."""
+        return storage_errors(self.path, duckdb.Error)
 
 
 class DuckDBDestination:
-    """Visits of one experience in a database.
+    """Visits in a database.
 
     Args:
         path: Of the file; absolute.
@@ -253,94 +276,91 @@ class DuckDBDestination:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._run = 0
-        self._experience_id = ""
+        self._runs: dict[str, int] = {}  # by experience
+        self._rows = Counter[str]()  # inserted, by experience
         self._states: dict[ListKey, ListState] = {}
         self._settings: tuple[object, ...] | None = None  # the owner's
-        self.rows: int = 0  # inserted
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA, added=dict.fromkeys(_TABLES.values(), _ADDED), fill=_NAMES)
 
     def begin(self, plan: Plan) -> dict[ListKey, ListState]:
         """Note what the plan declares and that a run begins; return what is here already."""
-        database = self._database
-        database.create_tables(_VIEWS)
-        self._experience_id, now = plan.experience_id, datetime.now(UTC)
-        self._limit_memory(len(plan.works))
+        database, now = self._database, datetime.now(UTC)
+        if not self._runs:
+            database.create_tables(_VIEWS)
+        self._limit_memory(len(self._states) + len(plan.works))
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints
         ]
-        begun = [(plan.experience_id, *each.key, 0, 0, False, None, None, now) for each in plan.works]
+        begun = [(*each.key, 0, 0, False, None, None, now) for each in plan.works]
 
-        def note() -> None:
+        def note() -> dict[ListKey, ListState]:
             database.insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             database.insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
-            self._run = database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
+            self._runs[plan.experience_id] = database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
             database.connection.execute(
                 "INSERT INTO runs (run_id, experience_id, version, started_at, expected) VALUES (?, ?, ?, ?, ?)",
-                [self._run, plan.experience_id, __version__, now, plan.expected],
+                [self._runs[plan.experience_id], plan.experience_id, __version__, now, plan.expected],
             )
-            self._states = dict(self._stored_states())
+            self._states.update(stored := dict(self._stored_states(plan.experience_id)))
+            return stored
 
-        database.retry_conflicts(note)
-        return dict(self._states)
+        return database.retry_conflicts(note)
+
+    def rows(self, experience_id: str) -> int:
+        """Return how many rows of an experience were inserted."""
+        return self._rows[experience_id]
 
     def _limit_memory(self, lists: int) -> None:
         """Keep the database small in memory: DuckDB would keep most of the file in it, for queries to come."""
         connection = self._database.connection
-        with storage_errors(self._path, duckdb.Error):
+        with self._database.errors():
             before = connection.execute(f"SELECT {_SETTINGS}").fetchone()
             self._set(f"{_MEMORY + lists // 1000} MiB", 1)
             # Another sync at once has set them already, and will restore what was before
-            self._settings = before if before != connection.execute(f"SELECT {_SETTINGS}").fetchone() else None
+            changed = before != connection.execute(f"SELECT {_SETTINGS}").fetchone()
+            self._settings = self._settings or (before if changed else None)
 
-    def _stored_states(self) -> Iterator[tuple[ListKey, ListState]]:
+    def _stored_states(self, experience_id: str) -> Iterator[tuple[ListKey, ListState]]:
         columns = "touchpoint_id, visits_type, checkpoint, declared, complete, ascends"
         rows = self._database.connection.execute(
-            f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL",
-            [self._experience_id],
+            f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL", [experience_id]
         )
         for touchpoint_id, visits_type, checkpoint, declared, complete, ascends in rows.fetchall():
             state = ListState(Checkpoint.from_json(checkpoint), declared, complete, ascends)
-            yield (touchpoint_id, visits_type), state
+            yield (experience_id, touchpoint_id, visits_type), state
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Store rows and checkpoints, in one transaction."""
-        rows, kept = 0, {}
+        rows, kept = Counter[str](), {}
         with self._database.transaction():
             # One statement for all lists: a statement costs more than a thousand rows
             for visits_type, name in _TABLES.items():
                 appended = [each for each in chunks if each.visit_list.visits_type == visits_type and not each.rebuild]
                 if appended:
-                    rows += self._append(name, appended)
+                    new = pa.Table.from_batches(map(record_batch, appended))
+                    self._database.insert(f"INTO {name}", new, _ROW)
             for chunk in chunks:
-                if chunk.rebuild:
-                    rows += self._rebuild(chunk)
+                key = chunk.visit_list.key
+                rows[key[0]] += self._rebuild(chunk) if chunk.rebuild else len(chunk.visits)
                 if not chunk.rebuild or chunk.end is not None:
-                    kept[chunk.visit_list.key] = chunk
+                    kept[key] = chunk
             self._keep(kept)
-        self.rows += rows
-
-    def _append(self, name: str, chunks: Sequence[Chunk]) -> int:
-        rows = pa.Table.from_batches(map(record_batch, chunks))
-        self._database.insert(f"INTO {name}", rows, f"? AS experience_id, {_ROW}", [self._experience_id])
-        return len(rows)
+        self._rows += rows
 
     def _rebuild(self, chunk: Chunk) -> int:
         """Stage the rows of a list; with the last of them, let them replace what is there."""
-        touchpoint_id, visits_type = chunk.visit_list.key
-        staged, name = "visits_type = ? AND touchpoint_id = ?", _TABLES[visits_type]
+        *touchpoint, visits_type = key = chunk.visit_list.key
+        this, name = "experience_id = ? AND touchpoint_id = ?", _TABLES[visits_type]
         rows = pa.Table.from_batches([record_batch(chunk)])
         self._database.insert("INTO staged", rows, f"visits_type, {_ROW}")
         if chunk.end is None:
             return 0
-        execute, key = self._database.connection.execute, [self._experience_id, touchpoint_id]
-        execute(f"DELETE FROM {name} WHERE experience_id = ? AND touchpoint_id = ?", key)
-        columns = f"(experience_id, {_ROW})"
-        new = [self._experience_id, visits_type, touchpoint_id]
-        count = self._database.number(f"INSERT INTO {name} {columns} SELECT ?, {_ROW} FROM staged WHERE {staged}", new)
-        execute(f"DELETE FROM staged WHERE {staged}", new[1:])
+        execute, staged = self._database.connection.execute, f"{this} AND visits_type = ?"
+        execute(f"DELETE FROM {name} WHERE {this}", touchpoint)
+        insert = f"INSERT INTO {name} ({_ROW}) SELECT {_ROW} FROM staged WHERE {staged}"
+        count = self._database.number(insert, key)
+        execute(f"DELETE FROM staged WHERE {staged}", key)
         return count
 
     def _keep(self, chunks: Mapping[ListKey, Chunk]) -> None:
@@ -349,30 +369,28 @@ class DuckDBDestination:
         for key, chunk in chunks.items():
             state = self._states[key] = chunk.state(self._states.get(key))
             text = chunk.checkpoint.to_json()
-            rows.append(
-                (self._experience_id, *key, state.position, state.declared, state.complete, state.ascends, text, now)
-            )
+            rows.append((*key, state.position, state.declared, state.complete, state.ascends, text, now))
         self._database.insert("OR REPLACE INTO checkpoints", _table(_CHECKPOINTS, rows))
 
     def _check_positions(self, keys: Iterable[ListKey]) -> None:
         """Refuse to write behind another sync in this process: DuckDB shuts out other processes only."""
         known = [(*key, self._states[key].position if key in self._states else 0) for key in keys]
         self._database.connection.register("known", _table(_KEYS, known))
-        unchanged = self._database.number(
-            "SELECT count(*) FROM known JOIN checkpoints USING (touchpoint_id, visits_type, position) "
-            "WHERE experience_id = ?",
-            [self._experience_id],
-        )
+        unchanged = self._database.number(f"SELECT count(*) FROM known JOIN checkpoints USING ({', '.join(_KEYS)})")
         self._database.connection.unregister("known")
         if unchanged != len(known):
-            raise StorageError(f"{self._path}: another sync of this experience is running in this process")
+            raise StorageError(f"{self._database.path}: another sync of this experience is running in this process")
 
-    def finish(self, result: Result, *, stopped: bool) -> None:  # noqa: ARG002  # `complete` says it too
-        """Note how the run has ended."""
+    def finish(self, result: Result) -> None:
+        """Note how the runs have ended."""
+        if not self._runs:
+            return
+        setting = "finished_at = ?, rows = ?, complete = ?, failures = ?"
         with self._database.transaction():
-            row = [datetime.now(UTC), result.rows, result.complete, [str(each.work) for each in result.failures]]
-            setting = "finished_at = ?, rows = ?, complete = ?, failures = ?"
-            self._database.connection.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, self._run])
+            for experience_id, run in self._runs.items():
+                each = result.experiences[experience_id]
+                row = [datetime.now(UTC), each.rows, each.complete, [str(failure.work) for failure in each.failures]]
+                self._database.connection.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, run])
 
     def close(self) -> None:
         """Close the database, with the memory settings of its owner; what was committed stays."""

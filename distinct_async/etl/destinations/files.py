@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
-from distinct_async.etl.arrow import SCHEMA, record_batch
+from distinct_async.etl.arrow import SCHEMA, complete_columns, record_batch
 from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.destinations.formats import WRITERS, parquet_writer
-from distinct_async.etl.plans import ListKey, Plan
+from distinct_async.etl.plans import ListKey, Plan, VisitList
 from distinct_async.etl.results import Result
 from distinct_async.files import atomic_replace, storage_errors
 from distinct_async.models import VisitsType
@@ -37,13 +37,15 @@ _GROUP_ROWS = 50_000  # at least, in a row group of the file; at most about so m
 _OPEN_PARTS, _CACHED_GROUPS = 32, 8
 _MAGIC = b"PAR1"
 _PART = re.compile(r"\d{6,}-([0-9a-f]{8})\.parquet")
-_OWN_FILE = re.compile(r"(?:\d{6,}-([0-9a-f]{8})\.parquet|joined-([0-9a-f]{8}))")
+_JOINED = re.compile(r"joined-([0-9a-f]{8})")
+_PART_COLUMNS = ("touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc")  # those of 0.1.0
+_PART_SCHEMA = pa.schema([SCHEMA.field(name) for name in _PART_COLUMNS])
 
 
 class _Header(msgspec.Struct, frozen=True):
     """What is exported: the first line of a journal."""
 
-    experience_id: str
+    experience_id: str | tuple[str, ...]
     visits_type: VisitsType | None
     journal: Literal[1] = 1
     touchpoint_ids: tuple[str, ...] | None = None
@@ -64,6 +66,7 @@ class _Slice(msgspec.Struct):
     # Where in the part; 0.1.0, which did not say so, wrote each slice with rows as a row group of its own
     group: int | None = None
     offset: int = 0
+    experience_id: str | None = None  # None if the header names only one
 
 
 class _Part(msgspec.Struct):
@@ -74,6 +77,7 @@ class _Part(msgspec.Struct):
 
 
 class _ListManifest(msgspec.Struct):
+    experience_id: str
     touchpoint_id: str
     visits_type: VisitsType
     name: str | None
@@ -87,7 +91,7 @@ class _ListManifest(msgspec.Struct):
 class _Manifest(msgspec.Struct):
     file: str
     format: str
-    experience_id: str
+    experience_id: str | tuple[str, ...]
     visits_type: VisitsType | None
     complete: bool
     declared: int
@@ -95,15 +99,16 @@ class _Manifest(msgspec.Struct):
     lists: list[_ListManifest]
     finished_at: datetime
     distinct_async: str
+    schema_version: int = 2  # of the columns; 1, in 0.1.0, had neither experience_id nor touchpoint_name
 
 
 class FileDestination:
-    """Visits of one experience on their way into one file.
+    """Visits on their way into one file.
 
     Args:
         target: The file; absolute, with links followed.
         file_format: ``"parquet"``, ``"csv"`` or ``"jsonl"``.
-        experience_id: The experience.
+        experience_ids: The experiences.
         visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
         touchpoint_ids: Only these touchpoints; None for all.
         safe_cells: Whether text that a spreadsheet would run as a formula is defused in CSV.
@@ -117,7 +122,7 @@ class FileDestination:
         self,
         target: Path,
         file_format: str,
-        experience_id: str,
+        experience_ids: tuple[str, ...],
         visits_type: VisitsType | None,
         *,
         touchpoint_ids: frozenset[str] | None = None,
@@ -125,11 +130,13 @@ class FileDestination:
     ) -> None:
         self._target, self._format, self._safe_cells = target, file_format, safe_cells
         selected = None if touchpoint_ids is None else tuple(sorted(touchpoint_ids))
-        self._header = _Header(experience_id, visits_type, touchpoint_ids=selected)
+        self._ids = experience_ids
+        only = experience_ids[0] if len(experience_ids) == 1 else experience_ids
+        self._header = _Header(only, visits_type, touchpoint_ids=selected)
         self._folder = target.with_name(f"{target.name}.parts")
         self._journal = self._folder / "journal.jsonl"
         self._finished = self._folder / "finished.jsonl"  # the journal of an export that was killed while tidying up
-        self._plan = Plan(experience_id, (), 0)
+        self._plans: dict[str, Plan] = {}
         self._states: dict[ListKey, ListState] = {}
         self._slices: dict[ListKey, list[tuple[str, _Slice]]] = {}  # the name of the part and the slice, in order
         self._written: dict[ListKey, int] = {}
@@ -144,7 +151,7 @@ class FileDestination:
             self._new_folders = [each for each in target.parents if not each.is_dir()]
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._finished.exists():
-                self._tokens.update(re.findall(r"-([0-9a-f]{8})\.parquet", self._finished.read_text()))
+                self._tokens.update(_PART.findall(self._finished.read_text()))
             self._read_journal()
 
     @property
@@ -152,10 +159,14 @@ class FileDestination:
         """The path of the manifest."""
         return manifest_of(self._target)
 
+    def rows(self, experience_id: str) -> int:
+        """Return how many rows of an experience's lists the parts have."""
+        return sum(self._written.get(each.key, 0) for each in self._plans[experience_id].works)
+
     @property
-    def rows(self) -> int:
-        """How many rows of the plan's lists the parts have."""
-        return sum(self._written.get(each.key, 0) for each in self._plan.works)
+    def _lists(self) -> Iterator[VisitList]:
+        """The lists, in the order of the file."""
+        return (each for experience_id in self._ids for each in self._plans[experience_id].works)
 
     def _read_journal(self) -> None:
         begun = self._journal.exists()
@@ -222,7 +233,7 @@ class FileDestination:
         self._parts.append(part.name)
         group = 0
         for each in part.slices:
-            key = each.touchpoint_id, each.visits_type
+            key = each.experience_id or self._ids[0], each.touchpoint_id, each.visits_type
             if each.group is None:
                 each.group, group = group, group + bool(each.rows)
             if each.rebuild and each.start == 0:
@@ -237,8 +248,8 @@ class FileDestination:
 
     def begin(self, plan: Plan) -> Mapping[ListKey, ListState]:
         """Remember the plan; return the states that the closed parts prove."""
-        self._plan = plan
-        return dict(self._states)
+        self._plans[plan.experience_id] = plan
+        return {key: state for key, state in self._states.items() if key[0] == plan.experience_id}
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Close a part with these rows, and name it in the journal."""
@@ -248,7 +259,7 @@ class FileDestination:
             if not any(self._token in name for name in self._parts):
                 self._append(_Part(self._name(), []))  # so that files of a killed run are recognised
             part = _Part(self._name(), [self._slice(chunk) for chunk in chunks])
-            with (self._folder / part.name).open("wb") as file, parquet_writer(file) as writer:
+            with (self._folder / part.name).open("wb") as file, parquet_writer(file, _PART_SCHEMA) as writer:
                 group, rows = 0, 0
                 batches: list[pa.RecordBatch] = []
                 for chunk, piece in zip(chunks, part.slices, strict=True):
@@ -257,7 +268,7 @@ class FileDestination:
                         group, rows, batches = group + 1, 0, []
                     piece.group, piece.offset = group, rows
                     if chunk.visits:
-                        batches.append(record_batch(chunk))
+                        batches.append(record_batch(chunk).select(_PART_COLUMNS))
                         rows += len(chunk.visits)
                 if batches:
                     writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
@@ -271,8 +282,10 @@ class FileDestination:
 
     def _slice(self, chunk: Chunk) -> _Slice:
         state = chunk.state(self._states.get(chunk.visit_list.key))
+        experience_id, touchpoint_id, visits_type = chunk.visit_list.key
         return _Slice(
-            *chunk.visit_list.key,
+            touchpoint_id,
+            visits_type,
             chunk.start,
             len(chunk.visits),
             chunk.checkpoint.to_json(),
@@ -280,11 +293,12 @@ class FileDestination:
             state.complete,
             state.ascends,
             chunk.rebuild,
+            experience_id=experience_id if len(self._ids) > 1 else None,
         )
 
-    def finish(self, result: Result, *, stopped: bool) -> None:
-        """Replace the file by the joined parts, in the plan's order, then its manifest; then the parts go."""
-        if stopped or result.failures:
+    def finish(self, result: Result) -> None:
+        """Replace the file by the joined parts, in the order of the plans, then its manifest; then the parts go."""
+        if result.error is not None:
             return
         manifest = self._manifest(complete=result.complete)
         with self._errors():
@@ -300,8 +314,8 @@ class FileDestination:
     def _delete_parts(self) -> None:
         """Delete what the journal named; what somebody else has put into the folder stays, and the folder with it."""
         for path in list(self._folder.iterdir()):
-            match = _OWN_FILE.fullmatch(path.name)
-            if match is not None and (match[1] or match[2]) in self._tokens:
+            match = _PART.fullmatch(path.name) or _JOINED.fullmatch(path.name)
+            if match is not None and match[1] in self._tokens:
                 path.unlink()
         self._finished.unlink(missing_ok=True)
         with suppress(OSError):
@@ -319,9 +333,10 @@ class FileDestination:
     def _tables(self) -> Iterator[pa.Table]:
         """Yield the rows, list by list, in tables of about `_GROUP_ROWS`."""
         read, tables, rows = self._group_reader(), list[pa.Table](), 0
-        for visit_list in self._plan.works:
+        for visit_list in self._lists:
             for name, piece in self._slices.get(visit_list.key, ()):
-                tables.append(read(name, piece.group or 0).slice(piece.offset, piece.rows))
+                rows_of_it = read(name, piece.group or 0).slice(piece.offset, piece.rows)
+                tables.append(complete_columns(rows_of_it, visit_list))
                 rows += piece.rows
                 if rows >= _GROUP_ROWS:
                     yield pa.concat_tables(tables)
@@ -349,8 +364,8 @@ class FileDestination:
         return read
 
     def _manifest(self, *, complete: bool) -> _Manifest:
-        plan, lists = self._plan, []
-        for each in plan.works:
+        lists = []
+        for each in self._lists:
             state = self._states.get(each.key)
             checkpoint = state.checkpoint if state is not None else None
             written = self._written.get(each.key, 0)
@@ -368,11 +383,11 @@ class FileDestination:
         return _Manifest(
             file=self._target.name,
             format=self._format,
-            experience_id=plan.experience_id,
+            experience_id=self._header.experience_id,
             visits_type=self._header.visits_type,
             complete=complete,
-            declared=plan.expected,
-            written=self.rows,
+            declared=sum(each.declared for each in lists),
+            written=sum(each.written for each in lists),
             lists=lists,
             finished_at=datetime.now(UTC),
             distinct_async=__version__,

@@ -14,15 +14,15 @@ from distinct_async.etl.arrow import SCHEMA
 
 # Ascending numbers, whose steps are small: with Parquet's default, a dictionary, a file is six times as large
 _ENCODING = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
-_DICTIONARY = ["touchpoint_id", "visits_type", "user_id"]
 
 # What spreadsheets run as a formula (https://owasp.org/www-community/attacks/CSV_Injection)
 _FORMULA = r"^([=+\-@\t\r])"
 
 
-def parquet_writer(file: BinaryIO) -> pq.ParquetWriter:
+def parquet_writer(file: BinaryIO, schema: pa.Schema = SCHEMA) -> pq.ParquetWriter:
     """Return what writes visits into a Parquet file."""
-    return pq.ParquetWriter(file, SCHEMA, use_dictionary=_DICTIONARY, column_encoding=_ENCODING)
+    texts = [each.name for each in schema if pa.types.is_string(each.type)]
+    return pq.ParquetWriter(file, schema, use_dictionary=texts, column_encoding=_ENCODING)
 
 
 def _parquet(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only

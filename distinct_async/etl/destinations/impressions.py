@@ -5,13 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
-import duckdb
 import msgspec
 import pyarrow as pa
 
 from distinct_async.etl.arrow import IMPRESSIONS
 from distinct_async.etl.destinations.duckdb import Database
-from distinct_async.files import storage_errors
 from distinct_async.models import Impression
 
 _SCHEMA = """
@@ -35,14 +33,13 @@ class ImpressionTable:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self.rows: int = 0  # written
         self._database = Database(path, _SCHEMA)
         self._database.create_tables()
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Return those of the ids whose impressions are not stored, each once."""
-        with storage_errors(self._path, duckdb.Error):
+        with self._database.errors():
             known = self._database.connection.execute(
                 "SELECT id FROM impressions WHERE id IN (SELECT unnest(?))", [list(ids)]
             ).fetchall()

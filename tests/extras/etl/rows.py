@@ -14,7 +14,16 @@ from distinct_async.models import VisitsType
 from distinct_async.testing import World
 
 Row = tuple[str, str, int, str, datetime]
-COLUMNS = ("touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc")
+COLUMNS = (
+    "experience_id",
+    "touchpoint_id",
+    "touchpoint_name",
+    "visits_type",
+    "position",
+    "user_id",
+    "timestamp_utc",
+)
+KEYS = ("touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc")  # of a `Row`
 BOTH: tuple[VisitsType, VisitsType] = ("TOTAL", "UNIQUE")
 
 
@@ -33,7 +42,7 @@ def rows_of(world: World, *kinds: VisitsType, experience_id: str = "exp-1") -> l
 
 def rows_in(table: Any) -> list[Row]:
     """The rows of an Arrow table or batch, with times in UTC."""
-    rows = [tuple(row[name] for name in COLUMNS) for row in table.to_pylist()]
+    rows = [tuple(row[name] for name in KEYS) for row in table.to_pylist()]
     return [(*row[:4], row[4].astimezone(UTC)) for row in rows]
 
 

@@ -34,10 +34,12 @@ def walks(fake: FakeServer) -> int:
     return sum(request.query["metricsType"] == "TOUCHPOINT" for request in fake.requests)
 
 
-async def test_the_schema_is_this_and_no_column_is_null(client: DistinctClient) -> None:
+async def test_the_schema_is_this_and_only_names_can_be_null(client: DistinctClient) -> None:
     expected = pa.schema(
         [
+            pa.field("experience_id", pa.string(), nullable=False),
             pa.field("touchpoint_id", pa.string(), nullable=False),
+            pa.field("touchpoint_name", pa.string()),
             pa.field("visits_type", pa.string(), nullable=False),
             pa.field("position", pa.int64(), nullable=False),
             pa.field("user_id", pa.string(), nullable=False),
@@ -93,7 +95,7 @@ async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: Fa
 
 async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctClient, fake: FakeServer) -> None:
     world = fake.world = World.sample(touchpoints=1, scans=3000, users=40)
-    options = JobOptions(experience_id="exp-1", page_size=10, prefetch=2, batch_rows=100)
+    options = JobOptions(source="exp-1", page_size=10, prefetch=2, batch_rows=100)
     job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), options)
     rows = 0
     async with aclosing(job.chunks()) as taken:
@@ -115,7 +117,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
     client: DistinctClient, fake: FakeServer
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=160_000, users=40)
-    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
+    options = JobOptions(source="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
     async with aclosing(generate_batches(client, options)) as batches:
         first = await anext(batches)
         before = -1
@@ -127,7 +129,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
 
 
 async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
-    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
+    options = JobOptions(source="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
     fake.world = World.sample(touchpoints=1, scans=30, users=4)
     fake.fail(query={"offset": "20"}, wire="hang")
     async with asyncio.timeout(1), aclosing(generate_batches(client, options)) as batches:

@@ -15,7 +15,9 @@ from distinct_async.sansio.pages import Question
 
 from .rows import asked
 
-WORK = VisitList(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL")
+WORK = VisitList(
+    TouchpointSummary(id="tp-1", name=None, value=None, total_visits=9, unique_visits=4), "TOTAL", experience_id="exp-1"
+)
 PLAN = Plan("exp-1", (WORK,), 1)
 VISIT = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
 
@@ -37,7 +39,7 @@ def test_of_two_syncs_in_one_process_the_one_that_is_behind_is_refused(tmp_path:
     first.close()
     second.close()
     assert [(0,), (1,)] == asked(database, "SELECT position FROM visits ORDER BY ALL")
-    assert 2 == first.rows
+    assert 2 == first.rows("exp-1")
 
 
 def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(

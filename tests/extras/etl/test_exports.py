@@ -83,7 +83,11 @@ async def test_the_suffix_tells_the_format_unless_one_is_given(client: DistinctC
     await etl.export(client, "exp-1", str(tmp_path / "visits.NDJSON"))
     await etl.export(client, "exp-1", tmp_path / "visits", format="csv")
     assert rows_from(tmp_path / "visits.NDJSON")
-    assert (tmp_path / "visits").read_bytes().startswith(b"touchpoint_id,visits_type,position")
+    assert (
+        (tmp_path / "visits")
+        .read_bytes()
+        .startswith(b"experience_id,touchpoint_id,touchpoint_name,visits_type,position")
+    )
 
 
 async def test_a_format_that_the_suffix_gives_the_lie_is_refused(
@@ -113,6 +117,7 @@ async def test_the_manifest_is_true(client: DistinctClient, world: World, tmp_pa
         "written": rows,
         "lists": [
             {
+                "experience_id": "exp-1",
                 "touchpoint_id": touchpoint_id,
                 "visits_type": kind,
                 "name": world.touchpoint(touchpoint_id).name,
@@ -125,6 +130,7 @@ async def test_the_manifest_is_true(client: DistinctClient, world: World, tmp_pa
             for kind in BOTH
         ],
         "distinct_async": version("distinct-async"),
+        "schema_version": 2,
     } == manifest
     assert [None, None] == checkpoints[-2:]
     walk = client.metrics.total_visits("tp-1", experience_id="exp-1").resume(
@@ -324,7 +330,11 @@ async def test_of_two_exports_at_once_to_one_path_one_is_refused_and_the_other_h
 
 
 def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: Path) -> None:
-    work = VisitList(TouchpointSummary(id="tp-1", name=None, value=None, total_visits=2, unique_visits=1), "TOTAL")
+    work = VisitList(
+        TouchpointSummary(id="tp-1", name=None, value=None, total_visits=2, unique_visits=1),
+        "TOTAL",
+        experience_id="exp-1",
+    )
     visit = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
     plan = Plan("exp-1", (work,), 1)
 
@@ -333,16 +343,14 @@ def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: 
         return Chunk(work, start, rebuild=False, checkpoint=checkpoint, visits=[visit])
 
     path = tmp_path / "visits.jsonl"
-    first, second = (files.FileDestination(path, "jsonl", "exp-1", "TOTAL") for _ in range(2))
+    first, second = (files.FileDestination(path, "jsonl", ("exp-1",), "TOTAL") for _ in range(2))
     first.begin(plan)
     first.write([chunk(0)])
     with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this file is running"):
         second.write([chunk(0)])
     second.close()
     first.write([chunk(1)])
-    first.finish(
-        etl.Result(rows=2, expected=2, complete=True, failures=(), requests=1, retries=0, elapsed=0), stopped=False
-    )
+    first.finish(etl.Result(rows=2, expected=2, complete=True, failures=(), requests=1, retries=0, elapsed=0))
     assert [("tp-1", "TOTAL", position, *astuple(visit)) for position in range(2)] == rows_from(path)
     assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
 
@@ -355,13 +363,13 @@ def test_of_two_exports_that_begin_at_once_one_begins_the_journal(
     def when_another_comes(line: object) -> bytes:
         monkeypatch.setattr(msgspec.json, "encode", encode)
         with pytest.raises(errors.StorageError, match=r"visits\.jsonl.*another export to this file is running"):
-            files.FileDestination(path, "jsonl", "exp-1", "TOTAL")
+            files.FileDestination(path, "jsonl", ("exp-1",), "TOTAL")
         return encode(line)
 
     with monkeypatch.context() as moment:
         moment.setattr(Path, "exists", lambda _: False)  # when they looked
         monkeypatch.setattr(msgspec.json, "encode", when_another_comes)
-        first = files.FileDestination(path, "jsonl", "exp-1", "TOTAL")
+        first = files.FileDestination(path, "jsonl", ("exp-1",), "TOTAL")
     first.close()
     assert set() == names(tmp_path)
 
@@ -547,7 +555,7 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
     fake.world = World.sample(touchpoints=1, scans=100, users=9)
     fake.fail(query={"offset": "70"}, wire="hang")
     monkeypatch.setattr(files.FileDestination, "write", fails)
-    options = JobOptions(experience_id="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=SOON)
+    options = JobOptions(source="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=SOON)
     task = asyncio.create_task(export_with(client, options, tmp_path / "visits.csv", None))
     while ("tp-1", "TOTAL", 70) not in pages(fake):
         await asyncio.sleep(0.01)
@@ -689,7 +697,7 @@ async def test_an_experience_without_visits_is_a_file_without_rows(
         result = await etl.export(client, "exp-1", tmp_path / f"visits.{form}")
         assert (0, True) == (result.rows, result.complete)
         assert [] == rows_from(tmp_path / f"visits.{form}")
-    assert 5 == pq.read_metadata(tmp_path / "visits.parquet").num_columns
+    assert 7 == pq.read_metadata(tmp_path / "visits.parquet").num_columns
     assert 6 == len(names(tmp_path))
 
 

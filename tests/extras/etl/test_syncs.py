@@ -506,8 +506,8 @@ async def test_a_full_disk_is_told_as_such_and_there_is_more_room_the_next_time(
 async def test_an_end_that_cannot_be_noted_is_told_with_what_was_done(
     client: DistinctClient, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object, stopped: bool) -> None:
-        raise errors.StorageError(f"full, {stopped}")
+    def fails(*_: object) -> None:
+        raise errors.StorageError("full")
 
     monkeypatch.setattr(DuckDBDestination, "finish", fails)
     with pytest.raises(errors.StorageError, match="full") as caught:

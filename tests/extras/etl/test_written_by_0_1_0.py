@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from distinct_async import DistinctClient, etl
@@ -26,6 +28,8 @@ async def test_a_database_of_0_1_0_gains_what_is_new(
     result = await etl.sync(client, "exp-1", database, visits_type=None)
     assert (True, 30 + 10 + 5) == (result.complete, result.rows - _unique_growth(world))
     assert rows_of(world, *BOTH) == sorted(rows_stored(database, *BOTH), key=rows_of(world, *BOTH).index)
+    names = "SELECT DISTINCT touchpoint_id, touchpoint_name FROM {} ORDER BY ALL"
+    assert names_of(world) == asked(database, names.format("visits")) == asked(database, names.format("unique_visits"))
     assert 0 == sum(missing for (missing,) in asked(database, "SELECT missing FROM reconciliation"))
 
 
@@ -59,6 +63,7 @@ async def test_an_unfinished_export_of_0_1_0_is_finished(
     result = await etl.export(client, "exp-1", target, visits_type=None)
     assert result.complete
     assert rows_of(world, *BOTH) == rows_from(target)
+    assert names_of(world) == sorted({(row["touchpoint_id"], row["touchpoint_name"]) for row in table_rows(target)})
     first = [request.query.get("offset") for request in fake.requests if "TOTAL" in str(request.query)]
     assert "59" in first  # the 60 rows of tp-1 that the parts have are not asked for
     assert not (tmp_path / "unfinished.parquet.parts").exists()
@@ -70,6 +75,15 @@ async def test_a_finished_export_of_0_1_0_is_replaced(client: DistinctClient, wo
     target = written(tmp_path) / "finished.parquet"
     await etl.export(client, "exp-1", target, visits_type=None)
     assert rows_of(world, *BOTH) == rows_from(target)
+
+
+def names_of(world: World) -> list[tuple[str, str | None]]:
+    return sorted((each, world.touchpoint(each).name) for each in world.touchpoints)
+
+
+def table_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
 
 
 def _unique_growth(world: World) -> int:

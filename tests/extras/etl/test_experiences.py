@@ -1,0 +1,221 @@
+"""Several experiences in one job, and the columns that tell their rows apart."""
+
+import asyncio
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distinct_async import DistinctClient, errors, etl
+from distinct_async.testing import FakeServer, World
+
+from .rows import asked
+
+BEGAN = datetime(2026, 6, 1, 7, tzinfo=UTC)
+IDS = ("exp-1", "exp-2", "exp-3")
+Named = tuple[str, str, str, int]
+
+
+@pytest.fixture
+def world() -> World:
+    """Three experiences, in which a touchpoint of one has the name that a touchpoint of another has."""
+    world = World()
+    for number, experience_id in enumerate(IDS):
+        world.add_experience(experience_id)
+        for touchpoint in range(3):
+            name = None if touchpoint == 2 else f"Gate {touchpoint}"
+            touchpoint_id = f"tp-{number}-{touchpoint}"
+            world.add_touchpoint(touchpoint_id, experience_id=experience_id, name=name)
+            for scan in range(40 + 10 * number):
+                world.add_scan(touchpoint_id, f"user-{scan % 7}", BEGAN + timedelta(minutes=scan))
+    return world
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def named(world: World, *experience_ids: str) -> list[Named]:
+    """The keys and names of all rows."""
+    return sorted(
+        (experience_id, touchpoint_id, world.touchpoint(touchpoint_id).name or "", position)
+        for experience_id in experience_ids
+        for touchpoint_id in world.touchpoints
+        if world.touchpoint(touchpoint_id).experience_id == experience_id
+        for position in range(len(world.scans(touchpoint_id)))
+    )
+
+
+def named_in(rows: list[dict[str, Any]]) -> list[Named]:
+    return sorted(
+        (row["experience_id"], row["touchpoint_id"], row["touchpoint_name"] or "", int(row["position"])) for row in rows
+    )
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
+def stored(database: Path) -> list[Named]:
+    columns = "experience_id, touchpoint_id, coalesce(touchpoint_name, ''), position"
+    return sorted(asked(database, f"SELECT {columns} FROM visits"))  # noqa: S608
+
+
+@pytest.mark.parametrize("ids", [IDS[:1], IDS])
+async def test_batches_of_several_experiences_say_which_each_row_is_of(
+    client: DistinctClient, world: World, ids: tuple[str, ...]
+) -> None:
+    batches = [batch async for batch in etl.batches(client, ids, page_size=20)]
+    assert named(world, *ids) == named_in(pa.Table.from_batches(batches).to_pylist())
+
+
+async def test_a_stream_reads_several_experiences(client: DistinctClient, world: World) -> None:
+    async with etl.stream(client, IDS, page_size=20) as visits:
+        table = await asyncio.to_thread(pa.table, visits)
+    assert named(world, *IDS) == named_in(table.to_pylist())
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+async def test_one_file_holds_several_experiences_in_the_order_of_their_ids(
+    client: DistinctClient, world: World, tmp_path: Path, suffix: str
+) -> None:
+    ids = IDS[::-1]
+    result = await etl.export(client, ids, tmp_path / f"visits.{suffix}", page_size=20)
+    rows = read_file(result.path)
+    assert named(world, *IDS) == named_in(rows)
+    assert list(ids) == list(dict.fromkeys(row["experience_id"] for row in rows))
+    manifest = json.loads(result.manifest.read_bytes())
+    assert (list(ids), True, len(rows)) == (manifest["experience_id"], manifest["complete"], manifest["written"])
+    assert {*ids} == {each["experience_id"] for each in manifest["lists"]}
+
+
+async def test_a_sync_of_several_experiences_reports_each(client: DistinctClient, world: World, tmp_path: Path) -> None:
+    reports: list[etl.Progress] = []
+    result = await etl.sync(
+        client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL", page_size=20, on_progress=reports.append
+    )
+    assert named(world, *IDS) == stored(result.database)
+    assert {"exp-1": 120, "exp-2": 150, "exp-3": 180} == {key: each.rows for key, each in result.experiences.items()}
+    assert (450, 450, True) == (result.rows, result.expected, result.complete)
+    assert (450, 450, result.requests) == (reports[-1].rows, reports[-1].expected, reports[-1].requests)
+    runs = asked(result.database, "SELECT experience_id, rows, complete FROM runs ORDER BY ALL")
+    assert [("exp-1", 120, True), ("exp-2", 150, True), ("exp-3", 180, True)] == runs
+
+
+async def test_of_one_experience_the_result_of_each_is_that_of_all(client: DistinctClient, tmp_path: Path) -> None:
+    result = await etl.sync(client, "exp-1", tmp_path / "w.duckdb")
+    assert [("exp-1", result.rows, result.complete)] == [
+        (key, each.rows, each.complete) for key, each in result.experiences.items()
+    ]
+
+
+async def test_an_experience_that_is_not_there_does_not_keep_the_others_back(
+    client: DistinctClient, world: World, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.NotFoundError) as caught:
+        await etl.sync(client, ["exp-1", "exp-9", "exp-2"], tmp_path / "w.duckdb", visits_type="TOTAL")
+    assert named(world, "exp-1", "exp-2") == stored(tmp_path / "w.duckdb")
+    result = caught.value.result
+    assert isinstance(result, etl.SyncResult)
+    found = {key: (each.rows, each.complete, type(each.error)) for key, each in result.experiences.items()}
+    nothing = type(None)
+    assert {
+        "exp-1": (120, True, nothing),
+        "exp-9": (0, False, errors.NotFoundError),
+        "exp-2": (150, True, nothing),
+    } == found
+    assert (270, False) == (result.rows, result.complete)
+
+
+async def test_the_errors_of_several_experiences_each_have_their_own_result(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    for touchpoint_id in ("tp-0-1", "tp-2-0"):
+        fake.fail(query={"touchpointId": touchpoint_id}, status=400)
+    with pytest.raises(errors.BadRequestError) as caught:
+        await etl.sync(client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL")
+    whole = caught.value.result
+    assert whole is not None
+    assert [1, 0, 1] == [len(each.failures) for each in whole.experiences.values()]
+    assert 2 == len(whole.failures)
+    last = whole.experiences["exp-3"]
+    assert last.error is not None
+    assert last is last.error.result
+
+
+async def test_a_file_of_several_experiences_is_not_written_if_one_of_them_fails(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    fake.fail(query={"experienceId": "exp-2", "metricsType": "EXPERIENCE"}, status=400, times=1)
+    path = tmp_path / "visits.parquet"
+    with pytest.raises(errors.BadRequestError):
+        await etl.export(client, IDS, path)
+    assert not path.exists()
+    fake.requests.clear()
+    result = await etl.export(client, IDS, path)
+    assert named(world, *IDS) == named_in(read_file(path))
+    walked = {request.query["touchpointId"] for request in fake.requests if "touchpointId" in request.query}
+    assert {"tp-1-0", "tp-1-1", "tp-1-2"} == walked  # the others are in the parts
+    assert 450 == result.rows
+
+
+async def test_a_refused_key_ends_all_experiences(world: World, tmp_path: Path) -> None:
+    async with FakeServer(world) as fake, DistinctClient("wrong-key", base_url=fake.url) as client:
+        with pytest.raises(errors.AuthenticationError) as caught:
+            await etl.sync(client, [f"exp-{number}" for number in range(50)], tmp_path / "w.duckdb")
+        assert len(fake.requests) <= 4
+    assert caught.value.result is not None
+    assert not caught.value.result.complete
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "problem"),
+    [
+        ([], {}, "experience_id must be an id or a list of ids, got an empty list"),
+        (["exp-1", ""], {}, "experience_id"),
+        (["exp-1", 7], {}, "experience_id"),
+        (7, {}, "experience_id"),
+        (b"exp-1", {}, "experience_id"),
+        (IDS, {"touchpoint_ids": ["tp-0-0"]}, "touchpoint_ids and state go with one experience"),
+    ],
+)
+async def test_bad_ids_are_refused_before_anything_is_opened(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, ids: Any, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=problem):
+        await etl.sync(client, ids, tmp_path / "w.duckdb", **options)
+    with pytest.raises(errors.InvalidRequestError, match=problem):
+        await etl.export(client, ids, tmp_path / "visits.csv", **options)
+    assert ([], set()) == (fake.requests, names(tmp_path))
+
+
+async def test_an_id_that_is_given_twice_is_read_once(client: DistinctClient, world: World, tmp_path: Path) -> None:
+    result = await etl.sync(client, ["exp-1", "exp-1"], tmp_path / "w.duckdb", visits_type="TOTAL")
+    assert named(world, "exp-1") == stored(result.database)
+
+
+async def test_fifty_experiences_go_into_one_database(tmp_path: Path) -> None:
+    world = World()
+    for number in range(50):
+        world.add_experience(f"exp-{number}")
+        world.add_touchpoint("tp-" + str(number), experience_id=f"exp-{number}", name="Gate")
+        world.add_scan(f"tp-{number}", "user-1", BEGAN)
+        world.add_scan(f"tp-{number}", "user-2", BEGAN)
+    async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
+        ids = [f"exp-{number}" for number in range(50)]
+        first = await etl.sync(client, ids, tmp_path / "w.duckdb")
+        world.add_scan("tp-17", "user-3", BEGAN)
+        fake.requests.clear()
+        second = await etl.sync(client, ids, tmp_path / "w.duckdb")
+    assert (200, True, 2, True) == (first.rows, first.complete, second.rows, second.complete)
+    assert 50 + 2 == len(fake.requests)  # one for each experience, one for each list that has grown
+    assert 101 == len(stored(tmp_path / "w.duckdb"))
