@@ -14,7 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from distinct_async.errors import DistinctError, InvalidRequestError, StorageError
+from distinct_async.errors import ConfigurationError, DistinctError, InvalidRequestError, StorageError
+from distinct_async.vendors import VENDORS
 
 _LONGEST_NAME = 255  # bytes; the limit of ext4, XFS, APFS and NTFS
 # A URL, or one that `Path` has already robbed of a slash; a drive (C:/) and a name with a colon (nightly:eu) are paths.
@@ -137,3 +138,41 @@ def storage_errors(subject: object, *more: type[Exception]) -> Iterator[None]:
     else:
         return
     raise StorageError(message) from None
+
+
+def read_key_file(path: Path, name: str) -> dict[str, str]:
+    """Return what a key file sets, by the names of the variables: lines like ``DISTINCT_API_KEY=...``, or one key.
+
+    Args:
+        path: The file.
+        name: What the user calls it: an option. The path is not shown: it may be the key, put in the wrong place.
+
+    Raises:
+        ConfigurationError: It cannot be read, or sets nothing.
+    """
+    try:
+        settings = _parse_settings(path.read_text(encoding="utf-8-sig"))
+        problem = "" if settings else f"sets none of {', '.join(_variables())} and is not a single key"
+    except (OSError, UnicodeError) as error:
+        settings, problem = {}, f"cannot be read: {getattr(error, 'strerror', None) or 'it is not a text'}"
+    if problem:
+        raise ConfigurationError(f"{name}: the file {problem}", setting="key_file")
+    return settings
+
+
+def _variables() -> list[str]:
+    return [name for each in VENDORS.values() for name in (each.key_variable, each.url_variable)]
+
+
+def _parse_settings(text: str) -> dict[str, str]:
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if len(lines) == 1 and "=" not in lines[0]:
+        return {"VANTIO_API_KEY" if lines[0].startswith("sk_") else "DISTINCT_API_KEY": lines[0]}
+    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    found = {name.strip(): _unquote(value.strip()) for name, _, value in pairs}
+    return {name: found[name] for name in _variables() if found.get(name)}
+
+
+def _unquote(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value

@@ -56,7 +56,7 @@ ORDER = [
 # Of the standard library only what touches the outside world: see SENSITIVE.
 FLOORS = {
     ".errors": ".redaction attrs | .etl.results .sansio.pages",
-    ".files": ".errors os secrets",
+    ".files": ".errors .vendors os secrets",
     ".models.impressions": ".models.wire attrs",
     ".models.metrics": ".models.wire attrs",
     ".models.wire": "attrs pydantic_core | pydantic",
@@ -91,7 +91,7 @@ FLOORS = {
         ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.serve .errors .etl .models "
         ".version cyclopts rich"
     ),
-    ".cli.client": ". .cli.console .cli.options cyclopts os",
+    ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",
     ".cli.demo": ". .cli.console .cli.signals .errors .etl .models .testing attrs rich",
     ".cli.doctor": (
@@ -155,7 +155,7 @@ FLOORS = {
         ".sansio.pages .walk asyncio attrs time"
     ),
     ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages attrs",
-    ".etl.plans": ".client .errors .models .sansio.messages attrs",
+    ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
         ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.results .sansio.retry asyncio attrs "

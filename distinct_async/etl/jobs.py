@@ -185,9 +185,9 @@ class Job:
         return state.position if state is not None else 0
 
     async def _walk(self, visit_list: VisitList, state: ListState | None, *, rebuild: bool = False) -> None:
-        walk = self._walk_of(visit_list)
-        if state is not None and state.checkpoint is not None:
-            walk = walk.resume(state.checkpoint)
+        walk, before = self._walk_of(visit_list), visit_list.before if state is None else state.checkpoint
+        if before is not None:
+            walk = walk.resume(before)
         async with walk.run() as run:
             self._runs.add(run)
             try:
@@ -263,6 +263,8 @@ class Job:
             problem = f"the list ends at row {visit_list.start + report.rows}"
         elif total is not None and stop <= total < planned:  # one below `stop` is only the page's own length
             problem = f"the list shrank from {planned} to {total}"
+        elif visit_list.after is not None:
+            problem = None if run.checkpoint == visit_list.after else f"row {stop - 1} has changed"
         elif total is not None and total > planned and not report.ascends:
             problem = f"the list grew from {planned} to {total} and is not sorted oldest-first"
         if problem is not None:

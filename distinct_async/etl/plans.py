@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import get_args
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
 from distinct_async.models import TouchpointSummary, VisitsType
 from distinct_async.sansio.messages import identifier, whole_number
+from distinct_async.sansio.pages import Checkpoint
 
 _CUT = 10_000  # lists are cut at multiples of it: a multiple of all usual page sizes
 
@@ -28,6 +29,9 @@ class VisitList:
         start: The position of the first row to read, from 0.
         stop: The position after the last row to read; None to read to the end, wherever that is then.
         experience_id: The id of the experience.
+        before: The checkpoint at `start`: reading raises a `DriftError` if its row, the one before the range, is not in
+            its place. None to read without that check.
+        after: The checkpoint at `stop`, for the last row of the range; None for no check.
     """
 
     touchpoint: TouchpointSummary
@@ -35,6 +39,8 @@ class VisitList:
     start: int = 0
     stop: int | None = None
     experience_id: str = ""
+    before: Checkpoint | None = field(default=None, eq=False, repr=False)  # which has no hash
+    after: Checkpoint | None = field(default=None, eq=False, repr=False)
 
     @property
     def declared(self) -> int:
@@ -45,6 +51,16 @@ class VisitList:
     def expected(self) -> int:
         """How many rows to read, as the experience declares them."""
         return (self.declared if self.stop is None else self.stop) - self.start
+
+    def cut(self, start: int, stop: int) -> "VisitList":
+        """Return a range of this list or range.
+
+        Args:
+            start: The position of the first row to read.
+            stop: The position after the last row to read.
+        """
+        before = self.before if start == self.start else None
+        return evolve(self, start=start, stop=stop, before=before, after=self.after if stop == self.stop else None)
 
     @property
     def key(self) -> ListKey:
@@ -125,7 +141,7 @@ class Plan:
         for index, start, stop in ranges:
             if before == (index, start):
                 start = works.pop().start  # noqa: PLW2901  # one range with the one before it
-            works.append(evolve(self.works[index], start=start, stop=stop))
+            works.append(self.works[index].cut(start, stop))
             before = index, stop
         part = Plan(self.experience_id, tuple(works), 0)
         absent = max(0, self.declared - len(self.touchpoints))

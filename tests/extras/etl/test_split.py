@@ -11,7 +11,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distinct_async import DistinctClient, errors, etl
+from distinct_async import Checkpoint, DistinctClient, errors, etl
 from distinct_async.models import TouchpointSummary
 from distinct_async.testing import FakeServer, World
 
@@ -194,4 +194,42 @@ async def test_a_list_that_ends_within_a_range_fails(client: DistinctClient, fak
     (part,) = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(1)
     fake.world = world_of(299)
     with pytest.raises(errors.DriftError, match="the list ends at row 299"):
+        await rows_read(client, part)
+
+
+async def checkpoint_at(client: DistinctClient, position: int) -> Checkpoint:
+    walk = client.metrics.total_visits("tp-1", experience_id="exp-1", offset=position - 1, limit=1)
+    async with walk.run() as run:
+        await anext(aiter(run.pages()))
+        assert run.checkpoint is not None
+        return run.checkpoint
+
+
+async def range_of(client: DistinctClient, start: int, stop: int) -> etl.Plan:
+    plan = await etl.plan(client, "exp-1", visits_type="TOTAL")
+    before, after = await checkpoint_at(client, start), await checkpoint_at(client, stop)
+    return evolve(plan, works=(evolve(plan.works[0], start=start, stop=stop, before=before, after=after),))
+
+
+async def test_a_range_with_checkpoints_is_read_exactly_while_its_list_grows(
+    client: DistinctClient, fake: FakeServer
+) -> None:
+    world = fake.world = world_of(25_000)
+    plan = await range_of(client, 5, 24_999)
+    world.add_scan("tp-1", "user-1", BEGAN + timedelta(days=1))
+    rows = [row for part in plan.split(3) for row in await rows_read(client, part)]
+    assert [row for row in rows_of(world) if 5 <= row[-3] < 24_999] == sorted(rows)
+    (part,) = (await range_of(client, 24_998, 24_999)).split(1)
+    world.grow(1, "tp-1")
+    assert 1 == len(await rows_read(client, pickle.loads(pickle.dumps(part))))  # too few rows to show an order
+
+
+@pytest.mark.parametrize(("at", "row"), [(0, 4), (20, 49)])
+async def test_a_range_with_checkpoints_fails_if_a_row_was_inserted_before_it_or_in_it(
+    at: int, row: int, client: DistinctClient, fake: FakeServer
+) -> None:
+    world = fake.world = world_of(60)
+    (part,) = (await range_of(client, 5, 50)).split(1)
+    world.insert("tp-1", at, "user-new", BEGAN)
+    with pytest.raises(errors.DriftError, match=f"row {row} has changed.*plan again"):
         await rows_read(client, part)
