@@ -1,6 +1,7 @@
 """Single impressions, the cache off; what matters is ``cpu``."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -9,7 +10,7 @@ import aiohttp
 from benchmarks import by_hand
 from benchmarks.server import Server
 from benchmarks.turns import Cost, Peer, Section, Turn, clocked, take_turns
-from distinct_async import DistinctClient
+from distinct_async import Attempt, DistinctClient
 
 _GETS_A_TURN = 256
 
@@ -38,4 +39,6 @@ async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:
         for at_once in (1, 8, 64):
             floor = Peer("raw aiohttp and orjson", _turn(partial(by_hand.impression, session, url), at_once))
             ours = Peer("ours", _turn(client.impressions.get, at_once), target="cpu <= 1.2")
-            yield await take_turns(f"impressions.get, {at_once} at once", floor, [ours], 25 if full else 5)
+            watched = client.with_options(on_attempt=deque[Attempt](maxlen=1).append)
+            noted = Peer("ours, with on_attempt", _turn(watched.impressions.get, at_once), "ours")
+            yield await take_turns(f"impressions.get, {at_once} at once", floor, [ours, noted], 25 if full else 5)

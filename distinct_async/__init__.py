@@ -22,12 +22,14 @@ from distinct_async.client import DistinctClient
 from distinct_async.config import Timeouts
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
+from distinct_async.sansio.messages import Attempt
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.sansio.retry import RetryPolicy
 from distinct_async.version import __version__
 from distinct_async.walk import Page, Report, Run, Walk
 
 __all__ = [
+    "Attempt",
     "Checkpoint",
     "DistinctClient",
     "Impressions",

@@ -20,8 +20,9 @@ from distinct_async.config import (
 from distinct_async.core import Core
 from distinct_async.endpoints.impressions import Impressions
 from distinct_async.endpoints.metrics import Metrics
-from distinct_async.engine import Engine
+from distinct_async.engine import Engine, Observer
 from distinct_async.errors import ClientStateError, ConfigurationError
+from distinct_async.sansio.messages import AttemptCallback
 from distinct_async.sansio.retry import RetryPolicy, invalid
 from distinct_async.vendors import VENDORS, Vendor
 
@@ -54,6 +55,8 @@ class DistinctClient:
         trace_configs: aiohttp's hooks, for example for OpenTelemetry; not together with `session`.
         trust_env: Use the proxies of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``);
             not with a session of your own.
+        on_attempt: Called with an `Attempt` after each attempt of each call, in the task that made the call, for
+            metrics and traces. It must not block. Its first exception is logged; exceptions end nothing.
 
     Raises:
         ConfigurationError: For invalid settings, at once; no key is shown.
@@ -81,6 +84,7 @@ class DistinctClient:
         session: Union["aiohttp.ClientSession", Callable[[], "aiohttp.ClientSession"], None] = None,
         trace_configs: Sequence["aiohttp.TraceConfig"] = (),
         trust_env: bool = False,
+        on_attempt: AttemptCallback | None = None,
     ) -> None:
         # The plain keys leave this frame first: a traceback rendered with its locals must not show them.
         given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
@@ -99,7 +103,8 @@ class DistinctClient:
             impression_cache=impression_cache,
             max_body=max_body,
         )
-        self._wire(Engine(Core(settings), CallOptions(timeouts_from(timeout), deadline, retry)))
+        options = CallOptions(timeouts_from(timeout), deadline, retry)
+        self._wire(Engine(Core(settings), options, Observer.of(on_attempt)))
 
     def _wire(self, engine: Engine) -> None:
         self._engine = engine
@@ -147,8 +152,9 @@ class DistinctClient:
         timeout: float | Timeouts | Unset = Unset.UNSET,
         deadline: float | Unset | None = Unset.UNSET,
         retry: RetryPolicy | Unset = Unset.UNSET,
+        on_attempt: AttemptCallback | Unset | None = Unset.UNSET,
     ) -> Self:
-        """Return a light view of this client with other limits for its calls.
+        """Return a light view of this client with other limits for its calls, or another `on_attempt`.
 
         What is not given stays as it is. Connections, queue, retry budget and cache are shared. Closing a view closes
         the client, and the reverse.
@@ -157,20 +163,23 @@ class DistinctClient:
             timeout: `Timeouts` of one attempt; a plain number limits the attempt, in seconds.
             deadline: Seconds for one call (in a walk: one page), more than 0; None for no limit.
             retry: How often a call is tried, and how long it waits in between.
+            on_attempt: Called with an `Attempt` after each attempt; None for nothing.
 
         Raises:
             ConfigurationError: For invalid values, as from the constructor.
         """
-        options = self._engine.options
+        options, observer = self._engine.options, self._engine.observer
         if timeout is not Unset.UNSET:
             options = evolve(options, timeouts=timeouts_from(timeout))
         if deadline is not Unset.UNSET:
             options = evolve(options, deadline=deadline)
         if retry is not Unset.UNSET:
             options = evolve(options, retry=retry)
+        if on_attempt is not Unset.UNSET:
+            observer = Observer.of(on_attempt)
         view = object.__new__(type(self))  # without __init__: that of a subclass may take anything
         vars(view).update(vars(self))
-        view._wire(evolve(self._engine, options=options))  # one of our own
+        view._wire(evolve(self._engine, options=options, observer=observer))  # one of our own
         return view
 
     async def close(self) -> None:

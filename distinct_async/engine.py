@@ -7,13 +7,14 @@ the rate, is never a timeout. A call that is cancelled while it waits gives back
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from math import inf
 from typing import Any, TypeVar, cast
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from distinct_async.config import CallOptions
 from distinct_async.core import Core, Gate, LoopState
@@ -26,14 +27,16 @@ from distinct_async.errors import (
     RequestTimeoutError,
     annotate,
 )
+from distinct_async.redaction import hide
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Failure, Reading, Reply, Request
-from distinct_async.sansio.retry import judge
+from distinct_async.sansio.messages import Attempt, AttemptCallback, Failure, Reading, Reply, Request
+from distinct_async.sansio.retry import invalid, judge
 
 T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("distinct_async")
 
+_SHOWN = 200  # characters of a request id
 _SPREAD = 0.1  # of a pause, at most a second: requests start over that much time after it
 
 
@@ -51,6 +54,10 @@ class Call:
         attempts: Requests sent.
         tokens: What the last retry took from the retry budget.
         unsent: What a retry that is still waiting took from it.
+        duration: Seconds of the attempt that has just ended; None once it is reported.
+        status: Its status; None without a response.
+        headers: The headers of its response.
+        reported: How much of `waited` earlier attempts have reported.
     """
 
     request: Request[Any]
@@ -62,6 +69,10 @@ class Call:
     attempts: int = 0
     tokens: int = 0
     unsent: int = 0
+    duration: float | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default={}, repr=False)  # may echo a key; nobody writes to the default
+    reported: float = 0.0
 
     def reply(self, value: T) -> Reply[T]:
         """Return the value of the response with what it cost."""
@@ -73,6 +84,43 @@ class Call:
         return {"operation": self.request.name, "attempts": self.attempts, **times}
 
 
+@define(eq=False)
+class Observer:
+    """Calls the user's `on_attempt`. Its exceptions end nothing: the first is logged, later ones are dropped.
+
+    Attributes:
+        callback: The user's function.
+        failed: Whether it has raised an exception.
+    """
+
+    callback: AttemptCallback
+    failed: bool = False
+
+    @classmethod
+    def of(cls, callback: AttemptCallback | None) -> "Observer | None":
+        """Return an observer that calls this function; None for none.
+
+        Raises:
+            ConfigurationError: If it is not a function, or one that would have to be awaited.
+        """
+        given: object = callback
+        if callback is None:
+            return None
+        if not callable(given) or iscoroutinefunction(given):
+            got = "a coroutine function" if callable(given) else type(given).__name__
+            raise invalid("on_attempt", f"must be a function that takes an Attempt, got {got}")
+        return cls(callback)
+
+    def notify(self, attempt: Attempt) -> None:
+        """Call the function."""
+        try:
+            self.callback(attempt)
+        except Exception:  # metrics must not end the call that they measure
+            if not self.failed:
+                log.exception("on_attempt raised an exception; further ones are not logged")
+            self.failed = True
+
+
 @frozen(eq=False)
 class Engine:
     """Makes calls.
@@ -80,11 +128,13 @@ class Engine:
     Attributes:
         core: What all views of a client share.
         options: The limits of each call.
+        observer: Is notified of each attempt.
         random: Returns a random number, drawn evenly from [0, 1).
     """
 
     core: Core
     options: CallOptions
+    observer: Observer | None = None
     random: Callable[[], float] = random.random
 
     async def call(self, request: Request[T]) -> T:
@@ -125,6 +175,9 @@ class Engine:
                     call.deadline = call.started + self.options.deadline
                 while (reading := await self._attempt(state, gate, call)).error is not None:
                     await self._wait_for_retry(state, gate, call, reading, reading.error)
+        except asyncio.CancelledError:
+            self._report(call, "CancelledError")
+            raise
         finally:
             if call.unsent:
                 budget.give_back(call.unsent)
@@ -132,8 +185,8 @@ class Engine:
             if not state.calls:
                 state.idle.set()
         budget.give_back(call.tokens)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: response received", request.name, extra=call.log_fields())
+        if self.observer is not None or log.isEnabledFor(logging.DEBUG):
+            self._report(call)
         return call.reply(cast("T", reading.value))
 
     async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading[Any]:
@@ -148,9 +201,15 @@ class Engine:
             return Reading(error=RequestTimeoutError(text, limit="deadline"))
         call.unsent = 0
         call.attempts += 1
-        outcome = await state.session.send(call.request, min(timeouts.attempt, left), timeouts.connect)
-        call.on_wire += loop.time() - began
-        if isinstance(outcome, Failure) and outcome.limit == "attempt" and left < timeouts.attempt:
+        call.status = None
+        try:
+            outcome = await state.session.send(call.request, min(timeouts.attempt, left), timeouts.connect)
+        finally:
+            call.duration = loop.time() - began
+            call.on_wire += call.duration
+        if not isinstance(outcome, Failure):
+            call.status, call.headers = outcome.status, outcome.headers
+        elif outcome.limit == "attempt" and left < timeouts.attempt:
             text = f"no complete response within the deadline of {self.options.deadline:.3g} s"
             outcome = evolve(outcome, limit="deadline", text=text)
         reading = dialect.read(call.request, outcome)
@@ -214,13 +273,40 @@ class Engine:
             if decision.wait is not None:
                 budget.tokens -= decision.tokens
                 call.tokens = call.unsent = decision.tokens
-                text, name = "%s: attempt %d failed (%s), retrying in %.3g s", type(error).__name__
-                fields = call.log_fields() | {"error": name, "retry_in": round(decision.wait, 6)}
-                log.info(text, call.request.name, call.attempts, name, decision.wait, extra=fields)
+                self._report(call, error, decision.wait)
                 await self._sleep(state, decision.wait)
                 call.waited += state.loop.time() - now
                 return
+        self._report(call, error)
         raise self._complete(error, {**call.reply(None).annotations, "elapsed": now - call.asked})
+
+    def _report(self, call: Call, error: DistinctError | str | None = None, retry_in: float | None = None) -> None:
+        """Report an attempt that has just ended, if there is one, to the log and to `on_attempt`."""
+        if call.duration is None:
+            return
+        request, duration, waited = call.request, call.duration, call.waited - call.reported
+        call.duration, call.reported = None, call.waited
+        status = error.status if isinstance(error, APIError) else call.status
+        request_id = dialect.request_id(call.headers) if call.status is not None else None
+        if request_id is not None:
+            request_id = hide(self.core.settings.blank(request_id), request.private)[:_SHOWN]
+        name = error if error is None or isinstance(error, str) else type(error).__name__
+        level = logging.DEBUG if error is None else logging.INFO if retry_in is not None else None
+        if level is not None and log.isEnabledFor(level):
+            fields = {**call.log_fields(), "status": status, "request_id": request_id, "duration": round(duration, 6)}
+            text = f"{status or 'no response'} in {duration:.3f} s" + (f", request id {request_id}" * bool(request_id))
+            if retry_in is None:
+                log.debug("%s: attempt %d succeeded: %s", request.name, call.attempts, text, extra=fields)
+            else:
+                fields |= {"error": name, "retry_in": round(retry_in, 6)}
+                message = "%s: attempt %d failed (%s), retrying in %.3g s: %s"
+                log.info(message, request.name, call.attempts, name, retry_in, text, extra=fields)
+        if self.observer is not None:
+            self.observer.notify(
+                Attempt(
+                    request.vendor, request.name, call.attempts, status, request_id, waited, duration, name, retry_in
+                )
+            )
 
     @staticmethod
     async def _sleep(state: LoopState, seconds: float) -> None:

@@ -37,17 +37,22 @@ def redact(message: str, private: Iterable[str] = ()) -> str:
         The message with ``<...>`` for the private texts and for what looks like an e-mail address, an IP address, a
         phone number, a user agent or an API key.
     """
-    text = message[:_READ]
-    forms = {form for each in private if each for form in (each, quote(each, safe=""), escape(each))}
-    for form in sorted(forms, key=len, reverse=True):
-        word = re.escape(form) if len(form) >= _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
-        text = re.sub(word, _HIDDEN, text, flags=re.IGNORECASE)
+    text = hide(message[:_READ], private)
     for pattern in (_EMAIL, _KEY, _USER_AGENT, _IPV4):
         text = pattern.sub(_HIDDEN, text)
     text = _DIGITS.sub(_without_phone, _COLONS.sub(_without_ipv6, text))
     if len(message) > _READ or len(text) > _KEPT:
         text = text[:_KEPT].rpartition(" ")[0] + " ..."  # half a word could be half an id
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def hide(text: str, private: Iterable[str]) -> str:
+    """A text with ``<...>`` for the private texts, in any case and encoding."""
+    forms = {form for each in private if each for form in (each, quote(each, safe=""), escape(each))}
+    for form in sorted(forms, key=len, reverse=True):
+        word = re.escape(form) if len(form) >= _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
+        text = re.sub(word, _HIDDEN, text, flags=re.IGNORECASE)
+    return text
 
 
 def _without_ipv6(found: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ NEEDS = {
     "docs/how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
     "docs/how-to/files.md": ("duckdb", "polars", "pyarrow"),
+    "docs/how-to/observability.md": ("opentelemetry", "prometheus_client", "structlog"),
     "docs/how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/uvloop.md": ("uvloop",),
     "docs/how-to/workers.md": ("celery",),

@@ -27,7 +27,9 @@ async def clients() -> None:
         impression_cache=0,
         max_body=1024,
         allow_http=True,
+        on_attempt=lambda attempt: assert_type(attempt.retry_in, float | None),
     )
+    assert_type(client.with_options(on_attempt=print), DistinctClient)
     assert_type(client.with_options(timeout=2, deadline=3, retry=RetryPolicy(attempts=1)), DistinctClient)
     assert_type(client.with_options(deadline=None), DistinctClient)
     async with client as same:

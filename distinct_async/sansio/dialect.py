@@ -274,7 +274,7 @@ def _rejected(status: int, response: Response, request: Request[Any]) -> Reading
         stated=stated,
         headers=headers,
         body=excerpt(response.body, BODY_KEPT),
-        request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
+        request_id=request_id(headers),
         private=request.private,
     )
     return Reading(
@@ -284,6 +284,11 @@ def _rejected(status: int, response: Response, request: Request[Any]) -> Reading
         retry_after=retry_after if status in _AGAIN else None,
         date=headers.get("Date"),
     )
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id that the server gave the request; None if it sent none."""
+    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
 def _error_message(body: bytes) -> tuple[str, bool]:

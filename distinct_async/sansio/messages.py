@@ -151,6 +151,36 @@ class Reply(Generic[T_co]):
         }
 
 
+@frozen
+class Attempt:
+    """One attempt of a call, as `on_attempt` gets it: figures and names, no id of a person, no key.
+
+    Attributes:
+        vendor: ``"distinct"`` or ``"vantio"``.
+        operation: The call without its ids, for example ``"metrics.user"``.
+        attempt: Which attempt of the call this was, from 1.
+        status: The response's status, or the one that its envelope states instead; None if no response arrived.
+        request_id: The server's id of the request, for its support; None if it sent none.
+        waited: Seconds between the call, or its previous attempt, and this one: in queues, in pauses, before a retry.
+        on_wire: Seconds of this attempt, from opening the connection to the last byte of the body.
+        error: The name of the error's class; ``"CancelledError"`` if the caller was cancelled; None if it succeeded.
+        retry_in: Seconds until the next attempt; None if this was the last.
+    """
+
+    vendor: Vendor
+    operation: str
+    attempt: int
+    status: int | None
+    request_id: str | None
+    waited: float
+    on_wire: float
+    error: str | None
+    retry_in: float | None
+
+
+AttemptCallback = Callable[[Attempt], object]
+
+
 def query(params: Mapping[str, str]) -> str:
     """Return the query string of the parameters. Their names are constants that need no encoding."""
     return "&".join([f"{name}={_quoted(text)}" for name, text in params.items()])
