@@ -17,7 +17,7 @@ mpl.use("agg")  # draws into a file, not a window
 
 
 async def visits_of(client: DistinctClient, experience_id: str) -> pl.DataFrame:
-    """Return every visit of an experience: touchpoint_id, visits_type, position, user_id, timestamp_utc."""
+    """Return every visit of an experience, with the columns of `etl.batches`."""
     async with etl.stream(client, experience_id, page_size=500) as stream:
         return await asyncio.to_thread(pl.DataFrame, stream)  # this thread's event loop makes the requests
 
