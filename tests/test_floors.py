@@ -133,8 +133,8 @@ FLOORS = {
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (
-        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .files .models .sansio.pages .version duckdb os "
-        "pyarrow pytz time"
+        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .models .sansio.pages .version "
+        "duckdb os pyarrow pytz time"
     ),
     ".etl.destinations.files": (
         ".errors .etl.arrow .etl.destinations .etl.destinations.formats .etl.plans .etl.results .files .models "
@@ -167,6 +167,7 @@ FLOORS = {
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
         "attrs os"
     ),
+    ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
     ".vendors": "attrs",
 }

@@ -22,6 +22,7 @@ from distinct_async.etl.arrow import record_batch
 from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.plans import ListKey, Plan
 from distinct_async.etl.results import Result
+from distinct_async.etl.views import create_views
 from distinct_async.files import resolve_path, storage_errors
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
@@ -93,32 +94,6 @@ WHERE touchpoints.experience_id = {table}.experience_id AND touchpoints.touchpoi
 """
     for table in _TABLES.values()
 )
-
-# The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
-_VIEWS = """
-CREATE OR REPLACE VIEW reconciliation AS
-WITH stored AS (
-    SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS stored_rows FROM visits GROUP BY ALL
-    UNION ALL
-    SELECT experience_id, touchpoint_id, 'UNIQUE', count(*) FROM unique_visits GROUP BY ALL
-), compared AS (
-    SELECT
-        lists.experience_id, lists.touchpoint_id, lists.visits_type,
-        CASE lists.visits_type WHEN 'TOTAL' THEN total_visits ELSE unique_visits END AS declared_rows,
-        coalesce(stored_rows, 0) AS counted_rows,
-        lists.complete AS read_to_end
-    FROM checkpoints AS lists
-    JOIN touchpoints ON touchpoints.experience_id = lists.experience_id
-        AND touchpoints.touchpoint_id = lists.touchpoint_id
-    LEFT JOIN stored ON stored.experience_id = lists.experience_id
-        AND stored.touchpoint_id = lists.touchpoint_id AND stored.visits_type = lists.visits_type
-)
-SELECT
-    experience_id, touchpoint_id, visits_type, declared_rows AS declared, counted_rows AS counted,
-    declared_rows - counted_rows AS missing, read_to_end AND counted_rows >= declared_rows AS complete
-FROM compared
-ORDER BY ALL;
-"""
 
 _HERE = "database_name = current_database() AND schema_name = current_schema()"
 _COLUMNS = f"""
@@ -210,10 +185,16 @@ class Database:
             raise AssertionError  # a connection, or an error
         return self._db
 
-    def create_tables(self, views: str = "") -> None:
+    def create_tables(self, views: Callable[[duckdb.DuckDBPyConnection], object] | None = None) -> None:
         """Create what is missing, also in tables of an older version, and replace the views."""
         added = "".join(f"ALTER TABLE {each};" for each in self._absent) + self._fill * bool(self._absent)
-        self.retry_conflicts(lambda: self.connection.execute(self._schema + added + views))
+
+        def create() -> None:
+            self.connection.execute(self._schema + added)
+            if views is not None:
+                views(self.connection)
+
+        self.retry_conflicts(create)
 
     def close(self) -> None:
         """Close the database; what was committed stays, so this cannot fail."""
@@ -286,7 +267,7 @@ class DuckDBDestination:
         """Note what the plan declares and that a run begins; return what is here already."""
         database, now = self._database, datetime.now(UTC)
         if not self._runs:
-            database.create_tables(_VIEWS)
+            database.create_tables(create_views)
         self._limit_memory(len(self._states) + len(plan.works))
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)

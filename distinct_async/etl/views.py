@@ -1,0 +1,241 @@
+"""What an experience's visits say: one view of DuckDB for each question, for BI tools and for the report.
+
+All are computed from `local_visits` and `first_visits`, which have the time zone: a report puts its own in their place.
+docs/reference/views.md describes every column.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+from zlib import crc32
+
+import duckdb
+
+from distinct_async.errors import InvalidRequestError
+
+TIMEZONE: Final = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
+
+# The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
+_RECONCILIATION = """
+WITH stored AS (
+    SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS stored_rows FROM visits GROUP BY ALL
+    UNION ALL
+    SELECT experience_id, touchpoint_id, 'UNIQUE', count(*) FROM unique_visits GROUP BY ALL
+), compared AS (
+    SELECT
+        lists.experience_id, lists.touchpoint_id, lists.visits_type,
+        CASE lists.visits_type WHEN 'TOTAL' THEN total_visits ELSE unique_visits END AS declared_rows,
+        coalesce(stored_rows, 0) AS counted_rows,
+        lists.complete AS read_to_end
+    FROM checkpoints AS lists
+    JOIN touchpoints ON touchpoints.experience_id = lists.experience_id
+        AND touchpoints.touchpoint_id = lists.touchpoint_id
+    LEFT JOIN stored ON stored.experience_id = lists.experience_id
+        AND stored.touchpoint_id = lists.touchpoint_id AND stored.visits_type = lists.visits_type
+)
+SELECT
+    experience_id, touchpoint_id, visits_type, declared_rows AS declared, counted_rows AS counted,
+    declared_rows - counted_rows AS missing, read_to_end AND counted_rows >= declared_rows AS complete
+FROM compared
+ORDER BY ALL
+"""
+
+_LOCAL = """
+SELECT
+    experience_id, touchpoint_id, user_id,
+    timestamp_utc AT TIME ZONE visits_timezone() AS local_time, visits_timezone() AS timezone
+FROM visits
+"""
+
+_FIRST = """
+SELECT experience_id, user_id, min(local_time) AS first_time FROM local_visits GROUP BY ALL
+"""
+
+_BY_HOUR = """
+SELECT
+    experience_id, isodow(local_time) AS weekday, hour(local_time) AS hour,
+    count(*) AS visits, count(DISTINCT user_id) AS visitors, any_value(timezone) AS timezone
+FROM local_visits
+GROUP BY ALL
+ORDER BY ALL
+"""
+
+# Days without a visit are rows too: without them the mean would be of other days.
+_BY_DAY = """
+WITH daily AS (
+    SELECT
+        experience_id, local_time::DATE AS day, user_id, count(*) AS visits, any_value(timezone) AS timezone
+    FROM local_visits
+    GROUP BY ALL
+), counted AS (
+    SELECT
+        experience_id, day, sum(visits)::BIGINT AS visits, count(*) AS visitors,
+        count(*) FILTER (first_time::DATE = day) AS new_visitors, any_value(timezone) AS timezone
+    FROM daily JOIN first_visits USING (experience_id, user_id)
+    GROUP BY ALL
+), calendar AS (
+    SELECT
+        experience_id, unnest(generate_series(min(day), max(day), INTERVAL 1 DAY))::DATE AS day,
+        any_value(timezone) AS timezone
+    FROM counted
+    GROUP BY experience_id
+)
+SELECT
+    experience_id, day,
+    coalesce(counted.visits, 0) AS visits,
+    coalesce(counted.visitors, 0) AS visitors,
+    coalesce(counted.new_visitors, 0) AS new_visitors,
+    coalesce(counted.visitors - counted.new_visitors, 0) AS returning_visitors,
+    CASE WHEN count(*) OVER week = 7 THEN avg(coalesce(counted.visits, 0)) OVER week END AS mean_of_7_days,
+    calendar.timezone AS timezone
+FROM calendar LEFT JOIN counted USING (experience_id, day)
+WINDOW week AS (PARTITION BY experience_id ORDER BY day ROWS 6 PRECEDING)
+ORDER BY experience_id, day
+"""
+
+_PER_VISITOR = """
+WITH each AS (
+    SELECT experience_id, user_id, count(*) AS visits FROM local_visits GROUP BY ALL
+)
+SELECT experience_id, visits, count(*) AS visitors FROM each GROUP BY ALL ORDER BY ALL
+"""
+
+_COHORTS = """
+WITH active AS (
+    SELECT experience_id, user_id, date_trunc('week', local_time)::DATE AS week, any_value(timezone) AS timezone
+    FROM local_visits
+    GROUP BY ALL
+), weeks AS (
+    SELECT
+        experience_id, date_trunc('week', first_time)::DATE AS first_week,
+        date_diff('day', first_week, week) // 7 AS weeks_later,
+        count(*) AS visitors, any_value(timezone) AS timezone
+    FROM active JOIN first_visits USING (experience_id, user_id)
+    GROUP BY ALL
+), sizes AS (
+    SELECT experience_id, date_trunc('week', first_time)::DATE AS first_week, count(*) AS newcomers
+    FROM first_visits
+    GROUP BY ALL
+)
+SELECT
+    experience_id, first_week, weeks_later, newcomers, visitors, visitors / newcomers AS retention, timezone
+FROM weeks JOIN sizes USING (experience_id, first_week)
+ORDER BY experience_id, first_week, weeks_later
+"""
+
+# A visitor passes a step after all steps before it, in their order.
+_FUNNEL = """
+WITH reached AS (
+    SELECT experience_id, touchpoint_id, user_id, min(local_time) AS reached_at FROM local_visits GROUP BY ALL
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY experience_id, user_id ORDER BY reached_at, touchpoint_id) AS turn
+    FROM reached
+), steps AS (
+    SELECT
+        experience_id, touchpoint_id, count(*) AS visitors,
+        row_number() OVER (PARTITION BY experience_id ORDER BY avg(turn), count(*) DESC, touchpoint_id) AS step
+    FROM ranked
+    GROUP BY experience_id, touchpoint_id
+), ordered AS (
+    SELECT
+        experience_id, user_id, step, reached_at, lag(reached_at) OVER path AS before,
+        row_number() OVER path = step AND reached_at >= coalesce(before, reached_at) AS in_order
+    FROM reached JOIN steps USING (experience_id, touchpoint_id)
+    WINDOW path AS (PARTITION BY experience_id, user_id ORDER BY step)
+), passed AS (
+    SELECT *, bool_and(in_order) OVER (PARTITION BY experience_id, user_id ORDER BY step) AS passes FROM ordered
+), counted AS (
+    SELECT
+        experience_id, step, count(*) AS passed, median(date_diff('second', before, reached_at)) AS median_seconds
+    FROM passed
+    WHERE passes
+    GROUP BY ALL
+)
+SELECT
+    experience_id, step, touchpoint_id, name AS touchpoint_name, visitors,
+    coalesce(counted.passed, 0) AS passed, median_seconds
+FROM steps
+LEFT JOIN counted USING (experience_id, step)
+LEFT JOIN touchpoints USING (experience_id, touchpoint_id)
+ORDER BY experience_id, step
+"""
+
+_TOP = """
+WITH counted AS (
+    SELECT experience_id, touchpoint_id, count(*) AS visits, count(DISTINCT user_id) AS visitors
+    FROM local_visits
+    GROUP BY ALL
+)
+SELECT
+    experience_id, touchpoint_id, name AS touchpoint_name, visits, visitors,
+    visits / sum(visits) OVER (PARTITION BY experience_id) AS share, visitors / visits AS unique_ratio,
+    visits / visitors AS visits_per_visitor
+FROM counted LEFT JOIN touchpoints USING (experience_id, touchpoint_id)
+ORDER BY experience_id, visits DESC, touchpoint_id
+"""
+
+RECONCILIATION: Final = {"reconciliation": _RECONCILIATION}
+ROWS: Final = {"local_visits": _LOCAL, "first_visits": _FIRST}
+FIGURES: Final = {
+    "visits_by_hour": _BY_HOUR,
+    "visits_by_day": _BY_DAY,
+    "visits_per_visitor": _PER_VISITOR,
+    "weekly_cohorts": _COHORTS,
+    "touchpoint_funnel": _FUNNEL,
+    "top_touchpoints": _TOP,
+}
+
+_OURS = "Created by distinct-async"
+# What has one of the names: its comment, with a checksum of the query, if this module created it.
+_PRESENT = """
+SELECT table_name, NULL FROM duckdb_tables()
+WHERE database_name = current_database() AND schema_name = current_schema() AND NOT temporary
+UNION ALL
+SELECT view_name, coalesce(comment, if(view_name = 'reconciliation', '', NULL)) FROM duckdb_views()
+WHERE database_name = current_database() AND schema_name = current_schema() AND NOT temporary AND NOT internal
+"""
+
+
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the views that are missing or of another version; a user's own table or view of such a name stays.
+
+    Args:
+        connection: To a database that has the tables of `etl.sync`.
+    """
+    connection.execute(TIMEZONE)
+    present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
+    own = {name for name, comment in present.items() if comment and comment.startswith(_OURS)}
+    taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}
+    for name, query in views_without({**RECONCILIATION, **ROWS, **FIGURES}, taken).items():
+        comment = f"{_OURS} ({crc32(query.encode()):08x})"
+        if present.get(name) != comment:
+            connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS '{comment}'")
+
+
+def views_without(views: Mapping[str, str], taken: set[str]) -> dict[str, str]:
+    """Return those of the views that neither have one of the names nor read what has."""
+    kept: dict[str, str] = {}
+    taken = taken & views.keys()
+    for name, query in views.items():
+        if taken.isdisjoint([name, *re.findall(r"\w+", query)]):
+            kept[name] = query
+        else:
+            taken.add(name)
+    return kept
+
+
+def check_timezone(name: str) -> str:
+    """Return the name of a time zone as the IANA database has it.
+
+    Args:
+        name: For example ``"Europe/Berlin"``.
+
+    Raises:
+        InvalidRequestError: There is no such time zone.
+    """
+    with duckdb.connect() as connection:
+        zones: Sequence[tuple[str]] = connection.execute("SELECT name FROM pg_timezone_names()").fetchall()
+    known = {zone.casefold(): zone for (zone,) in zones}
+    if str(name).casefold() not in known:
+        raise InvalidRequestError(f"timezone {name!r} is unknown; use a name like 'Europe/Berlin' or 'UTC'")
+    return known[name.casefold()]

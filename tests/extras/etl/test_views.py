@@ -1,0 +1,185 @@
+"""The views of a database, compared with plain counts over the world's own scans, in several time zones."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pytest
+
+from distinct_async import DistinctClient, etl
+from distinct_async.etl.views import FIGURES
+from distinct_async.testing import FakeServer, World
+from tests.extras.etl.rows import asked
+
+# Each pair of nights has a change of the clocks in Berlin, and Kolkata is half an hour beside the full hours.
+ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata")
+Visit = tuple[datetime, str, str]
+
+
+def two_seasons() -> World:
+    """Scans around both changes of Berlin's clocks, of people who come back after hours, days and weeks."""
+    world, number = World(), 0
+    for name in ("tp-1", "tp-2", "tp-3"):
+        world.add_touchpoint(name, f"Place {name}")
+    for start in (datetime(2026, 3, 27, 20), datetime(2026, 10, 23, 20)):  # noqa: DTZ001  # the world's times are UTC
+        for step in range(400):
+            at = start + timedelta(minutes=17 * step)
+            number += 1
+            world.add_scan(f"tp-{1 + number * number % 7 % 3}", f"user-{number * number % 53}", at)
+    return world
+
+
+def local(world: World, zone: str) -> list[Visit]:
+    return [
+        (scan.at.astimezone(ZoneInfo(zone)).replace(tzinfo=None), one, scan.user_id)
+        for one in world.touchpoints
+        for scan in world.scans(one)
+    ]
+
+
+def first_times(visits: Sequence[Visit]) -> dict[str, datetime]:
+    return {user: at for at, _, user in sorted(visits, reverse=True)}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "warehouse.duckdb"
+
+
+@pytest.fixture(params=ZONES)
+async def warehouse(
+    request: pytest.FixtureRequest, client: DistinctClient, fake: FakeServer, database: Path
+) -> tuple[Path, list[Visit], str]:
+    """A database with a time zone, and its visits in local time."""
+    fake.world, zone = two_seasons(), request.param
+    await etl.sync(client, "exp-1", database)
+    asked(database, f"CREATE OR REPLACE MACRO visits_timezone() AS '{zone}'")
+    await etl.sync(client, "exp-1", database)  # which leaves it
+    return database, local(fake.world, zone), zone
+
+
+def test_hours_and_weekdays_are_local(warehouse: tuple[Path, list[Visit], str]) -> None:
+    database, visits, zone = warehouse
+    counts = Counter((at.isoweekday(), at.hour) for at, _, _ in visits)
+    users = defaultdict(set)
+    for at, _, user in visits:
+        users[at.isoweekday(), at.hour].add(user)
+    expected = [(*key, counts[key], len(users[key]), zone) for key in sorted(counts)]
+    assert expected == asked(database, "SELECT weekday, hour, visits, visitors, timezone FROM visits_by_hour")
+
+
+def test_days_have_new_and_returning_visitors_and_a_mean_of_7_days(warehouse: tuple[Path, list[Visit], str]) -> None:
+    database, visits, zone = warehouse
+    first, counts = first_times(visits), Counter(at.date() for at, _, _ in visits)
+    start, end = min(counts), max(counts)
+    expected: list[tuple[Any, ...]] = []
+    for number in range((end - start).days + 1):
+        day = start + timedelta(number)
+        users = {user for at, _, user in visits if at.date() == day}
+        new = sum(first[user].date() == day for user in users)
+        mean = sum(counts[day - timedelta(back)] for back in range(7)) / 7 if number >= 6 else None
+        expected.append((day, counts[day], len(users), new, len(users) - new, mean, zone))
+    columns = "day, visits, visitors, new_visitors, returning_visitors, mean_of_7_days, timezone"
+    assert expected == asked(database, f"SELECT {columns} FROM visits_by_day")  # noqa: S608  # our own names
+
+
+def test_visitors_are_counted_by_their_visits(warehouse: tuple[Path, list[Visit], str]) -> None:
+    database, visits, _ = warehouse
+    expected = sorted(Counter(Counter(user for _, _, user in visits).values()).items())
+    assert expected == asked(database, "SELECT visits, visitors FROM visits_per_visitor")
+
+
+def test_cohorts_are_the_weeks_of_the_first_visits(warehouse: tuple[Path, list[Visit], str]) -> None:
+    database, visits, _ = warehouse
+
+    def week(at: datetime) -> date:
+        return (at - timedelta(at.weekday())).date()
+
+    first = {user: week(at) for user, at in first_times(visits).items()}
+    active = {(first[user], (week(at) - first[user]).days // 7, user) for at, _, user in visits}
+    sizes, counts = Counter(first.values()), Counter((start, later) for start, later, _ in active)
+    expected = [(*key, sizes[key[0]], counts[key], counts[key] / sizes[key[0]]) for key in sorted(counts)]
+    columns = "first_week, weeks_later, newcomers, visitors, retention"
+    assert expected == asked(database, f"SELECT {columns} FROM weekly_cohorts")  # noqa: S608  # our own names
+
+
+def test_the_funnel_follows_the_order_in_which_people_first_reach_touchpoints(
+    warehouse: tuple[Path, list[Visit], str],
+) -> None:
+    database, visits, _ = warehouse
+    reached: dict[str, dict[str, datetime]] = defaultdict(dict)
+    for at, touchpoint, user in sorted(visits, reverse=True):
+        reached[user][touchpoint] = at
+    turns: dict[str, list[int]] = defaultdict(list)
+    for times in reached.values():
+        for turn, (_, touchpoint) in enumerate(sorted((at, one) for one, at in times.items()), 1):
+            turns[touchpoint].append(turn)
+    order = sorted(turns, key=lambda one: (sum(turns[one]) / len(turns[one]), -len(turns[one]), one))
+    expected: list[tuple[Any, ...]] = []
+    passing = list(reached.values())
+    for step, touchpoint in enumerate(order, 1):
+        waits, before = [], order[step - 2] if step > 1 else None
+        passing = [
+            each for each in passing if touchpoint in each and (before is None or each[before] <= each[touchpoint])
+        ]
+        if before is not None:
+            waits = [(each[touchpoint] - each[before]).total_seconds() for each in passing]
+        middle = median(waits) if waits else None
+        expected.append((step, touchpoint, f"Place {touchpoint}", len(turns[touchpoint]), len(passing), middle))
+    columns = "step, touchpoint_id, touchpoint_name, visitors, passed, median_seconds"
+    assert expected == asked(database, f"SELECT {columns} FROM touchpoint_funnel")  # noqa: S608  # our own names
+
+
+def test_the_top_touchpoints_have_shares_and_ratios(warehouse: tuple[Path, list[Visit], str]) -> None:
+    database, visits, _ = warehouse
+    counts = Counter(touchpoint for _, touchpoint, _ in visits)
+    users = {one: len({user for _, touchpoint, user in visits if touchpoint == one}) for one in counts}
+    expected = [
+        (one, f"Place {one}", count, users[one], count / len(visits), users[one] / count, count / users[one])
+        for one, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    columns = "touchpoint_id, touchpoint_name, visits, visitors, share, unique_ratio, visits_per_visitor"
+    assert expected == asked(database, f"SELECT {columns} FROM top_touchpoints")  # noqa: S608  # our own names
+
+
+async def test_a_second_sync_leaves_views_as_they_are_and_replaces_those_of_another_version(
+    client: DistinctClient, database: Path
+) -> None:
+    await etl.sync(client, "exp-1", database)
+    comment = "SELECT comment FROM duckdb_views() WHERE view_name = 'visits_by_hour'"
+    ((ours,),) = asked(database, comment)
+    for said, found in ((ours, [(1,)]), ("Created by distinct-async (00000000)", [(300,)])):
+        asked(
+            database,
+            f"CREATE OR REPLACE VIEW visits_by_hour AS SELECT 1 AS visits; COMMENT ON VIEW visits_by_hour IS '{said}'",
+        )
+        await etl.sync(client, "exp-1", database)
+        assert found == asked(database, "SELECT sum(visits)::INTEGER FROM visits_by_hour")
+    assert [(ours,)] == asked(database, comment)
+
+
+async def test_a_table_or_view_of_the_users_with_such_a_name_stays_and_no_view_reads_it(
+    client: DistinctClient, database: Path
+) -> None:
+    with duckdb.connect(str(database)) as own:
+        own.execute("CREATE TABLE first_visits (x INTEGER); CREATE VIEW visits_by_hour AS SELECT 'mine' AS mine")
+    assert (await etl.sync(client, "exp-1", database)).complete
+    assert [("mine",)] == asked(database, "FROM visits_by_hour")
+    assert [] == asked(database, "FROM first_visits")
+    views = {name for (name,) in asked(database, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}
+    expected = FIGURES.keys() - {"visits_by_day", "weekly_cohorts"} | {"reconciliation", "local_visits"}
+    assert expected == views
+    assert (await etl.sync(client, "exp-1", database)).complete
+
+
+async def test_the_views_can_be_read_from_another_database(client: DistinctClient, database: Path) -> None:
+    await etl.sync(client, "exp-1", database)
+    expected = {name: asked(database, f"FROM {name}") for name in FIGURES}
+    with duckdb.connect() as other:
+        other.execute(f"ATTACH '{database}' AS stored (READ_ONLY)")
+        assert expected == {name: other.execute(f"FROM stored.{name}").fetchall() for name in FIGURES}
