@@ -110,11 +110,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check every type with mypy, and those of the public API with basedpyright, as a user's editor does."""
+    """Check every type with mypy; the public API and the code in documents with basedpyright too, as editors do."""
     session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("types"))
     session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py", "hatch_build.py", ".ci")
     session.run("basedpyright")
     session.run("basedpyright", "--ignoreexternal", "--verifytypes", "distinct_async")
+    with tempfile.TemporaryDirectory() as tmp:
+        session.run("python", "-m", "tests.notebooks", tmp)
+        python = shutil.which("python", path=session.bin) or "python"
+        session.run("basedpyright", "--project", tmp, "--pythonpath", python)
 
 
 @nox.session

@@ -13,11 +13,12 @@ from functools import partial
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
-from attrs import define, field, frozen
+from attrs import astuple, define, field, fields, frozen
 
 from distinct_async.core import LoopState, drain
 from distinct_async.engine import Engine
 from distinct_async.errors import APIError, ClientStateError, DistinctError, DriftWarning, PaginationError, annotate
+from distinct_async.notebook import table
 from distinct_async.sansio.checkpoints import Checkpoint, Question, digest
 from distinct_async.sansio.messages import Reply, Request
 from distinct_async.sansio.pages import PageFacts, PageRequest
@@ -54,6 +55,9 @@ class Page(Generic[T_co]):
     def __iter__(self) -> Iterator[T_co]:
         return iter(self.items)
 
+    def _repr_html_(self) -> str:
+        return table("Page", ("rows", "offset", "total"), [(len(self.items), self.offset, self.total)])
+
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.items, self.offset, self.total, self.checkpoint)  # not what makes the checkpoint
 
@@ -86,6 +90,9 @@ class Report:
     on_wire: float
     complete: bool
     ascends: bool | None = None
+
+    def _repr_html_(self) -> str:
+        return table("Report", [each.name for each in fields(type(self))], [astuple(self)])
 
 
 ReportCallback = Callable[[Report], object]
@@ -156,6 +163,13 @@ class Run(Generic[T_co]):
         self._generator: AsyncGenerator[Any, None] | None = None
         self._over = False
 
+    def __repr__(self) -> str:
+        """Return what is asked, and how far the run has come."""
+        state, position = self._state, self._position
+        at = f"before the last {state.last} rows" if position is None else f"at row {position.position}"
+        of = "" if state.totals.last is None else f" of {state.totals.last}"
+        return f"<Run {self._source.question}, {at}{of}>"
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -181,6 +195,23 @@ class Run(Generic[T_co]):
         if delivered == len(page.items):
             return page.checkpoint
         return self._source.checkpoint_after(page.items[delivered - 1], page.offset + delivered)
+
+    @property
+    def checkpoint_json(self) -> str:
+        """The checkpoint as JSON, for `Checkpoint.from_json`; before the first row, the position where the run begins.
+
+        Raises:
+            ClientStateError: If the run begins at the `last` rows and has received nothing yet.
+        """
+        if (position := self._position) is None:
+            raise ClientStateError("this run has received nothing: it is unknown where the last rows begin")
+        return position.to_json()
+
+    @property
+    def _position(self) -> Checkpoint | None:
+        if (checkpoint := self.checkpoint) is not None or self._state.start is None:
+            return checkpoint
+        return Checkpoint(self._source.question, self._state.start)
 
     @property
     def report(self) -> Report:

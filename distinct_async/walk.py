@@ -7,7 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar, get_args
 from attrs import Attribute, evolve, field, frozen, validators
 
 from distinct_async.engine import Engine
-from distinct_async.errors import CheckpointError
+from distinct_async.errors import CheckpointError, InvalidRequestError
 from distinct_async.run import Page, Report, ReportCallback, Run, Source
 from distinct_async.sansio.checkpoints import Checkpoint
 from distinct_async.sansio.drift import Continuity
@@ -27,7 +27,7 @@ def _whole(least: int) -> Callable[[object, "Attribute[int]", int], None]:
     return check
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Walk(Generic[T_co]):
     """A lazy sequence over all pages of a list. Nothing is sent before it is awaited or iterated, as often as you like.
 
@@ -40,20 +40,34 @@ class Walk(Generic[T_co]):
         limit: Rows in all, 0 or more; None for all of them.
         prefetch: Pages in flight or waiting, 1 or more; at most the client's ``max_concurrency``.
         on_drift: ``"raise"`` a `DriftError`, or ``"warn"`` with a `DriftWarning` and go on.
+        last: Rows at the end of the list, 1 or more, for which one more request asks for the total; None for all rows.
     """
 
-    _engine: Engine = field(repr=False)
-    _source: Source[Any] = field(repr=lambda source: str(source.question))
+    _engine: Engine
+    _source: Source[Any]
     page_size: int | None = field(default=None, validator=validators.optional(_whole(1)))
     offset: int = field(default=0, validator=_whole(0))
     limit: int | None = field(default=None, validator=validators.optional(_whole(0)))
     prefetch: int = field(default=4, validator=_whole(1))
     on_drift: OnDrift = field(default="raise")
+    last: int | None = field(default=None, validator=validators.optional(_whole(1)))
     _resumed: Checkpoint | None = None
 
     @on_drift.validator
     def _check_on_drift(self, _: object, value: str) -> None:
         object.__setattr__(self, "on_drift", choice(value, "on_drift", get_args(OnDrift)))
+
+    def __attrs_post_init__(self) -> None:
+        if self.last is not None and self.offset:
+            raise InvalidRequestError(f"last={self.last} and offset={self.offset} cannot be combined: pass one of them")
+
+    def __repr__(self) -> str:
+        """Return what is asked, where the walk begins, and how it reads."""
+        first = self.offset if self._resumed is None else self._resumed.position
+        begins = f"from row {first}" if self.last is None else f"the last {self.last} rows"
+        options = {"page_size": self.page_size, "limit": self.limit, "prefetch": self.prefetch}
+        shown = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
+        return f"<Walk {self._source.question}, {begins}{shown}>"
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         """Iterate row by row."""
@@ -64,7 +78,7 @@ class Walk(Generic[T_co]):
         return self.run()._iterate_pages()
 
     def __await__(self) -> Generator[Any, None, Page[T_co]]:
-        """Return the first page, by one request."""
+        """Return the first page, by one request; with `last` by two."""
         return self._first().__await__()
 
     async def _first(self) -> Page[T_co]:
@@ -95,6 +109,7 @@ class Walk(Generic[T_co]):
             offset=self.offset if resumed is None else resumed.position,
             page_size=self.page_size,
             limit=self.limit,
+            last=self.last,
             prefetch=min(self.prefetch, self._engine.core.settings.max_concurrency),
             on_drift=self.on_drift,
             continuity=Continuity(None if resumed is None else resumed.last),
@@ -102,7 +117,7 @@ class Walk(Generic[T_co]):
         return Run(self._engine, self._source, state, resumed, on_progress)
 
     def resume(self, checkpoint: Checkpoint) -> "Walk[T_co]":
-        """Return a walk that goes on after the checkpoint's row. The `offset` of this walk does not matter.
+        """Return a walk that goes on after the checkpoint's row. `offset` and `last` of this walk do not matter.
 
         After a finished walk it delivers what was appended since. Its first page raises a `DriftError` if the
         checkpoint's row is not in its place any more.
@@ -121,7 +136,7 @@ class Walk(Generic[T_co]):
         if checkpoint.question != self._source.question:
             belongs = f"this checkpoint belongs to {checkpoint.question}"
             raise CheckpointError(f"{belongs}; this walk reads {self._source.question}")
-        return evolve(self, resumed=checkpoint)
+        return evolve(self, resumed=checkpoint, last=None)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Walk cannot be pickled; pickle the checkpoint, and call resume() there")

@@ -14,7 +14,7 @@ NEEDS = {
     "README.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
-    "docs/how-to/files.md": ("duckdb", "polars", "pyarrow"),
+    "docs/how-to/files.md": ("duckdb", "pandas", "polars", "pyarrow"),
     "docs/how-to/observability.md": ("opentelemetry", "prometheus_client", "structlog"),
     "docs/how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/uvloop.md": ("uvloop",),

@@ -23,6 +23,7 @@ ORDER = [
     ".vendors",
     ".errors",
     ".files",
+    ".notebook",
     ".models",
     ".sansio.matching",
     ".sansio.messages",
@@ -58,7 +59,7 @@ FLOORS = {
     ".errors": ".redaction attrs | .etl.results .sansio.pages",
     ".files": ".errors .vendors os secrets",
     ".models.impressions": ".models.wire attrs",
-    ".models.metrics": ".models.wire attrs",
+    ".models.metrics": ".models.wire .notebook attrs",
     ".models.wire": "attrs pydantic_core | pydantic",
     ".models": ".models.impressions .models.metrics .models.wire",
     ".sansio.matching": "attrs msgspec",
@@ -76,7 +77,10 @@ FLOORS = {
     ".session": ".config .errors .sansio.messages .timers .vendors .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .redaction .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
-    ".run": ".core .engine .errors .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state asyncio attrs",
+    ".run": (
+        ".core .engine .errors .notebook .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state "
+        "asyncio attrs"
+    ),
     ".walk": (
         ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
     ),
@@ -133,8 +137,8 @@ FLOORS = {
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (
-        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .models .sansio.pages .version "
-        "duckdb os pyarrow pytz time"
+        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .models .sansio.pages "
+        ".version duckdb os pyarrow pytz time"
     ),
     ".etl.destinations.files": (
         ".errors .etl.arrow .etl.destinations .etl.destinations.formats .etl.plans .etl.results .files .models "

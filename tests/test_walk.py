@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from distinct_async import Checkpoint, DistinctClient, Page, Report, RetryPolicy, Run, Walk
+from distinct_async import Checkpoint, DistinctClient, Page, Report, RetryPolicy, Run, Walk, models
 from distinct_async.errors import (
     CheckpointError,
     ClientStateError,
@@ -273,6 +273,159 @@ def test_a_walk_shows_its_question_and_no_key() -> None:
     assert "touchpoint_id='tp-1'" in shown
     assert "page_size=5" in shown
     assert "secret-key" not in shown
+
+
+def test_a_walk_says_where_it_begins() -> None:
+    walks = DistinctClient("secret-key").metrics
+    question = "<Walk metrics.total_visits(touchpoint_id='tp-1')"
+    resumed = walks.total_visits("tp-1", last=3).resume(
+        Checkpoint.from_json(
+            '{"version":1,"endpoint":"metrics.total_visits","ids":{"touchpoint_id":"tp-1","experience_id":null},'
+            '"position":7,"last":null}'
+        )
+    )
+
+    assert f"{question}, from row 5, limit=9, prefetch=4>" == repr(walks.total_visits("tp-1", offset=5, limit=9))
+    assert f"{question}, the last 20 rows, prefetch=4>" == repr(walks.total_visits("tp-1", last=20))
+    assert f"{question}, from row 7, prefetch=4>" == repr(resumed)
+
+
+async def test_a_run_says_how_far_it_has_come(client: DistinctClient) -> None:
+    shown = list[str]()
+    async with walking(client, last=12).run() as run:
+        shown.append(repr(run))
+        async for _ in run:
+            shown.append(repr(run))
+
+    question = "<Run metrics.total_visits(touchpoint_id='tp-1')"
+    assert f"{question}, before the last 12 rows>" == shown[0]
+    assert f"{question}, at row 84 of 95>" == shown[1]
+    assert f"{question}, at row 95 of 95>" == shown[-1]
+    assert f"{question}, at row 0>" == repr(walking(client).run())
+
+
+# --- the last rows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expected", "last", "more"),
+    [
+        ([0, 94], 1, {}),
+        ([0, 70, 80, 90], 25, {}),
+        ([0, 70, 80], 25, {"limit": 12}),
+        ([0, 0], 1000, {"page_size": 100}),
+        ([], 5, {"limit": 0}),
+    ],
+    ids=str,
+)
+async def test_the_last_rows_cost_one_request_more_than_their_pages(
+    expected: list[int], last: int, more: dict[str, Any], client: DistinctClient, fake: FakeServer, world: World
+) -> None:
+    rows = await walking(client, last=last, **more).collect()
+
+    assert visits(world)[-last:][: more.get("limit")] == rows
+    assert expected == sorted(asked(fake))
+    if fake.requests:
+        assert "1" == fake.requests[0].query["pageSize"]
+
+
+@pytest.mark.parametrize("past_end", ["empty", "400", "404"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+async def test_the_last_rows_of_a_short_list_are_all_of_it(count: int, past_end: Any) -> None:
+    world = World()
+    world.add_touchpoint("tp-1")
+    fill(world, count)
+    async with FakeServer(world, past_end=past_end) as fake, connected(fake) as client:
+        walk = client.metrics.total_visits("tp-1", last=20)
+        first = await walk
+        assert visits(world) == list(first) == await walk.collect()
+
+
+async def test_a_total_that_is_only_a_pages_own_count_ends_a_walk_over_the_last_rows(world: World) -> None:
+    async with FakeServer(world, totals="page") as fake, connected(fake) as client:
+        with pytest.raises(PaginationError, match="states 1 rows but has more") as caught:
+            await walking(client, last=20).collect()
+    assert caught.value.checkpoint is None
+
+
+async def test_a_list_that_shrinks_after_its_total_was_asked_for_is_a_drift(
+    client: DistinctClient, world: World
+) -> None:
+    watched = client.with_options(on_attempt=lambda _: world.remove("tp-1"))  # before the next request is sent
+    with pytest.raises(DriftError, match="shrank from 95 to 94"):
+        await walking(watched, last=20).collect()
+
+
+async def test_a_walk_over_the_last_rows_resumes_behind_the_row_of_its_checkpoint(
+    client: DistinctClient, world: World
+) -> None:
+    walk = walking(client, last=30)
+    async with walk.run() as run:
+        async for _ in run:
+            if run.report.rows == 7:
+                break
+
+    rest = await walk.resume(Checkpoint.from_json(run.checkpoint_json)).collect()
+    assert visits(world)[-23:] == rest
+
+
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        ("last must be at least 1, got 0", {"last": 0}),
+        ("last must be at least 1, got -3", {"last": -3}),
+        ("last must be an int, got str", {"last": "20"}),
+        ("last must be an int, got bool", {"last": True}),
+        ("last=5 and offset=3 cannot be combined: pass one of them", {"last": 5, "offset": 3}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["total_visits", "unique_visits"])
+def test_a_last_that_cannot_be_meant_is_refused_at_once(kind: str, message: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        getattr(DistinctClient("key").metrics, kind)("tp-1", **settings)
+    assert message == caught.value.message
+
+
+# --- a checkpoint as text, always -------------------------------------------------------------------------------------
+
+
+async def test_the_checkpoint_of_a_run_is_a_text_at_any_moment(client: DistinctClient, world: World) -> None:
+    async with walking(client, offset=5).run() as run:
+        texts = [run.checkpoint_json]
+        texts += [run.checkpoint_json async for _ in run]
+    positions = list(map(Checkpoint.from_json, texts))
+
+    assert [*range(5, 96)] == [each.position for each in positions]
+    assert run.checkpoint == positions[-1]
+    for number in (0, 1, 90):
+        assert visits(world)[5 + number :] == await walking(client).resume(positions[number]).collect()
+
+
+async def test_only_a_run_over_the_last_rows_has_no_position_before_it_has_begun(client: DistinctClient) -> None:
+    with pytest.raises(ClientStateError, match="it is unknown where the last rows begin"):
+        _ = walking(client, last=5).run().checkpoint_json
+
+
+# --- in a notebook ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_notebook_shows_tables_without_people_and_with_every_text_escaped(client: DistinctClient) -> None:
+    pages = ""
+    async with walking(client).run() as run:
+        async for page in run.pages():
+            pages += page._repr_html_()
+    report = run.report._repr_html_()
+    touchpoint = models.TouchpointSummary("tp-<1>", "<script>", None, 3, 2)
+    metrics = models.ExperienceMetrics(2, (touchpoint,))._repr_html_()
+
+    assert "<caption>Page</caption>" in pages
+    assert "<td>5</td><td>90</td><td>95</td>" in pages
+    assert "user-" not in pages + report
+    assert "<th>rows</th><th>pages</th>" in report
+    assert "<td>95</td><td>10</td>" in report
+    assert "<caption>1 of 2 touchpoints</caption>" in metrics
+    assert "<td>tp-&lt;1&gt;</td><td>&lt;script&gt;</td><td></td><td>3</td><td>2</td>" in metrics
 
 
 async def test_walks_and_runs_refuse_to_pickle_with_a_hint(client: DistinctClient) -> None:

@@ -237,6 +237,7 @@ class Metrics:
         limit: int | None = None,
         prefetch: int = 4,
         on_drift: OnDrift = "raise",
+        last: int | None = None,
     ) -> Walk[Visit]:
         """Return a walk over every scan of a touchpoint (``totalVisitsDetails``).
 
@@ -250,18 +251,21 @@ class Metrics:
             prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
                 the previous one has been handled.
             on_drift: ``"raise"`` raises `DriftError` if rows may have moved; ``"warn"`` issues `DriftWarning` instead.
+            last: The last so many visits, 1 or more, in the server's order; None for all. One more request asks for the
+                total first. Not together with `offset`.
 
         Returns:
             The walk; nothing is sent yet. Iterating it raises what a request can raise, and `PaginationError` if it
             cannot guarantee that no row is skipped or repeated.
 
         Raises:
-            InvalidRequestError: If an id is empty or a number is out of range; at once.
+            InvalidRequestError: If an id is empty, a number is out of range, or both `last` and `offset` are given; at
+                once.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         source = visits_source("total_visits", "TOTAL", _touchpoint_ids(touchpoint_id, experience_id))
-        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift)
+        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)
 
     def unique_visits(
         self,
@@ -273,6 +277,7 @@ class Metrics:
         limit: int | None = None,
         prefetch: int = 4,
         on_drift: OnDrift = "raise",
+        last: int | None = None,
     ) -> Walk[Visit]:
         """Return a walk over the first scan of each user at a touchpoint (``uniqueVisitsDetails``).
 
@@ -286,15 +291,18 @@ class Metrics:
             prefetch: Pages requested ahead, 1 or more, at most `max_concurrency`; with 1, each page is requested when
                 the previous one has been handled.
             on_drift: ``"raise"`` raises `DriftError` if rows may have moved; ``"warn"`` issues `DriftWarning` instead.
+            last: The last so many visits, 1 or more, in the server's order; None for all. One more request asks for the
+                total first. Not together with `offset`.
 
         Returns:
             The walk; nothing is sent yet. Iterating it raises what a request can raise, and `PaginationError` if it
             cannot guarantee that no row is skipped or repeated.
 
         Raises:
-            InvalidRequestError: If an id is empty or a number is out of range; at once.
+            InvalidRequestError: If an id is empty, a number is out of range, or both `last` and `offset` are given; at
+                once.
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         source = visits_source("unique_visits", "UNIQUE", _touchpoint_ids(touchpoint_id, experience_id))
-        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift)
+        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)

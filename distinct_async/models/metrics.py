@@ -9,6 +9,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from distinct_async.models.wire import Wired
+from distinct_async.notebook import table
 
 VisitsType = Literal["TOTAL", "UNIQUE"]
 """``"TOTAL"``: every scan; ``"UNIQUE"``: the first scan of each user."""
@@ -72,6 +73,11 @@ class ExperienceMetrics(Wired):
 
     total_touchpoints: int = field(metadata={"wire": "totalTouchpoints"})
     touchpoints: tuple[TouchpointSummary, ...]
+
+    def _repr_html_(self) -> str:
+        caption = f"{len(self.touchpoints)} of {self.total_touchpoints} touchpoints"
+        heads = ("id", "name", "value", "total_visits", "unique_visits")
+        return table(caption, heads, ([getattr(each, head) for head in heads] for each in self.touchpoints))
 
 
 @frozen

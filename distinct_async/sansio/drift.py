@@ -78,7 +78,8 @@ class Totals:
         if known is None or self.current is None:
             self.current = total
         elif total > known:
-            self._grew_from = known if total > self.current else self._grew_from
+            if known and total > self.current:  # no row was there that could have moved from nothing
+                self._grew_from = known
             self.current = max(self.current, total)
         elif total < known and total != self.current:
             self.current = total

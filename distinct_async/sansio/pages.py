@@ -12,7 +12,7 @@ __all__ = ["Checkpoint", "Decision", "OnDrift", "PageFacts", "PageRequest", "Que
 
 OnDrift = Literal["raise", "warn"]
 
-State = Literal["alone", "ahead", "sequential", "short", "behind", "past_total", "shifted", "ended"]
+State = Literal["alone", "ahead", "sequential", "short", "behind", "past_total", "shifted", "resolve", "ended"]
 """What a walk does next.
 
 With a total. alone: requests one page, whose length becomes the plan. ahead: prefetches by that plan. past_total: looks
@@ -21,7 +21,8 @@ whether the total is the end.
 Without a total. sequential: requests one page; if rows have ids, it begins with the last row received. short: the last
 page was not full, so requests what is behind it. behind: the last page had the known row only; requests what is behind.
 
-shifted: looks whether the offset is ignored. ended: requests nothing.
+shifted: looks whether the offset is ignored. resolve: asks for the total, to know where the last rows begin. ended:
+requests nothing.
 """
 
 

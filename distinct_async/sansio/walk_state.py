@@ -24,6 +24,9 @@ https://docs.vantio.app/api-reference/impressions/list-impressions). Everything 
    not full, or behind one with the known row only. Rows behind a page that is not full show that the server caps its
    pages: as long as that one is full from here on.
 
+10. The last n rows begin n before the total, for which one row is requested first. If the total is no more than the
+   rows received, it may be only their number (rule 5): one more request behind them decides.
+
 What no client can see: one row removed and another added between two pages, before the walk's position; a page size
 that is capped silently under a "total" that is only the page's own length. Without a total also: rows that change
 places without one of the last `REMEMBERED` ids coming again; a row removed where the server caps pages at one row,
@@ -43,6 +46,7 @@ from distinct_async.sansio.pages import Decision, OnDrift, PageFacts, PageReques
 _DEFAULT_SIZE = 50  # of both vendors, as documented
 _TYPICAL_CAP = 100  # "maximum is typically 100" (list-impressions)
 _PAST_THE_END: frozenset[State] = frozenset({"past_total", "short", "behind"})
+_UNRESOLVED = "so it is unknown where its last rows begin"
 _IDENTICAL_PAGES = 1000  # equal pages in a row, without a total to end them, that are still accepted
 _REMEDY = "resume with walk.resume(error.checkpoint), or start over"
 _AGAIN = Decision(deliver=False, discard=True)
@@ -58,12 +62,14 @@ class WalkState:
         offset: The offset of the next row to receive.
         page_size: Rows per request; None for the server's default.
         limit: Rows in all; None for no limit.
+        last: Rows at the end of the list; then `offset` is unknown until the total is.
         prefetch: Pages in flight or waiting, at most.
         on_drift: Whether rows that moved are an error or a warning.
         continuity: Compares the next page with the one before it; a resumed walk begins with the checkpoint's row.
         state: What the walk does next.
         complete: Whether the end was reached, and no row was lost or repeated as far as a client can see.
         pages: Pages delivered.
+        start: The offset of the first row; None until the total is known, if `last` is given.
     """
 
     question: Question
@@ -71,6 +77,7 @@ class WalkState:
     offset: int = 0
     page_size: int | None = None
     limit: int | None = None
+    last: int | None = None
     prefetch: int = 4
     on_drift: OnDrift = "raise"
     continuity: Continuity = field(factory=Continuity)
@@ -78,6 +85,7 @@ class WalkState:
     state: State = field(default="alone", init=False)
     complete: bool = field(default=False, init=False)
     pages: int = field(default=0, init=False)
+    start: int | None = field(default=None, init=False)
     totals: Totals = field(factory=Totals, init=False)
 
     _end: int | None = field(init=False)  # no row at or beyond it is wanted
@@ -93,6 +101,10 @@ class WalkState:
     def __attrs_post_init__(self) -> None:
         self._end = None if self.limit is None else self.offset + self.limit
         self._full = min(self.page_size or _DEFAULT_SIZE, _TYPICAL_CAP)
+        if self.last is None:
+            self.start = self.offset
+        else:
+            self.state = "resolve"
         if self.limit == 0:
             self.state = "ended"
 
@@ -116,6 +128,8 @@ class WalkState:
             return requests
         if outstanding or self.ended:
             return []
+        if self.state == "resolve":
+            return [PageRequest(self._ahead, 1, None, "resolve")]
         if self.state == "shifted" and self._doubted is not None:
             return [evolve(self._doubted[0], offset=self._doubted[0].offset + 1, state="shifted")]
         overlap, size = int(self.continuity.anchor is not None), self.page_size
@@ -125,6 +139,9 @@ class WalkState:
 
     def is_end(self, request: PageRequest, status: int) -> bool:
         """Return whether an error response to this request is the end of the list (rules 5 and 9)."""
+        if request.state == "resolve" and request.offset and status in {400, 404}:
+            self._begin(request.offset)
+            return True
         if request.state in _PAST_THE_END and status in {400, 404}:
             self._finish()
             return True
@@ -143,13 +160,16 @@ class WalkState:
         Raises:
             PageLoopError: Rule 7.
             DriftError: Rules 8 and 9.
-            PaginationError: Rule 6.
+            PaginationError: Rules 6 and 10.
         """
         if facts.echo_offset not in {None, request.offset}:
             if self._retry(request):
                 return _AGAIN
             found = f"the server returned offset {facts.echo_offset} (it seems to ignore offset)"
             self._fail(f"requested offset {request.offset}, but {found}", PageLoopError)
+        if request.state == "resolve":
+            self._resolve(request, facts)
+            return _AGAIN
         doubted, self._doubted = self._doubted, None
         if doubted is not None:
             if facts.items == doubted[1].items:
@@ -162,6 +182,29 @@ class WalkState:
         else:
             self._identical = 0
         return self._accept(request, facts, planned=doubted is None and request.state == "ahead")
+
+    def _resolve(self, request: PageRequest, facts: PageFacts) -> None:
+        """Begin at the last rows, or arrange for a look behind those received (rule 10)."""
+        received = request.offset + len(facts.items)
+        self.totals.compare(facts, None, own_count=False)  # the time of a first row, later whether the list ascends
+        if request.offset and not facts.items:
+            self._begin(request.offset)
+        elif facts.total is None:
+            self._fail(f"the server states no total, {_UNRESOLVED}", PaginationError)
+        elif request.offset and received > facts.total:
+            self._fail(f"the server states {facts.total} rows but has more, {_UNRESOLVED}", PaginationError)
+        elif request.offset or not received or received < facts.total:
+            self._begin(facts.total)
+        else:
+            self._ahead = received
+
+    def _begin(self, total: int) -> None:
+        """Begin at the last rows of so many."""
+        wanted = self.last or 0
+        self.state, self._ahead = "alone", 0
+        self.offset = self.start = max(0, total - wanted)
+        self._end = self.offset + min(wanted, wanted if self.limit is None else self.limit)
+        self.totals.first = self.totals.last = self.totals.current = total
 
     def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> Decision:
         if request.state == "short" and facts.items and self._recognise_cap(facts):

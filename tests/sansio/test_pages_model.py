@@ -89,6 +89,7 @@ class Plan:
     prefetch: int = 4
     offset: int = 0
     limit: int | None = None
+    last: int | None = None
     on_drift: OnDrift = "raise"
 
 
@@ -122,6 +123,7 @@ def walk(  # noqa: C901
         offset=plan.offset,
         page_size=plan.page_size,
         limit=plan.limit,
+        last=plan.last,
         prefetch=plan.prefetch,
         on_drift=plan.on_drift,
         continuity=Continuity(anchor),
@@ -152,7 +154,7 @@ def walk(  # noqa: C901
             if not state.is_end(head, facts.status):
                 walked.refused = facts.status
                 return walked
-            break
+            continue
         if plan.prefetch > 1 and head.state == "ahead":
             refill()
         try:
@@ -261,6 +263,37 @@ def test_an_honest_list_is_walked_whole_and_in_order(
         assert not (walked.complete and limit is not None and limit < len(server.rows) - plan.offset)
     else:
         assert stateless(server) or len(server.rows) == plan.offset > 0
+
+
+@CASES
+@given(HONEST, PLANS, st.integers(1, 70), st.one_of(st.none(), st.integers(0, 9)), SEEDS)
+def test_the_last_rows_are_those_or_an_error(
+    server: Server, plan: Plan, last: int, limit: int | None, seed: int
+) -> None:
+    expected = server.rows[-last:][:limit]
+
+    walked = walk(server, evolve(plan, last=last, limit=limit), random.Random(seed))
+
+    if walked.error is None:
+        assert expected == walked.rows
+    else:
+        assert server.totals != "true"
+        assert [] == walked.rows
+
+
+@CASES
+@given(COUNTS, PLANS, st.integers(1, 70), st.integers(0, 5), SEEDS)
+def test_the_last_rows_are_those_of_the_moment_when_the_total_was_asked_for(
+    count: int, plan: Plan, last: int, growth: int, seed: int
+) -> None:
+    server = Server(ascending(count))
+    plan = evolve(plan, last=last, page_size=plan.page_size and max(2, plan.page_size))  # one row shows no order
+
+    walked = walk(server, plan, random.Random(seed), change=times(growth, append))
+
+    assert walked.error is None
+    ends = [*range(count, len(server.rows) + 1)]
+    assert walked.rows in [server.rows[max(0, end - last) : end] for end in ends]
 
 
 @CASES

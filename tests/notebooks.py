@@ -1,0 +1,28 @@
+"""``python -m tests.notebooks FOLDER``: each Python block of a document as a notebook, for basedpyright.
+
+In a notebook ``await`` may stand outside a function, as in the documents.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from .documents import BLOCK, ROOT, SITE
+
+# What is no fault of ours: pyarrow has no types, OpenTelemetry's are optional, and a loop written by hand is one.
+LOOSE = {"by-hand.md", "duckdb.md", "files.md", "observability.md"}
+
+
+def write(folder: Path) -> None:
+    """Write the notebooks, and the settings to check them as strictly as pyright can."""
+    for document in (ROOT / "README.md", *sorted(SITE.rglob("*.md"))):
+        blocks = [] if document.name in LOOSE else BLOCK.findall(document.read_text(encoding="utf-8"))
+        for number, block in enumerate(blocks, 1):
+            cell = {"cell_type": "code", "source": block, "metadata": {}, "outputs": [], "execution_count": None}
+            notebook = {"cells": [cell], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4}
+            (folder / f"{document.stem}-{number}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    (folder / "pyrightconfig.json").write_text('{"include": ["*.ipynb"], "typeCheckingMode": "strict"}')
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
