@@ -123,9 +123,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into ``docs/_build``, without a network: every warning and every dead reference is an error."""
+    """Build the site into ``docs/_build``, without a network or a warning, and load its pages at every width."""
     session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build", *session.posargs)
+    session.run("python", ".ci/sweep.py", "docs/_build")
 
 
 @nox.session
