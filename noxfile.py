@@ -33,6 +33,9 @@ if pyenv := shutil.which("pyenv"):
     names = subprocess.run([pyenv, "versions", "--bare"], stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603
     os.environ["PYENV_VERSION"] = ":".join(name for name in names.split() if name.rpartition(".")[0] in PYTHONS)
 
+# Extras of 600 MB, which only `tests-engines` installs.
+ENGINES = {"dlt", "spark"}
+
 # Most tests wait for sockets. `-- -n0` is one process, for a debugger.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 
@@ -56,6 +59,13 @@ def tests_extras(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, "tests/extras", "examples", *session.posargs)
 
 
+@nox.session(name="tests-engines")
+def tests_engines(session: nox.Session) -> None:
+    """Run the tests of Spark, which needs Java, and of what else reads our data by its own engine."""
+    session.install("-e", ".[arrow,cli,duckdb,spark]", *group("engines"))
+    session.run("pytest", *WITHOUT_DEBUG, "tests/engines", *session.posargs)
+
+
 @nox.session(name="tests-all", python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """Run the tests on every interpreter of the classifiers that is here."""
@@ -66,7 +76,8 @@ def tests_all(session: nox.Session) -> None:
 def tests_floor(session: nox.Session) -> None:
     """Run the tests on the lowest versions that pyproject.toml declares."""
     project = PYPROJECT["project"]
-    declared = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
+    extras = [each for name, each in project["optional-dependencies"].items() if name not in ENGINES]
+    declared = itertools.chain(project["dependencies"], *extras)
     unlocked = {"PIP_CONSTRAINT": "", "UV_CONSTRAINT": ""}  # CI's lock file has the highest versions
     session.install("-e", ".", *group("extras"), *(each.replace(">=", "==") for each in declared), env=unlocked)
     session.run("pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)

@@ -20,6 +20,8 @@ NEEDS = {
     "docs/how-to/uvloop.md": ("uvloop",),
     "docs/how-to/workers.md": ("celery",),
 }
+# These are run by tests/engines, as scripts.
+ENGINES = ("docs/how-to/engines.md",)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(bash|console|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^```\w+ (\w+\.\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -50,6 +50,8 @@ ORDER = [
     ".aiohttp_web",
     ".fastapi",
     ".etl",
+    ".spark",
+    ".pyspark_distinct",
     ".cli",
 ]
 
@@ -173,6 +175,11 @@ FLOORS = {
     ),
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
+    ".spark": (
+        ".client .errors .etl .etl.arrow .etl.destinations .etl.extras .etl.options .etl.plans .etl.runner .etl.state "
+        ".files .models .sansio.messages .sansio.pages asyncio attrs msgspec pyspark | pyarrow"
+    ),
+    ".pyspark_distinct": ".errors .spark",
     ".vendors": "attrs",
 }
 

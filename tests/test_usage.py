@@ -6,10 +6,10 @@ from types import CodeType
 
 import pytest
 
-from .documents import NEEDS, ROOT, SITE, commands
+from .documents import ENGINES, NEEDS, ROOT, SITE, commands
 from .reader import READABLE, Reader, blocks_of, run
 
-ELSEWHERE = {ROOT / name for name in NEEDS}  # tests/extras reads these
+ELSEWHERE = {ROOT / name for name in (*NEEDS, *ENGINES)}  # tests/extras and tests/engines read these
 DOCUMENTS = sorted({*SITE.rglob("*.md")} - ELSEWHERE)
 
 

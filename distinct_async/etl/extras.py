@@ -6,11 +6,11 @@ from typing import Literal
 
 from distinct_async.errors import ConfigurationError
 
-_PACKAGES = {"pyarrow", "duckdb", "pytz"}
+_PACKAGES = {"dlt", "duckdb", "pyarrow", "pyspark", "pytz"}
 
 
 @contextmanager
-def requires_extra(name: Literal["arrow", "duckdb"]) -> Iterator[None]:
+def requires_extra(name: Literal["arrow", "dlt", "duckdb", "spark"]) -> Iterator[None]:
     """Raise a `ConfigurationError` that names the extra if an import in this block misses one of its packages."""
     try:
         yield

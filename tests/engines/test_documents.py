@@ -1,0 +1,39 @@
+"""The how-tos for engines, read as a user would: each block is a script, in an empty folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distinct_async.testing import FakeServer
+from tests.documents import BLOCK, ENGINES, ROOT
+
+pytestmark = pytest.mark.timeout(240)
+
+SCRIPTS = [
+    pytest.param(fence[1], id=f"{Path(name).name} line {text.count(chr(10), 0, fence.start(1))}")
+    for name in ENGINES
+    for text in [(ROOT / name).read_text(encoding="utf-8")]
+    for fence in BLOCK.finditer(text)
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_block_of_a_document_runs_in_a_file_of_its_own(
+    script: str, fake: FakeServer, spark_environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    variables = {"DISTINCT_BASE_URL": fake.url, **spark_environment}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    if "print(" in script:
+        assert f"{sum(len(fake.world.scans(each)) for each in fake.world.touchpoints)}" in done.stdout

@@ -1,0 +1,245 @@
+"""The format ``distinct`` in a real Spark: rows as the world has them, whatever fails on the way."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distinct_async.testing import FakeServer, World
+from tests.extras.etl.rows import BOTH, Row, rows_of
+
+pytestmark = pytest.mark.timeout(240)  # a session starts in 10 seconds, and in 50 on a busy machine
+
+KEYS = ("touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc")
+
+
+@pytest.fixture
+def world() -> World:
+    return World.sample(touchpoints=4, scans=25_000, users=900, seed=7)
+
+
+@pytest.fixture
+def source(spark: Any, fake: FakeServer) -> Any:
+    return spark.read.format("distinct").option("base_url", fake.url).option("experience_id", "exp-1")
+
+
+def rows_in(frame: Any) -> list[Row]:
+    """The rows of a data frame, sorted."""
+    table = frame.select(*KEYS).toArrow()
+    return sorted((*row[:-1], row[-1].astimezone(UTC)) for row in (tuple(row.values()) for row in table.to_pylist()))
+
+
+def lists_asked(fake: FakeServer) -> Counter[str]:
+    return Counter(request.query.get("touchpointId", "experience") for request in fake.requests)
+
+
+def test_a_batch_has_every_row_of_both_types_once(source: Any, world: World) -> None:
+    frame = source.option("visits_type", "both").option("numPartitions", 3).load()
+    assert sorted(rows_of(world, *BOTH)) == rows_in(frame)
+    names = {
+        (row.experience_id, row.touchpoint_id, row.touchpoint_name)
+        for row in frame.select(*frame.columns[:3]).distinct().collect()
+    }
+    assert {("exp-1", each, world.touchpoint(each).name) for each in world.touchpoints} == names
+
+
+def test_a_path_is_the_experience_and_the_default_is_every_scan(spark: Any, fake: FakeServer, world: World) -> None:
+    frame = spark.read.format("distinct").option("base_url", fake.url).load("exp-1")
+    assert len(rows_of(world)) == frame.count()
+    assert 12 < len(rows_of(world)) == frame.where("visits_type = 'TOTAL'").count()  # filters work without pushdown
+
+
+def test_a_view_in_sql_reads_the_same(spark: Any, fake: FakeServer, world: World) -> None:
+    options = f"experience_id 'exp-1', base_url '{fake.url}', touchpoint_ids '[\"tp-2\"]'"
+    spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW scans USING distinct OPTIONS ({options})")
+    (row,) = spark.sql("SELECT count(*) AS n, max(position) AS last FROM scans").collect()
+    assert (len(world.scans("tp-2")), len(world.scans("tp-2")) - 1) == (row.n, row.last)
+
+
+def test_only_the_touchpoints_that_are_named_are_requested(source: Any, fake: FakeServer, world: World) -> None:
+    frame = source.option("touchpoint_ids", "tp-4, tp-2").load()
+    assert sorted(row for row in rows_of(world) if row[0] in {"tp-2", "tp-4"}) == rows_in(frame)
+    assert {"experience", "tp-2", "tp-4"} == {*lists_asked(fake)}
+
+
+def test_the_limit_of_requests_counts_for_all_tasks_together(source: Any, fake: FakeServer, world: World) -> None:
+    fake.latency = 0.02
+    frame = source.option("numPartitions", 2).option("max_concurrency", 4).option("page_size", 250).load()
+    assert len(rows_of(world)) == frame.count()
+    assert 2 < fake.max_in_flight <= 4
+
+
+def test_an_empty_experience_is_an_empty_frame(source: Any, fake: FakeServer) -> None:
+    fake.world = World.sample(touchpoints=2, scans=0, users=1)
+    assert 0 == source.load().count()
+
+
+def test_a_task_that_fails_is_repeated_and_gives_the_same_rows(source: Any, fake: FakeServer, world: World) -> None:
+    fake.fail(query={"touchpointId": "tp-2", "offset": "1000"}, status=400, times=1)
+    assert sorted(rows_of(world)) == rows_in(source.load())
+    assert [400] == [each.status for each in fake.requests if each.status != 200]
+
+
+def python_workers() -> set[int]:
+    """The Python processes of the executor: children of a daemon, which is a child of the JVM."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found[int(folder.name)] = (
+                (folder / "stat").read_text().rpartition(")")[2].split()[1],
+                (folder / "cmdline").read_bytes(),
+            )
+        except OSError:
+            continue  # it has ended
+    mine = {os.getpid()}
+    while more := {pid for pid, (parent, _) in found.items() if int(parent) in mine} - mine:
+        mine |= more
+    daemons = {pid for pid in mine if b"pyspark.daemon" in found.get(pid, ("", b""))[1]}
+    return {pid for pid in daemons if int(found[pid][0]) in daemons}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+def test_a_task_whose_process_is_killed_is_repeated(source: Any, fake: FakeServer, world: World) -> None:
+    fake.fail(query={"touchpointId": "tp-3", "offset": "1000"}, wire="hang", times=1)
+
+    def kill() -> None:
+        while not any(
+            each.query.get("offset") == "1000" and each.query["touchpointId"] == "tp-3" for each in fake.requests
+        ):
+            time.sleep(0.01)
+        for worker in python_workers():
+            os.kill(worker, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        assert sorted(rows_of(world)) == rows_in(source.load())
+    finally:
+        killer.join()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"status": 401}, "AuthenticationError: 401 Unauthorized.*check the API key"),
+        ({"status": 403}, "PermissionDeniedError: 403 Forbidden.*IP address on the key's allowlist"),
+        ({"body": b"[]"}, r"DecodeError: .+ \[metrics\.total_visits\(touchpoint_id='tp-2'"),
+    ],
+    ids=str,
+)
+def test_what_a_task_meets_ends_the_query_with_a_message_that_says_what_to_do(
+    fault: dict[str, Any], message: str, source: Any, fake: FakeServer
+) -> None:
+    fake.fail(query={"touchpointId": "tp-2"}, **fault)
+    with pytest.raises(Exception, match=f"(?s){message}"):
+        source.load().count()
+
+
+def test_rows_that_are_removed_after_planning_end_the_query_with_drift(
+    source: Any, fake: FakeServer, world: World
+) -> None:
+    def shrink(body: bytes) -> bytes:
+        world.shrink(3, "tp-1")
+        return body
+
+    fake.fail(query={"metricsType": "EXPERIENCE"}, body=shrink, times=1)
+    with pytest.raises(Exception, match=r"DriftError: touchpoint 'tp-1'.*rows have moved.*run the query again"):
+        source.load().count()
+    assert len(rows_of(world)) == source.load().count()
+
+
+# The stream.
+
+
+class Query:
+    """A stream into Parquet files, with Spark's checkpoint."""
+
+    def __init__(self, spark: Any, fake: FakeServer, folder: Path, **options: object) -> None:
+        self.spark, self.fake, self.folder = spark, fake, folder
+        self.options = {"base_url": fake.url, "experience_id": "exp-1", **options}
+
+    def run(self, **options: object) -> list[int]:
+        """Read all that is there now, and return the rows of each micro-batch."""
+        stream = self.spark.readStream.format("distinct").options(**{**self.options, **options}).load()
+        writer = stream.writeStream.format("parquet").option("path", str(self.folder / "rows"))
+        writer = writer.option("checkpointLocation", str(self.folder / "checkpoint"))
+        query = writer.trigger(availableNow=True).start()
+        try:
+            query.awaitTermination()
+        finally:
+            query.stop()
+        return [each["numInputRows"] for each in query.recentProgress if each["numInputRows"]]
+
+    def rows(self) -> list[Row]:
+        return rows_in(self.spark.read.parquet(str(self.folder / "rows")))
+
+
+@pytest.fixture
+def query(spark: Any, fake: FakeServer, tmp_path: Path) -> Query:
+    return Query(spark, fake, tmp_path)
+
+
+def test_a_stream_is_exact_while_lists_grow_between_its_runs(query: Query, fake: FakeServer, world: World) -> None:
+    assert [len(rows_of(world, *BOTH))] == query.run(visits_type="both")
+    assert sorted(rows_of(world, *BOTH)) == query.rows()
+
+    fake.requests.clear()
+    assert [] == query.run(visits_type="both")
+    assert {"experience": 1} == lists_asked(fake)
+
+    world.grow(300, "tp-2")
+    fake.requests.clear()
+    query.run()  # of one type only: the other keeps its place
+    assert {"experience": 1, "tp-2": 2} == lists_asked(fake)  # a small request, and a page
+    query.run(visits_type="both")
+    assert sorted(rows_of(world, *BOTH)) == query.rows()
+
+
+def test_micro_batches_have_at_most_the_rows_that_are_allowed(query: Query, world: World) -> None:
+    counts = query.run(maxRowsPerTrigger=6_000)
+    assert (len(rows_of(world)), 5) == (sum(counts), len(counts))
+    assert max(counts) <= 6_000
+    assert sorted(rows_of(world)) == query.rows()
+
+
+def test_available_now_leaves_what_comes_later_to_the_next_run(query: Query, fake: FakeServer, world: World) -> None:
+    before = len(rows_of(world))
+
+    def grow(body: bytes) -> bytes:
+        world.grow(500)
+        return body
+
+    fake.fail(query={"touchpointId": "tp-1", "pageSize": "500"}, body=grow, times=1)  # while the first one is read
+    assert before == sum(query.run(maxRowsPerTrigger=13_000))
+    assert 500 == sum(query.run())
+    assert sorted(rows_of(world)) == query.rows()
+
+
+def test_rows_that_have_moved_stop_the_query_on_every_run_and_leave_the_target(query: Query, world: World) -> None:
+    query.run()
+    before = query.rows()
+    world.insert("tp-1", 5, "user-new", datetime(2026, 6, 1, tzinfo=UTC))
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"DriftError.*touchpoint 'tp-1'.*start over, with another checkpoint"):
+            query.run()
+        assert before == query.rows()
+
+
+def test_a_list_that_shrank_stops_the_query(query: Query, world: World) -> None:
+    query.run()
+    world.shrink(3, "tp-1")
+    with pytest.raises(Exception, match=r"DriftError.*rows that were read are gone.*start over"):
+        query.run()
+
+
+def test_the_checkpoint_of_another_experience_is_refused(query: Query, world: World) -> None:
+    query.run(touchpoint_ids="tp-4")
+    world.add_touchpoint("tp-other", experience_id="exp-2")
+    with pytest.raises(Exception, match=r"CheckpointError.*belongs to experience 'exp-1', not to 'exp-2'"):
+        query.run(experience_id="exp-2")
