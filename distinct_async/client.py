@@ -9,6 +9,7 @@ from attrs import evolve
 from distinct_async.config import (
     CallOptions,
     Key,
+    RateLimit,
     Settings,
     Timeouts,
     Unset,
@@ -46,7 +47,9 @@ class DistinctClient:
             limit. Time in the queue for a slot or for the rate does not count.
         retry: How often a call is tried, and how long it waits in between.
         max_concurrency: Requests in flight per vendor, 1 or more; further calls queue.
-        rate_limit: Requests per second per vendor, more than 0; None for no limit.
+        rate_limit: Requests per second per vendor, more than 0; None for no limit. Or a limiter of your own, for both
+            vendors: an async context manager that each attempt enters, and leaves when its response is complete. It
+            must allow to be entered many times at once. Waiting for it is never a timeout.
         impression_cache: Impressions kept in memory, 0 or more; 0 turns the cache off.
         max_body: Bytes of one response, decompressed, 1 or more.
         allow_http: Send keys over plain http to other hosts than loopback, for example within docker-compose.
@@ -77,7 +80,7 @@ class DistinctClient:
         deadline: float | None = 90.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
         max_concurrency: int = 16,
-        rate_limit: float | None = None,
+        rate_limit: RateLimit = None,
         impression_cache: int = 1024,
         max_body: int = 32 * 2**20,
         allow_http: bool = False,

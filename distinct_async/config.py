@@ -4,13 +4,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from html import unescape
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.retry import RetryPolicy, instance_of, invalid, number
@@ -24,6 +25,8 @@ _SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would g
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
 _PRINTED = re.compile(r"[!-~]+", re.ASCII)
 _NO_PROXY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]+)(?::(?P<port>\d{1,5}))?", re.ASCII)  # not an IPv6 address without []
+
+RateLimit = float | AbstractAsyncContextManager[object, bool | None] | None
 
 SessionSource = Union["aiohttp.ClientSession", Callable[[], "aiohttp.ClientSession"], None]
 
@@ -93,6 +96,15 @@ def _is_session(_: object, __: object, value: SessionSource) -> None:
         raise invalid("session", problem)
 
 
+_is_number_of_requests = number(above=0, unit="requests per second")
+
+
+def _is_rate(settings: object, attribute: "Attribute[Any]", value: RateLimit) -> None:
+    """Refuse what is neither a number nor a limiter."""
+    if value is not None and not isinstance(value, AbstractAsyncContextManager):
+        _is_number_of_requests(settings, attribute, value)
+
+
 @frozen(eq=False)
 class Settings:
     """All settings of one client, validated."""
@@ -103,7 +115,7 @@ class Settings:
     session: SessionSource = field(validator=_is_session)
     trace_configs: Sequence["aiohttp.TraceConfig"]
     max_concurrency: int = field(validator=number(1))
-    rate_limit: float | None = field(validator=validators.optional(number(above=0, unit="requests per second")))
+    rate_limit: RateLimit = field(validator=_is_rate)
     impression_cache: int = field(validator=number(0))
     max_body: int = field(validator=number(1, unit="bytes"))
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import warnings
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -32,6 +32,7 @@ class Gate:
     Attributes:
         slots: One for each request in flight.
         rate: Requests per second; None for no limit.
+        limiter: The user's own limiter.
         queue: Held by the call that is next to send.
         pause_until: Loop time at which the pause ends.
         pause_length: Seconds that the pause was asked for.
@@ -40,6 +41,7 @@ class Gate:
 
     slots: asyncio.Semaphore
     rate: float | None
+    limiter: AbstractAsyncContextManager[object, bool | None] | None = None
     queue: asyncio.Lock = field(factory=asyncio.Lock)
     pause_until: float = 0.0
     pause_length: float = 0.0
@@ -84,6 +86,7 @@ class LoopState:
         idle: Set when no call is in progress any more.
         calls: How many are.
         tasks: Tasks that `close` waits for.
+        waits: The waits for the user's own limiter.
         flights: The impressions that are being fetched, by id and options.
         guard: Closes the session when the loop ends without `close`.
     """
@@ -96,6 +99,7 @@ class LoopState:
     idle: asyncio.Event = field(factory=asyncio.Event)
     calls: int = 0
     tasks: set[asyncio.Task[Any]] = field(factory=set)
+    waits: set[asyncio.Timeout] = field(factory=set)
     flights: dict[object, Flight] = field(factory=dict)
     guard: AsyncGenerator[None, None] | None = None
 
@@ -142,10 +146,10 @@ class Core:
         # Only now, because it imports aiohttp, which takes as long as everything else together.
         from distinct_async.session import Session
 
-        settings = self.settings
+        settings, rate = self.settings, self.settings.rate_limit
+        rate, limiter = (None, rate) if isinstance(rate, AbstractAsyncContextManager) else (rate, None)
         gates: dict[Vendor, Gate] = {
-            vendor: Gate(asyncio.Semaphore(settings.max_concurrency), settings.rate_limit)
-            for vendor in settings.base_urls
+            vendor: Gate(asyncio.Semaphore(settings.max_concurrency), rate, limiter) for vendor in settings.base_urls
         }
         state = LoopState(loop, Session(settings), gates)
         # asyncio.run() closes all started async generators before it closes the loop: this one closes the session then,
@@ -167,6 +171,8 @@ class Core:
             return
         state.closing.set()
         state.session.interrupt()
+        for wait in state.waits:
+            wait.reschedule(0)
         while state.calls:
             state.idle.clear()
             await state.idle.wait()

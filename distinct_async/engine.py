@@ -8,8 +8,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from inspect import iscoroutinefunction
 from math import inf
 from typing import Any, TypeVar, cast
@@ -25,6 +26,7 @@ from distinct_async.errors import (
     DecodeError,
     DistinctError,
     RequestTimeoutError,
+    TransportError,
     annotate,
 )
 from distinct_async.redaction import hide
@@ -173,7 +175,8 @@ class Engine:
                 call.waited = call.started - call.asked
                 if self.options.deadline is not None:
                     call.deadline = call.started + self.options.deadline
-                while (reading := await self._attempt(state, gate, call)).error is not None:
+                attempt = self._attempt if gate.limiter is None else partial(self._attempt_within, gate.limiter)
+                while (reading := await attempt(state, gate, call)).error is not None:
                     await self._wait_for_retry(state, gate, call, reading, reading.error)
         except asyncio.CancelledError:
             self._report(call, "CancelledError")
@@ -188,6 +191,32 @@ class Engine:
         if self.observer is not None or log.isEnabledFor(logging.DEBUG):
             self._report(call)
         return call.reply(cast("T", reading.value))
+
+    async def _attempt_within(
+        self, limiter: AbstractAsyncContextManager[object, bool | None], state: LoopState, gate: Gate, call: Call
+    ) -> Reading[Any]:
+        """Make one attempt inside the user's limiter, after the pause."""
+        if gate.pause_until and (error := await self._admit(state, gate, call)) is not None:
+            return Reading(error=error)
+        asked = state.loop.time()
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(None) as wait:  # until the client is closed
+                    state.waits.add(wait)
+                    try:
+                        await stack.enter_async_context(limiter)
+                    finally:
+                        state.waits.discard(wait)
+                waited = state.loop.time() - asked
+                call.waited += waited
+                call.deadline += waited  # time in the queue for the rate is never a timeout
+                return await self._attempt(state, gate, call)
+        except Exception as error:  # the attempt itself raises none
+            if state.closing.is_set():
+                return Reading(error=ClientStateError("the client was closed during this call"))
+            failed = TransportError(f"the limiter that was given as rate_limit raised {type(error).__name__}")
+            raise self._complete(failed, call.reply(None).annotations) from error
+        raise asyncio.CancelledError  # the limiter has suppressed it
 
     async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading[Any]:
         """Make one attempt, after the pause and the rate have let it pass."""

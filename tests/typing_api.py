@@ -1,5 +1,6 @@
 """What type checkers must see of the public API; checked by mypy and basedpyright, never run."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, assert_type
@@ -13,6 +14,7 @@ from distinct_async.testing import FakeServer, World
 async def clients() -> None:
     DistinctClient()
     DistinctClient("key", timeout=10, deadline=None, rate_limit=5.0)
+    DistinctClient("key", rate_limit=asyncio.Semaphore(4))
     DistinctClient(session=aiohttp.ClientSession)
     DistinctClient(session=aiohttp.ClientSession(), trace_configs=[aiohttp.TraceConfig()], trust_env=True)
     client = DistinctClient(
