@@ -47,10 +47,10 @@ async def test_each_attempt_is_made_within_the_limiter_and_clients_can_share_one
 
 async def test_waiting_for_a_limiter_is_no_timeout_and_counts_as_waiting(fake: FakeServer) -> None:
     seen = list[Attempt]()
-    async with client_of(fake, Limiter(1, wait=0.2), deadline=0.3, timeout=0.3, on_attempt=seen.append) as client:
+    async with client_of(fake, Limiter(1, wait=0.4), deadline=0.7, timeout=0.7, on_attempt=seen.append) as client:
         await asyncio.gather(*(client.metrics.experience("exp-1") for _ in range(3)))
 
-    assert [0.2, 0.4, 0.6] == pytest.approx(sorted(each.waited for each in seen), abs=0.1)
+    assert [0.4, 0.8, 1.2] == pytest.approx(sorted(each.waited for each in seen), abs=0.35)
 
 
 async def test_a_cancelled_wait_for_a_limiter_leaves_it(fake: FakeServer) -> None:
