@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-extras")
 def tests_extras(session: nox.Session) -> None:
     """Run the tests of the extras, which the light ``tests`` leave out, and those of the examples."""
-    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("extras"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi,report]", *group("extras"))
     session.run("pytest", *PARALLEL, "tests/extras", "examples", *session.posargs)
 
 
@@ -102,7 +102,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure what the tests reach: every branch of ``sansio``, and 95 % of everything."""
-    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("coverage"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi,report]", *group("coverage"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *PARALLEL, *WITHOUT_DEBUG, *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -122,7 +122,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check every type with mypy; the public API and the code in documents with basedpyright too, as editors do."""
-    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("types"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi,report]", *group("types"))
     session.run("mypy", "distinct_async", "tests", "benchmarks", "examples", "noxfile.py", "hatch_build.py", ".ci")
     session.run("basedpyright")
     session.run("basedpyright", "--ignoreexternal", "--verifytypes", "distinct_async")
@@ -135,7 +135,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into ``docs/_build``, without a network or a warning, and load its pages at every width."""
-    session.install("-e", ".[arrow,cli,duckdb,fastapi]", *group("docs"))
+    session.install("-e", ".[arrow,cli,duckdb,fastapi,report]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build", *session.posargs)
     session.run("python", ".ci/sweep.py", "docs/_build")
 

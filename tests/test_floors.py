@@ -94,7 +94,8 @@ FLOORS = {
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk attrs"
     ),
     ".cli.app": (
-        ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.serve .errors .etl .models "
+        ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.report .cli.serve .errors .etl "
+        ".models "
         ".version cyclopts rich"
     ),
     ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
@@ -109,6 +110,7 @@ FLOORS = {
     ".cli.options": ".files .models attrs cyclopts os",
     ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich time",
     ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors",
+    ".cli.report": (".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs"),
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",
     ".cli.signals": "asyncio signal",
     ".client": (
@@ -173,8 +175,16 @@ FLOORS = {
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
         "attrs os"
     ),
+    ".etl.reports": (
+        ".client .errors .etl.destinations.duckdb .etl.extras .etl.options .etl.reports.figures .etl.reports.page "
+        ".etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files .sansio.messages attrs os"
+    ),
+    ".etl.reports.charts": "vl_convert",
+    ".etl.reports.figures": ".errors .etl.views .files attrs duckdb",
+    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version",
+    ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.views": ".errors duckdb",
-    ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.results .etl.syncs",
+    ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",
     ".spark": (
         ".client .errors .etl .etl.arrow .etl.destinations .etl.extras .etl.options .etl.plans .etl.runner .etl.state "
         ".files .models .sansio.messages .sansio.pages asyncio attrs msgspec pyspark | pyarrow"

@@ -5,6 +5,7 @@ A command imports what it needs when it is called, so that ``--help`` waits for 
 
 import sys
 from collections.abc import Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -188,6 +189,51 @@ def sync(
     return run_job(etl.sync, experience_id, database, rows, Output(format), common)
 
 
+def report(
+    experience_id: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", group=options.OUTPUT_GROUP)],
+    warehouse: Path | None = None,
+    offline: Flag = False,
+    timezone: str | None = None,
+    since: Annotated[date | None, Parameter(name="--from")] = None,
+    until: date | None = None,
+    rebuild: Flag = False,
+    format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    common: Common = Common(),
+) -> int:
+    """Write a report of an experience: one HTML file with charts, which loads nothing from anywhere.
+
+    Users are counted, never listed. A row about the report goes to stdout.
+
+    Args:
+        experience_id: The experience's id; for example exp-1.
+        output: The HTML file; replaced in one step.
+        warehouse: A database of `distinct-async sync`, which is brought up to date first; without it all visits are
+            read.
+        offline: Read only the --warehouse, and request nothing.
+        timezone: Of all times, for example Europe/Berlin; by default that of the warehouse, or UTC.
+        since: The first day to show.
+        until: The last day to show.
+        rebuild: If rows have moved, reload that list in the warehouse, instead of an error.
+        format: The format of the row; by default a table on a terminal, JSON lines in a pipe.
+    """
+    if offline and warehouse is None:
+        raise CycloptsError("--offline reads a warehouse: name it with --warehouse")
+    if since is not None and until is not None and until < since:
+        raise CycloptsError(f"--from {since} is after --until {until}")
+    options.check_paths(
+        common, {"--warehouse": warehouse, "--output": output}, beside=options.DATABASE_FILES, stdout=True
+    )
+
+    from distinct_async.cli.report import write_report  # noqa: PLC0415  # as above
+
+    given = {"warehouse": warehouse, "offline": offline, "timezone": timezone, "since": since, "until": until}
+    given["on_drift"] = "rebuild" if rebuild else "raise"
+    return write_report(experience_id, output, given, Output(format), common)
+
+
 def doctor(*, experience: str | None = None, output: Output = Output(), common: Common = Common()) -> int:
     """Check keys, addresses and the connection to both vendors; say what is wrong, and what to do.
 
@@ -200,7 +246,7 @@ def doctor(*, experience: str | None = None, output: Output = Output(), common: 
     return examine(experience, output, common)
 
 
-_COMMANDS = (touchpoints, user, visits, impression, impressions, export, sync, doctor)
+_COMMANDS = (touchpoints, user, visits, impression, impressions, export, sync, report, doctor)
 
 
 class _Console(Console):

@@ -12,14 +12,15 @@ Several touchpoints are read at once, under the client's one `max_concurrency`. 
 policy, jobs try longer: 8 attempts, waits of at most 30 seconds. A job's result says whether it is complete, and if not
 why.
 
-Extras: ``arrow`` for `batches`, `read`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`; `plan`
-needs none.
+Extras: ``arrow`` for `batches`, `read`, `stream` and `export`; ``duckdb`` for `sync` and `sync_impressions`;
+``report`` for `report`; `plan` needs none.
 """
 
 from distinct_async.etl.batches import Stream, batches, read, stream
 from distinct_async.etl.exports import ExportResult, export
 from distinct_async.etl.impressions import ImpressionsResult, sync_impressions
 from distinct_async.etl.plans import Plan, VisitList, plan
+from distinct_async.etl.reports import ReportResult, report
 from distinct_async.etl.results import Failure, Progress, Result
 from distinct_async.etl.syncs import SyncResult, sync
 
@@ -31,6 +32,7 @@ __all__ = [
     "ImpressionsResult",
     "Plan",
     "Progress",
+    "ReportResult",
     "Result",
     "Stream",
     "SyncResult",
@@ -40,6 +42,7 @@ __all__ = [
     "export",
     "plan",
     "read",
+    "report",
     "stream",
     "sync",
     "sync_impressions",

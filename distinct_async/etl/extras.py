@@ -6,11 +6,11 @@ from typing import Literal
 
 from distinct_async.errors import ConfigurationError
 
-_PACKAGES = {"dlt", "duckdb", "pyarrow", "pyspark", "pytz"}
+_PACKAGES = {"dlt", "duckdb", "pyarrow", "pyspark", "pytz", "ua_parser", "vl_convert"}
 
 
 @contextmanager
-def requires_extra(name: Literal["arrow", "dlt", "duckdb", "spark"]) -> Iterator[None]:
+def requires_extra(name: Literal["arrow", "dlt", "duckdb", "report", "spark"]) -> Iterator[None]:
     """Raise a `ConfigurationError` that names the extra if an import in this block misses one of its packages."""
     try:
         yield

@@ -16,7 +16,7 @@ from distinct_async.errors import InvalidRequestError
 TIMEZONE: Final = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
 
 # The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
-_RECONCILIATION = """
+RECONCILIATION: Final = """
 WITH stored AS (
     SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS stored_rows FROM visits GROUP BY ALL
     UNION ALL
@@ -35,20 +35,23 @@ WITH stored AS (
 )
 SELECT
     experience_id, touchpoint_id, visits_type, declared_rows AS declared, counted_rows AS counted,
-    declared_rows - counted_rows AS missing, read_to_end AND counted_rows >= declared_rows AS complete
+    declared_rows - counted_rows AS missing,
+    (read_to_end OR declared_rows = 0) AND counted_rows >= declared_rows AS complete
 FROM compared
 ORDER BY ALL
 """
 
-_LOCAL = """
+LOCAL_VISITS: Final = """
 SELECT
-    experience_id, touchpoint_id, user_id,
+    experience_id, touchpoint_id, user_id, timestamp_utc,
     timestamp_utc AT TIME ZONE visits_timezone() AS local_time, visits_timezone() AS timezone
 FROM visits
 """
 
-_FIRST = """
-SELECT experience_id, user_id, min(local_time) AS first_time FROM local_visits GROUP BY ALL
+FIRST_VISITS: Final = """
+SELECT experience_id, user_id, min(timestamp_utc) AT TIME ZONE visits_timezone() AS first_time
+FROM visits
+GROUP BY experience_id, user_id
 """
 
 _BY_HOUR = """
@@ -123,10 +126,10 @@ FROM weeks JOIN sizes USING (experience_id, first_week)
 ORDER BY experience_id, first_week, weeks_later
 """
 
-# A visitor passes a step after all steps before it, in their order.
+# A visitor passes a step after all steps before it, in their order. In UTC, in which no hour is repeated or left out.
 _FUNNEL = """
 WITH reached AS (
-    SELECT experience_id, touchpoint_id, user_id, min(local_time) AS reached_at FROM local_visits GROUP BY ALL
+    SELECT experience_id, touchpoint_id, user_id, min(timestamp_utc) AS reached_at FROM local_visits GROUP BY ALL
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY experience_id, user_id ORDER BY reached_at, touchpoint_id) AS turn
     FROM reached
@@ -174,8 +177,7 @@ FROM counted LEFT JOIN touchpoints USING (experience_id, touchpoint_id)
 ORDER BY experience_id, visits DESC, touchpoint_id
 """
 
-RECONCILIATION: Final = {"reconciliation": _RECONCILIATION}
-ROWS: Final = {"local_visits": _LOCAL, "first_visits": _FIRST}
+_ROWS = {"local_visits": LOCAL_VISITS, "first_visits": FIRST_VISITS}
 FIGURES: Final = {
     "visits_by_hour": _BY_HOUR,
     "visits_by_day": _BY_DAY,
@@ -206,7 +208,7 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
     own = {name for name, comment in present.items() if comment and comment.startswith(_OURS)}
     taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}
-    for name, query in views_without({**RECONCILIATION, **ROWS, **FIGURES}, taken).items():
+    for name, query in views_without({"reconciliation": RECONCILIATION, **_ROWS, **FIGURES}, taken).items():
         comment = f"{_OURS} ({crc32(query.encode()):08x})"
         if present.get(name) != comment:
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS '{comment}'")

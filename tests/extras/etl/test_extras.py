@@ -12,11 +12,13 @@ from distinct_async import DistinctClient, errors, etl
 from distinct_async.testing import FakeServer
 
 
-@pytest.fixture(params=["pyarrow", "duckdb", "pytz"])
+@pytest.fixture(params=["pyarrow", "duckdb", "pytz", "vl_convert", "ua_parser"])
 def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A package that cannot be imported; our modules that need it were never loaded."""
     for name in list(sys.modules):
-        if name.startswith(("distinct_async.etl.arrow", "distinct_async.etl.destinations.")):
+        if name.startswith(
+            ("distinct_async.etl.arrow", "distinct_async.etl.destinations.", "distinct_async.etl.reports.")
+        ):
             monkeypatch.delitem(sys.modules, name)
         if name.partition(".")[0] == request.param:
             monkeypatch.delitem(sys.modules, name)
@@ -47,18 +49,24 @@ DUCKDB: Jobs = {
     "sync": lambda client, folder: etl.sync(client, "exp-1", folder / "warehouse.duckdb"),
     "sync_impressions": lambda client, folder: etl.sync_impressions(client, folder / "warehouse.duckdb"),
 }
+REPORT: Jobs = {"report": lambda client, folder: etl.report(client, "exp-1", folder / "report.html")}
+NEEDS = {
+    **dict.fromkeys(ARROW, ("arrow", {"pyarrow"})),
+    **dict.fromkeys(DUCKDB, ("duckdb", {"duckdb", "pyarrow", "pytz"})),
+    **dict.fromkeys(REPORT, ("report", {"duckdb", "pyarrow", "pytz", "vl_convert"})),
+}
 
 
-@pytest.mark.parametrize("job", [*ARROW, *DUCKDB])
+@pytest.mark.parametrize("job", NEEDS)
 async def test_a_job_whose_extra_is_missing_says_what_to_install(
     hidden: str, job: str, client: DistinctClient, fake: FakeServer, tmp_path: Path
 ) -> None:
-    if job in ARROW and hidden != "pyarrow":
-        assert await ARROW[job](client, tmp_path) is not None
+    extra, packages = NEEDS[job]
+    if hidden not in packages:
+        assert await {**ARROW, **DUCKDB, **REPORT}[job](client, tmp_path) is not None
         return
-    extra = "duckdb" if job in DUCKDB else "arrow"
     with pytest.raises(errors.ConfigurationError, match=rf'python -m pip install "distinct-async\[{extra}\]"'):
-        await {**ARROW, **DUCKDB}[job](client, tmp_path)
+        await {**ARROW, **DUCKDB, **REPORT}[job](client, tmp_path)
     assert ([], []) == (fake.requests, os.listdir(tmp_path))  # noqa: PTH208
 
 
@@ -70,7 +78,9 @@ async def test_a_plan_needs_no_extra(hidden: str, client: DistinctClient) -> Non
 def test_importing_the_jobs_loads_neither_pyarrow_nor_duckdb_nor_aiohttp() -> None:
     program = "import sys; from distinct_async import etl; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert set() == {"pyarrow", "duckdb", "pytz", "polars", "aiohttp"} & {*done.stdout.split()}
+    assert set() == {"pyarrow", "duckdb", "pytz", "polars", "aiohttp", "vl_convert", "ua_parser"} & {
+        *done.stdout.split()
+    }
 
 
 def test_all_that_is_public_is_named_and_documented() -> None:

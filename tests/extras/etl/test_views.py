@@ -111,9 +111,9 @@ def test_cohorts_are_the_weeks_of_the_first_visits(warehouse: tuple[Path, list[V
 def test_the_funnel_follows_the_order_in_which_people_first_reach_touchpoints(
     warehouse: tuple[Path, list[Visit], str],
 ) -> None:
-    database, visits, _ = warehouse
+    database, _, _ = warehouse
     reached: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for at, touchpoint, user in sorted(visits, reverse=True):
+    for at, touchpoint, user in sorted(local(two_seasons(), "UTC"), reverse=True):
         reached[user][touchpoint] = at
     turns: dict[str, list[int]] = defaultdict(list)
     for times in reached.values():

@@ -1,0 +1,165 @@
+"""The figures of a report, read from a database; every method blocks, and all are called from one thread."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+from attrs import evolve, frozen
+
+from distinct_async.errors import StorageError
+from distinct_async.etl.views import FIGURES, FIRST_VISITS, LOCAL_VISITS, RECONCILIATION
+from distinct_async.files import storage_errors
+
+_COLUMNS: Final[Mapping[str, str]] = {
+    "visits_by_hour": "weekday, hour, visits, visitors",
+    "visits_by_day": "day, visits, visitors, new_visitors, returning_visitors, mean_of_7_days",
+    "visits_per_visitor": "visits, visitors",
+    "weekly_cohorts": "first_week, weeks_later, newcomers, visitors",
+    "touchpoint_funnel": "touchpoint_id, touchpoint_name, passed, median_seconds",
+    "top_touchpoints": "touchpoint_id, touchpoint_name, visits, visitors",
+}
+_COMPLETENESS: Final = f"""
+SELECT count(*), coalesce(sum(declared), 0)::BIGINT, coalesce(sum(counted), 0)::BIGINT,
+    coalesce(sum(greatest(missing, 0)), 0)::BIGINT, coalesce(bool_and(complete), true)
+FROM ({RECONCILIATION}) WHERE experience_id = ? AND visits_type = 'TOTAL'
+"""
+
+
+@frozen(kw_only=True)
+class Selection:
+    """What a report shows.
+
+    Attributes:
+        experience_id: The experience.
+        timezone: The time zone of all times; None for the database's.
+        since: The first day; None for the first that there is.
+        until: The last day; None for the last that there is.
+        program_id: Only impressions of this program; None for all.
+    """
+
+    experience_id: str
+    timezone: str | None = None
+    since: date | None = None
+    until: date | None = None
+    program_id: str | None = None
+
+    def where(self) -> tuple[str, list[object]]:
+        """Return the condition on local times, with its values."""
+        return "coalesce(local_time >= ?, true) AND coalesce(local_time < ?::DATE + 1, true)", [self.since, self.until]
+
+
+@frozen(kw_only=True)
+class Figures:
+    """What a report says.
+
+    Attributes:
+        selection: What it is about; with a time zone.
+        made_at: When it was made; local.
+        first: The local time of the first visit; None without visits.
+        last: The local time of the last visit.
+        visits: Scans.
+        visitors: Different users.
+        touchpoints: Touchpoints of the experience.
+        declared: Visits that the vendor declares, of all days.
+        stored: Visits in the database, of all days.
+        missing: Declared visits that are not stored.
+        complete: Whether none is missing and all lists were read to their ends.
+        tables: The rows of each view, by its name.
+    """
+
+    selection: Selection
+    made_at: datetime
+    first: datetime | None
+    last: datetime | None
+    visits: int
+    visitors: int
+    touchpoints: int
+    declared: int
+    stored: int
+    missing: int
+    complete: bool
+    tables: Mapping[str, Sequence[tuple[Any, ...]]]
+
+
+class Warehouse:
+    """A database of `etl.sync`, to read from.
+
+    Args:
+        path: Of the file; absolute.
+
+    Raises:
+        StorageError: The file is missing, or is not such a database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            raise StorageError(f"{path} does not exist")
+        with storage_errors(path, duckdb.Error):
+            self._connection = duckdb.connect(str(path), read_only=True)
+
+    def read(self, selection: Selection) -> Figures:
+        """Return the figures of a selection.
+
+        Raises:
+            StorageError: The database has other tables than this version reads.
+        """
+        try:
+            return self._read(selection)
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            reason = str(error).partition("\n")[0]
+        except duckdb.Error as error:
+            raise StorageError(f"{self._path}: {error}") from None
+        raise StorageError(
+            f"{self._path} is not a database of this version of distinct-async ({reason}); sync into another file"
+        )
+
+    def _set_timezone(self, timezone: str | None) -> str:
+        """Set the time zone of the views, in this session; return it."""
+        execute = self._connection.execute
+        if timezone is None:
+            stored = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'visits_timezone'"
+            known = execute(stored).fetchone()
+            timezone = str(execute("SELECT visits_timezone()").fetchall()[0][0]) if known else "UTC"
+        quoted = timezone.replace("'", "''")
+        execute(f"CREATE OR REPLACE TEMP MACRO visits_timezone() AS '{quoted}'")
+        return timezone
+
+    def _read(self, selection: Selection) -> Figures:
+        execute = self._connection.execute
+        timezone = self._set_timezone(selection.timezone)
+        where, days = selection.where()
+        experience = [selection.experience_id]
+        # Tables for this session hide the views of these names
+        execute(
+            f"CREATE TEMP TABLE local_visits AS FROM ({LOCAL_VISITS}) WHERE experience_id = ? AND {where}",
+            [*experience, *days],
+        )
+        execute(f"CREATE TEMP TABLE first_visits AS FROM ({FIRST_VISITS}) WHERE experience_id = ?", experience)
+        tables = {
+            name: execute(f"SELECT {columns} FROM ({FIGURES[name]})").fetchall() for name, columns in _COLUMNS.items()
+        }
+        totals = "SELECT count(*), count(DISTINCT user_id), min(local_time), max(local_time) FROM local_visits"
+        ((visits, visitors, first, last),) = execute(totals).fetchall()
+        ((touchpoints, declared, stored, missing, complete),) = execute(_COMPLETENESS, experience).fetchall()
+        ((made_at,),) = execute("SELECT now() AT TIME ZONE visits_timezone()").fetchall()
+        return Figures(
+            selection=evolve(selection, timezone=timezone),
+            made_at=made_at,
+            first=first,
+            last=last,
+            visits=visits,
+            visitors=visitors,
+            touchpoints=touchpoints,
+            declared=declared,
+            stored=stored,
+            missing=missing,
+            complete=complete,
+            tables=tables,
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()

@@ -1,0 +1,136 @@
+"""A report as one HTML file that loads nothing: readable in light and dark, on a telephone and on paper."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from distinct_async.etl.reports.charts import DARK, draw, plain
+from distinct_async.etl.reports.figures import Figures
+from distinct_async.etl.reports.sections import Section, count, day
+from distinct_async.version import __version__
+
+_DARK: Final = "".join(
+    f'svg [{attribute}="{light}"]{{{attribute}:{dark}}}'
+    for light, dark in DARK.items()
+    for attribute in ("fill", "stroke")
+)
+_STYLE: Final = f"""
+:root{{color-scheme:light dark;--paper:#fff;--ink:#1d2530;--muted:#5a6573;--line:#e4e8ed;--bad:#b3261e;--good:#1c7a3e}}
+*{{box-sizing:border-box}}
+body{{margin:0;background:var(--paper);color:var(--ink)}}
+body{{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}}
+header,main,footer{{max-width:1240px;margin:auto;padding:0 16px}}
+header{{padding-top:28px}}
+h1{{font-size:26px;line-height:1.2;margin:0;overflow-wrap:anywhere}}
+h2{{font-size:17px;line-height:1.3;margin:0 0 2px;overflow-wrap:anywhere}}
+p{{margin:0 0 8px}}
+.muted,footer{{color:var(--muted);font-size:13px}}
+.totals{{display:flex;flex-wrap:wrap;gap:6px 32px;margin:16px 0;padding:0;list-style:none}}
+.totals b{{display:block;font-size:22px;line-height:1.2}}
+.good{{color:var(--good)}} .bad{{color:var(--bad)}}
+main{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}}
+section{{border:1px solid var(--line);border-radius:10px;padding:16px;min-width:0;break-inside:avoid}}
+figure{{margin:10px 0}}
+svg{{display:block;width:100%;height:auto;overflow:visible}}
+summary{{cursor:pointer;color:var(--muted);font-size:13px}}
+.scroll{{overflow-x:auto;max-height:420px}}
+table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}}
+th,td{{padding:3px 8px;border-bottom:1px solid var(--line);text-align:right;font-weight:normal}}
+th:first-child,td:first-child{{text-align:left;overflow-wrap:anywhere}}
+thead th{{color:var(--muted)}}
+footer{{padding-top:16px;padding-bottom:32px}}
+@media screen and (prefers-color-scheme:dark){{
+:root{{--paper:#12171e;--ink:#e8ecf1;--muted:#9fabba;--line:#2a323d;--bad:#ff8a80;--good:#6fd08c}}
+{_DARK}
+}}
+@media print{{
+@page{{size:A4;margin:12mm}}
+body{{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+main{{grid-template-columns:1fr 1fr;gap:10px}}
+details{{display:none}}
+}}
+"""
+
+
+def render(figures: Figures, sections: Sequence[Section]) -> bytes:
+    """Return the file.
+
+    Args:
+        figures: For the heading.
+        sections: The findings.
+    """
+    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    title = f"Experience {figures.selection.experience_id}"
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>",
+        _header(figures, title),
+        "<main>",
+        *(_section(each, number) for number, each in enumerate(sections)),
+        "</main>",
+        f"<footer>Made by distinct-async {_text(__version__)}. People are counted, never listed.</footer>",
+        "</body></html>\n",
+    ]
+    return "".join(parts).encode()
+
+
+def _text(value: object) -> str:
+    """Return a text for HTML."""
+    return escape(str(plain(f"{value:,}" if isinstance(value, int) else str(value))))
+
+
+def _header(figures: Figures, title: str) -> str:
+    chosen = figures.selection
+    if figures.first is None or figures.last is None:
+        days = "No scans" + (" in these days" if chosen.since or chosen.until else "")
+    else:
+        first, last = chosen.since or figures.first.date(), chosen.until or figures.last.date()
+        days = day(first) if first == last else f"{day(first)} to {day(last)}"
+    totals = [
+        (f"{figures.visits:,}", "scan" if figures.visits == 1 else "scans"),
+        (f"{figures.visitors:,}", "person" if figures.visitors == 1 else "people"),
+        (f"{figures.touchpoints:,}", "touchpoint" if figures.touchpoints == 1 else "touchpoints"),
+    ]
+    kind, state = ("good", "Complete") if figures.complete else ("bad", "Not complete")
+    declared = (
+        f"{state}: {figures.declared:,} declared by the vendor, {figures.stored:,} stored, {figures.missing:,} missing"
+    )
+    made = f"{figures.made_at:%H:%M} on {day(figures.made_at.date())}"
+    return (
+        f'<header><h1>{_text(title)}</h1><p class="muted">{_text(days)}. All times are {_text(chosen.timezone)} time. '
+        f'Made at {_text(made)}.</p><ul class="totals">'
+        + "".join(f"<li><b>{number}</b> {name}</li>" for number, name in totals)
+        + f'</ul><p class="{kind}">{_text(declared)}</p></header>'
+    )
+
+
+def _section(section: Section, number: int) -> str:
+    parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_text(section.title)}</h2>']
+    parts.append(f'<p class="muted">{_text(section.about)}</p>')
+    if section.chart is not None:
+        parts.append(f"<figure>{_svg(section, number)}</figure>")
+    parts += [f'<p class="muted">{_text(note)}</p>' for note in section.notes]
+    if section.rows:
+        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in section.columns)
+        rows = "".join(
+            f'<tr><th scope="row">{_text(first)}</th>{"".join(f"<td>{_text(value)}</td>" for value in rest)}</tr>'
+            for first, *rest in section.rows
+        )
+        parts.append(
+            f'<details><summary>{_text(count(len(section.rows), "row"))} as a table</summary><div class="scroll">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+        )
+    return "".join([*parts, "</section>"])
+
+
+def _svg(section: Section, number: int) -> str:
+    """Return the chart as one image with a text alternative; its parts are in the table."""
+    drawn = draw(section.chart or {}, f"c{number}")
+    label = f'role="img" aria-label="{_text(section.title)}. {_text(section.about)} The numbers are in the table."'
+    return re.sub(r'^<svg [^>]*?width="[^"]*" height="[^"]*"', f"<svg {label}", drawn, count=1)
