@@ -62,7 +62,7 @@ def tests_extras(session: nox.Session) -> None:
 @nox.session(name="tests-engines")
 def tests_engines(session: nox.Session) -> None:
     """Run the tests of Spark, which needs Java, and of what else reads our data by its own engine."""
-    session.install("-e", ".[arrow,cli,duckdb,spark]", *group("engines"))
+    session.install("-e", ".[arrow,cli,dlt,duckdb,spark]", *group("engines"))
     session.run("pytest", *WITHOUT_DEBUG, "tests/engines", *session.posargs)
 
 

@@ -5,6 +5,8 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -178,7 +180,8 @@ class Core:
             await state.idle.wait()
         if state.tasks:
             await asyncio.wait(state.tasks)
-        if state.guard is not None:
+        await state.session.close()
+        if isinstance(state.guard, AsyncGeneratorType) and not state.guard.ag_running:  # the loop may be closing it
             await state.guard.aclose()
         for _ in range(3):  # a walk that was left by `break` ends by itself within these turns of the loop
             await asyncio.sleep(0)

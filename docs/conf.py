@@ -26,6 +26,7 @@ project = "distinct-async"
 author = "distinct-async contributors"
 version = release = version_of(project)
 
+autodoc_mock_imports = ["dlt", "pyspark"]  # too heavy for this session
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]

@@ -21,7 +21,7 @@ NEEDS = {
     "docs/how-to/workers.md": ("celery",),
 }
 # These are run by tests/engines, as scripts.
-ENGINES = ("docs/how-to/engines.md",)
+ENGINES = ("docs/how-to/engines.md", "docs/how-to/warehouses.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(bash|console|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^```\w+ (\w+\.\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ import inspect
 import pickle
 import traceback
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ from distinct_async.errors import (
     RequestTimeoutError,
     ServerError,
 )
+from distinct_async.testing import FakeServer, World
 
 from .rig import AT_ONCE, KEY, ONCE, VANTIO_KEY, client_of, served
 from .wire import answers
@@ -695,3 +696,23 @@ async def test_what_is_a_value_is_pickled() -> None:
     for value in (page, page.checkpoint, impression, page.items[0], Timeouts(1, 2), RetryPolicy(2)):
         assert value == pickle.loads(pickle.dumps(value))
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
+
+
+@pytest.mark.parametrize("_", range(10))  # which generator is closed first is left to chance
+def test_a_client_in_a_generator_that_is_left_open_is_closed_with_the_loop(world: World, _: int) -> None:
+    problems: list[dict[str, Any]] = []
+
+    async def names() -> AsyncGenerator[str | None, None]:
+        async with DistinctClient(**fake.settings) as client:
+            for touchpoint in (await client.metrics.experience("exp-1")).touchpoints:
+                yield touchpoint.name
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        kept.append(names())
+        await anext(kept[0])
+
+    kept: list[AsyncGenerator[str | None, None]] = []
+    with FakeServer.run_in_thread(world) as fake:
+        asyncio.run(main())
+    assert [] == problems

@@ -50,6 +50,7 @@ ORDER = [
     ".aiohttp_web",
     ".fastapi",
     ".etl",
+    ".dlt",
     ".spark",
     ".pyspark_distinct",
     ".cli",
@@ -113,6 +114,9 @@ FLOORS = {
     ".cli.report": (".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs"),
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",
     ".cli.signals": "asyncio signal",
+    ".dlt": (
+        ".client .config .errors .etl .etl.arrow .etl.extras .etl.options .etl.runner .etl.state .models dlt pyarrow"
+    ),
     ".client": (
         ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.messages .sansio.retry "
         ".vendors attrs | aiohttp"
@@ -134,7 +138,7 @@ FLOORS = {
     ".lifetime": ".client .vendors",
     ".aiohttp_web": ".client .lifetime .vendors aiohttp",
     ".fastapi": ".client .core .engine .errors .lifetime .models.wire .vendors .walk asyncio fastapi msgspec starlette",
-    ".etl.arrow": ".etl.destinations .etl.plans msgspec pyarrow",
+    ".etl.arrow": ".etl.destinations .etl.plans .models msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
         ".etl.state .models asyncio concurrent pyarrow"
@@ -149,7 +153,7 @@ FLOORS = {
         ".sansio.pages .version msgspec os pyarrow secrets"
     ),
     ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .models attrs msgspec pyarrow",
+    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .models pyarrow",
     ".etl.exports": (
         ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "
         "attrs os"

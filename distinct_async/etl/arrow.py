@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from distinct_async.etl.destinations import Chunk
 from distinct_async.etl.plans import VisitList
+from distinct_async.models import Impression
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -52,6 +53,13 @@ def record_batch(chunk: Chunk) -> pa.RecordBatch:
         ],
         schema=SCHEMA,
     )
+
+
+def impressions_table(impressions: Sequence[Impression]) -> pa.Table:
+    """Return impressions as a table, their metadata as JSON."""
+    columns = {name: [getattr(each, name) for each in impressions] for name in IMPRESSIONS.names}
+    columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in impressions]
+    return pa.Table.from_pydict(columns, IMPRESSIONS)
 
 
 def complete_columns(table: pa.Table, visit_list: VisitList) -> pa.Table:

@@ -22,10 +22,15 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_block_of_a_document_runs_in_a_file_of_its_own(
-    script: str, fake: FakeServer, spark_environment: dict[str, str], tmp_path: Path
+    script: str, fake: FakeServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
-    variables = {"DISTINCT_BASE_URL": fake.url, **spark_environment}
+    variables = {
+        "DISTINCT_API_KEY": fake.api_key,
+        "DISTINCT_BASE_URL": fake.url,
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        **(request.getfixturevalue("spark_environment") if "pyspark" in script else {}),
+    }
     done = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path,

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import attrs
-import msgspec
 import pyarrow as pa
 
-from distinct_async.etl.arrow import IMPRESSIONS
+from distinct_async.etl.arrow import impressions_table
 from distinct_async.etl.destinations.duckdb import Database
 from distinct_async.models import Impression
 
@@ -47,15 +45,13 @@ class ImpressionTable:
 
     def put(self, impressions: Sequence[Impression], missing: Sequence[str] = ()) -> None:
         """Store impressions, or newer versions of them, and the ids that have none."""
-        names = [attribute.name for attribute in attrs.fields(Impression)]
-        columns = {name: [getattr(each, name) for each in impressions] for name in names}
-        columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in impressions]
+        table = impressions_table(impressions)
         now = datetime.now(UTC)
         absent = pa.Table.from_pydict({"id": list(missing), "asked_at": [now] * len(missing)}, _MISSING)
         with self._database.transaction():
-            self._database.insert("OR REPLACE INTO impressions", pa.Table.from_pydict(columns, IMPRESSIONS))
+            self._database.insert("OR REPLACE INTO impressions", table)
             delete = "DELETE FROM missing WHERE id IN (SELECT unnest(?))"
-            self._database.connection.execute(delete, [columns["id"]])
+            self._database.connection.execute(delete, [table["id"].to_pylist()])
             self._database.insert("OR REPLACE INTO missing", absent)
         self.rows += len(impressions)
 
