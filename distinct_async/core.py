@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
-from contextlib import suppress
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
