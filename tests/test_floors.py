@@ -153,7 +153,8 @@ FLOORS = {
         ".sansio.pages .version msgspec os pyarrow secrets"
     ),
     ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .models pyarrow",
+    ".etl.destinations.impressions": (".etl.arrow .etl.destinations.duckdb .etl.devices .etl.views .models pyarrow"),
+    ".etl.devices": "duckdb ua_parser",
     ".etl.exports": (
         ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "
         "attrs os"
@@ -180,11 +181,12 @@ FLOORS = {
         "attrs os"
     ),
     ".etl.reports": (
-        ".client .errors .etl.destinations.duckdb .etl.extras .etl.options .etl.reports.figures .etl.reports.page "
-        ".etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files .sansio.messages attrs os"
+        ".client .errors .etl.destinations.duckdb .etl.extras .etl.impressions .etl.options .etl.reports.figures "
+        ".etl.reports.page .etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files "
+        ".sansio.messages attrs os"
     ),
     ".etl.reports.charts": "vl_convert",
-    ".etl.reports.figures": ".errors .etl.views .files attrs duckdb",
+    ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
     ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version",
     ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.views": ".errors duckdb",

@@ -59,7 +59,8 @@ async def sync_impressions(
 
     With `ids`: each is looked up, unless it is stored already; those that do not exist go to the table `missing`, and
     are looked up again the next time. Without: the vendor's list, of one program or poster or all; what is stored is
-    brought up to date. Rows are stored as they come, so after an error or a crash the next run has less to do.
+    brought up to date. Rows are stored as they come, so after an error or a crash the next run has less to do. The view
+    `impressions_by_device` counts them; with the extra ``report`` it also knows what their user agents say.
 
     Args:
         client: A client with a Vantio key.
@@ -101,6 +102,7 @@ async def sync_impressions(
             async with aclosing(_batches(_each(given))) as batches:
                 async for batch in batches:
                     missing += await _look_up(client, thread, table, batch)
+        await call_in_thread(thread, table.parse_user_agents)
     elapsed = time.monotonic() - began
     return ImpressionsResult(rows=table.rows, missing=missing, elapsed=elapsed, database=path, complete=complete)
 

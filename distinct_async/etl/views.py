@@ -187,6 +187,31 @@ FIGURES: Final = {
     "top_touchpoints": _TOP,
 }
 
+# The vendor's word comes first, then what the user agent says: see `devices`.
+LOCAL_IMPRESSIONS: Final = """
+SELECT
+    program_id, poster_id, scanned_at AT TIME ZONE visits_timezone() AS local_time, visits_timezone() AS timezone,
+    coalesce(nullif(lower(trim(metadata ->> 'device_type')), ''), device, 'unknown') AS device,
+    coalesce(browser, 'unknown') AS browser, coalesce(source, 'person') AS source
+FROM impressions LEFT JOIN parsed_user_agents USING (user_agent)
+"""
+
+BY_DEVICE: Final = """
+SELECT program_id, poster_id, source, device, browser, count(*) AS impressions
+FROM local_impressions
+GROUP BY ALL
+ORDER BY ALL
+"""
+
+USER_AGENTS: Final = """
+CREATE TABLE IF NOT EXISTS parsed_user_agents (
+    user_agent VARCHAR PRIMARY KEY, device VARCHAR NOT NULL, browser VARCHAR NOT NULL, source VARCHAR NOT NULL
+);
+"""
+
+VISITS: Final = {"reconciliation": RECONCILIATION, **_ROWS, **FIGURES}
+IMPRESSIONS: Final = {"local_impressions": LOCAL_IMPRESSIONS, "impressions_by_device": BY_DEVICE}
+
 _OURS = "Created by distinct-async"
 # What has one of the names: its comment, with a checksum of the query, if this module created it.
 _PRESENT = """
@@ -198,23 +223,24 @@ WHERE database_name = current_database() AND schema_name = current_schema() AND 
 """
 
 
-def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+def create_views(views: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
     """Create the views that are missing or of another version; a user's own table or view of such a name stays.
 
     Args:
-        connection: To a database that has the tables of `etl.sync`.
+        views: `VISITS` or `IMPRESSIONS`.
+        connection: To a database that has their tables.
     """
     connection.execute(TIMEZONE)
     present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
     own = {name for name, comment in present.items() if comment and comment.startswith(_OURS)}
     taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}
-    for name, query in views_without({"reconciliation": RECONCILIATION, **_ROWS, **FIGURES}, taken).items():
+    for name, query in _views_without(views, taken).items():
         comment = f"{_OURS} ({crc32(query.encode()):08x})"
         if present.get(name) != comment:
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS '{comment}'")
 
 
-def views_without(views: Mapping[str, str], taken: set[str]) -> dict[str, str]:
+def _views_without(views: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     """Return those of the views that neither have one of the names nor read what has."""
     kept: dict[str, str] = {}
     taken = taken & views.keys()

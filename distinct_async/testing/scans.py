@@ -10,12 +10,34 @@ import msgspec
 # User id, time (the text that is sent), and the sequential number in the world.
 ScanTuple = tuple[str, str, int]
 
-DEVICES: Final = (
-    ("mobile", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15"),
-    ("mobile", "Mozilla/5.0 (Android 13; Mobile)"),
-    ("tablet", "Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X) AppleWebKit/605.1.15"),
-    ("desktop", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+_IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+_CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0"
+# Device and user agent, by the number of a scan: telephones most of all, and now and then no person, but what shows a
+# preview of a link that somebody has posted, or a crawler.
+_COMMON: Final = (
+    ("mobile", f"{_IPHONE} Version/17.5 Mobile/15E148 Safari/604.1"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {_CHROME} Mobile Safari/537.36"),
+    ("mobile", f"{_IPHONE} Mobile/15E148 Instagram 330.0.0"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 13; SM-S911B) {_CHROME} Mobile Safari/537.36"),
+    ("mobile", f"{_IPHONE} Version/17.5 Mobile/15E148 Safari/604.1"),
+    ("tablet", "Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {_CHROME} Mobile Safari/537.36"),
+    ("desktop", f"Mozilla/5.0 (X11; Linux x86_64) {_CHROME} Safari/537.36"),
 )
+_RARE: Final = (
+    (None, "WhatsApp/2.24.11.79 A"),
+    (None, "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)"),
+    (None, "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"),
+    (None, "WhatsApp/2.24.11.79 A"),
+    (None, f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_CHROME} Safari/537.36"),
+)
+
+
+def device_of(number: int) -> tuple[str | None, str]:
+    """Return the device, None where the vendor does not say, and the user agent of the scan with this number."""
+    if number % 9 == 0:
+        return _RARE[number // 9 % len(_RARE)]
+    return _COMMON[(number - 1) % len(_COMMON)]
 
 
 @attrs.frozen
@@ -105,7 +127,7 @@ class Touchpoint:
     def impression(self, visit: ScanTuple) -> dict[str, object]:
         """Return the impression of a visit as Vantio's JSON object."""
         _, text, number = visit
-        device, user_agent = DEVICES[number % len(DEVICES)]
+        device, user_agent = device_of(number)
         return {
             "id": impression_id(visit),
             "poster_id": self.poster_id,
@@ -115,7 +137,7 @@ class Touchpoint:
             "user_agent": user_agent,
             # "If available" (the vendor's page): one in ten is null. The others are from a range for documentation.
             "ip_address": None if number % 10 == 0 else f"203.0.113.{number % 254 + 1}",
-            "metadata": {"device_type": device, "location": self.value, "referrer": "direct"},
+            "metadata": {**({"device_type": device} if device else {}), "location": self.value, "referrer": "direct"},
         }
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
@@ -64,6 +64,29 @@ def test_the_first_touchpoint_is_the_busiest_and_some_users_come_much_more_often
     assert busy[0] > 2 * busy[2]
     visits = [int(user.removeprefix("user-")) for one in world.touchpoints for user in scanned(world, one)]
     assert sum(number <= 100 for number in visits) > 2 * sum(number > 300 for number in visits)
+
+
+def test_weekends_are_busier_and_each_touchpoint_has_hours_of_its_own() -> None:
+    world = World.sample(touchpoints=4, scans=20_000, users=900)
+    days = Counter(scan.at.weekday() for one in world.touchpoints for scan in world.scans(one))
+    assert min(days[5], days[6]) > max(days[one] for one in range(5))
+    middle = {
+        one: sorted(scan.at.hour for scan in world.scans(one))[len(world.scans(one)) // 2] for one in world.touchpoints
+    }
+    assert middle["tp-1"] < middle["tp-2"]
+    # The fourth is elsewhere: its noon is five hours later in UTC
+    assert 17 == Counter(scan.at.hour for scan in world.scans("tp-4") if 12 <= scan.at.hour < 19).most_common(1)[0][0]
+
+
+def test_newcomers_arrive_on_many_days_and_come_back_soon() -> None:
+    world = World.sample(scans=20_000, users=900)
+    scans = sorted((scan.at.date(), scan.user_id) for one in world.touchpoints for scan in world.scans(one))
+    first: dict[str, date] = {}
+    for day, user in scans:
+        first.setdefault(user, day)
+    assert len(set(first.values())) > 10
+    later = Counter((day - first[user]).days for day, user in scans)
+    assert later[1] > later[4] > later[10] > 0
 
 
 @pytest.mark.parametrize(("scans", "users"), [(0, 5), (3, 5), (5, 5)])
@@ -222,7 +245,9 @@ def test_an_impression_says_where_and_when_it_was_scanned() -> None:
 def test_impressions_differ_in_device_and_some_have_no_address() -> None:
     world = World.sample(scans=50, users=10)
     impressions = [world.impression(one) for one in world.impressions]
-    assert 4 == len({one["user_agent"] for one in impressions})
+    devices = Counter(one["metadata"].get("device_type") for one in impressions)  # type: ignore[attr-defined]
+    assert devices["mobile"] > 2 * (devices["tablet"] + devices["desktop"]) > 0
+    assert 1 <= sum("WhatsApp" in str(one["user_agent"]) for one in impressions) < 5
     assert 5 == sum(one["ip_address"] is None for one in impressions)
 
 

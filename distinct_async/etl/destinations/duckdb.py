@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +23,7 @@ from distinct_async.etl.arrow import record_batch
 from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.plans import ListKey, Plan
 from distinct_async.etl.results import Result
-from distinct_async.etl.views import create_views
+from distinct_async.etl.views import VISITS, create_views
 from distinct_async.files import resolve_path, storage_errors
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
@@ -267,7 +268,7 @@ class DuckDBDestination:
         """Note what the plan declares and that a run begins; return what is here already."""
         database, now = self._database, datetime.now(UTC)
         if not self._runs:
-            database.create_tables(create_views)
+            database.create_tables(partial(create_views, VISITS))
         self._limit_memory(len(self._states) + len(plan.works))
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)

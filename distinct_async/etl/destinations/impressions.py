@@ -1,13 +1,17 @@
 """Impressions in a DuckDB database; every method blocks, and all are called from one thread."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from distinct_async.etl.arrow import impressions_table
 from distinct_async.etl.destinations.duckdb import Database
+from distinct_async.etl.views import IMPRESSIONS as VIEWS
+from distinct_async.etl.views import USER_AGENTS, create_views
 from distinct_async.models import Impression
 
 _SCHEMA = """
@@ -21,7 +25,7 @@ _MISSING = pa.schema([("id", pa.string()), ("asked_at", pa.timestamp("us", tz="U
 
 
 class ImpressionTable:
-    """The tables `impressions` and `missing`.
+    """The tables `impressions`, `missing` and `parsed_user_agents`.
 
     Args:
         path: Of the database; absolute.
@@ -32,8 +36,8 @@ class ImpressionTable:
 
     def __init__(self, path: Path) -> None:
         self.rows: int = 0  # written
-        self._database = Database(path, _SCHEMA)
-        self._database.create_tables()
+        self._database = Database(path, _SCHEMA + USER_AGENTS)
+        self._database.create_tables(partial(create_views, VIEWS))
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Return those of the ids whose impressions are not stored, each once."""
@@ -54,6 +58,14 @@ class ImpressionTable:
             self._database.connection.execute(delete, [table["id"].to_pylist()])
             self._database.insert("OR REPLACE INTO missing", absent)
         self.rows += len(impressions)
+
+    def parse_user_agents(self) -> None:
+        """Note what the user agents say, if the extra ``report`` is installed; else only `metadata` has devices."""
+        with suppress(ModuleNotFoundError):
+            from distinct_async.etl.devices import parse_user_agents
+
+            with self._database.transaction():
+                parse_user_agents(self._database.connection)
 
     def close(self) -> None:
         """Close the database; what was committed stays."""

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import InvalidRequestError
+from distinct_async.errors import ConfigurationError, InvalidRequestError
 from distinct_async.etl.extras import requires_extra
+from distinct_async.etl.impressions import sync_impressions
 from distinct_async.etl.options import OnJobDrift
 from distinct_async.etl.results import Progress
 from distinct_async.etl.runner import call_in_thread, open_in_thread
@@ -52,13 +53,15 @@ async def report(
     timezone: str | None = None,
     since: date | None = None,
     until: date | None = None,
+    impressions: bool = True,
+    program_id: str | None = None,
     on_drift: OnJobDrift = "raise",
     on_progress: Callable[[Progress], object] | None = None,
 ) -> ReportResult:
     """Write a report of an experience: one HTML file, which loads nothing from anywhere (extra ``report``).
 
-    It shows scans by hour and day, new and returning people, touchpoints, and how complete the data are. People are
-    counted, never listed; groups of fewer than 5 are not shown by themselves.
+    It shows scans by hour and day, new and returning people, cohorts, touchpoints, devices (of impressions), and how
+    complete the data are. People are counted, never listed; groups of fewer than 5 are not shown by themselves.
 
     Args:
         client: A client with a Distinct key; None with `offline`.
@@ -71,6 +74,8 @@ async def report(
             unless you have changed it.
         since: The first day to show, in that zone; None for the first that there is.
         until: The last day to show; None for the last that there is.
+        impressions: Whether impressions are read too, if the client has a Vantio key: all of them each time.
+        program_id: Only the impressions of this program; None for all.
         on_drift: As for `etl.sync`.
         on_progress: Called with a `Progress` after each page.
 
@@ -97,13 +102,14 @@ async def report(
         from distinct_async.etl.destinations.duckdb import database_path
         from distinct_async.etl.reports.figures import Selection, Warehouse
         from distinct_async.etl.reports.page import render
-        from distinct_async.etl.reports.sections import visit_sections
+        from distinct_async.etl.reports.sections import make_sections
         from distinct_async.etl.views import check_timezone
     chosen = Selection(
         experience_id=experience_id,
         timezone=None if timezone is None else check_timezone(timezone),
         since=since,
         until=until,
+        program_id=None if program_id is None else identifier(program_id, "program_id"),
     )
     path = resolve_path(file, "file")
     with ExitStack() as stack:
@@ -115,9 +121,11 @@ async def report(
                 raise InvalidRequestError("file and warehouse are the same file")
         if client is not None and not offline:
             await sync(client, experience_id, database, visits_type="TOTAL", on_drift=on_drift, on_progress=on_progress)
+            if impressions and _has_vantio_key(client):
+                await sync_impressions(client, database, program_id=program_id, page_size=100)
         async with open_in_thread(partial(Warehouse, database)) as (thread, opened):
             figures = await call_in_thread(thread, opened.read, chosen)
-            html = await call_in_thread(thread, lambda: render(figures, visit_sections(figures)))
+            html = await call_in_thread(thread, lambda: render(figures, make_sections(figures)))
         with storage_errors(path), atomic_replace(path) as output:
             output.write(html)
     return ReportResult(
@@ -128,3 +136,11 @@ async def report(
         missing=figures.missing,
         complete=figures.complete,
     )
+
+
+def _has_vantio_key(client: DistinctClient) -> bool:
+    try:
+        client.require("vantio")
+    except ConfigurationError:
+        return False
+    return True

@@ -9,7 +9,16 @@ import duckdb
 from attrs import evolve, frozen
 
 from distinct_async.errors import StorageError
-from distinct_async.etl.views import FIGURES, FIRST_VISITS, LOCAL_VISITS, RECONCILIATION
+from distinct_async.etl.devices import parse_user_agents
+from distinct_async.etl.views import (
+    BY_DEVICE,
+    FIGURES,
+    FIRST_VISITS,
+    LOCAL_IMPRESSIONS,
+    LOCAL_VISITS,
+    RECONCILIATION,
+    USER_AGENTS,
+)
 from distinct_async.files import storage_errors
 
 _COLUMNS: Final[Mapping[str, str]] = {
@@ -67,6 +76,8 @@ class Figures:
         missing: Declared visits that are not stored.
         complete: Whether none is missing and all lists were read to their ends.
         tables: The rows of each view, by its name.
+        impressions: What was counted of impressions: program, poster, source, device, browser, number; None if the
+            database has none.
     """
 
     selection: Selection
@@ -81,6 +92,7 @@ class Figures:
     missing: int
     complete: bool
     tables: Mapping[str, Sequence[tuple[Any, ...]]]
+    impressions: Sequence[tuple[str, str, str, str, str, int]] | None
 
 
 class Warehouse:
@@ -158,7 +170,26 @@ class Warehouse:
             missing=missing,
             complete=complete,
             tables=tables,
+            impressions=self._read_impressions(selection),
         )
+
+    def _read_impressions(self, selection: Selection) -> Sequence[tuple[str, str, str, str, str, int]] | None:
+        execute, (where, values) = self._connection.execute, selection.where()
+        stored = {name for (name,) in execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if "impressions" not in stored:
+            return None
+        execute(USER_AGENTS.replace("TABLE", "TEMP TABLE"))
+        if "parsed_user_agents" in stored:
+            ((name,),) = execute("SELECT current_database()").fetchall()
+            quoted = name.replace('"', '""')
+            execute(f'INSERT INTO temp.parsed_user_agents FROM "{quoted}".parsed_user_agents')
+        parse_user_agents(self._connection)
+        execute(
+            f"CREATE TEMP TABLE local_impressions AS FROM ({LOCAL_IMPRESSIONS}) "
+            f"WHERE coalesce(program_id = ?, true) AND {where}",
+            [selection.program_id, *values],
+        )
+        return execute(BY_DEVICE).fetchall()
 
     def close(self) -> None:
         """Close the database."""

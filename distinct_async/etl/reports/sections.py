@@ -3,6 +3,7 @@
 Groups of fewer than `FEW` people are not shown: they are counted together.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import pairwise
@@ -16,6 +17,7 @@ from distinct_async.etl.reports.figures import Figures
 FEW: Final = 5  # people
 _TOP: Final = 20  # touchpoints
 _STEPS: Final = 8
+_NAMES: Final = 10  # devices, browsers, posters
 _WEEKS: Final = 12
 _EDGES: Final = (1, 2, 3, 4, 5, 10, 20, 50, 100)  # of the numbers of visits
 
@@ -41,20 +43,20 @@ class Section:
     notes: Sequence[str] = ()
 
 
-def visit_sections(figures: Figures) -> list[Section]:
-    """Return what a report says about visits."""
-    tables = figures.tables
-    if not figures.visits:
-        return []
-    return [
-        _hours(tables["visits_by_hour"], str(figures.selection.timezone)),
-        _days(tables["visits_by_day"]),
-        _newcomers(tables["visits_by_day"], figures.visitors),
-        _top(tables["top_touchpoints"], figures.visits),
-        _per_visitor(tables["visits_per_visitor"], figures.visitors),
-        _cohorts(tables["weekly_cohorts"]),
-        _funnel(tables["touchpoint_funnel"]),
-    ]
+def make_sections(figures: Figures) -> list[Section]:
+    """Return what a report says."""
+    tables, visits = figures.tables, []
+    if figures.visits:
+        visits = [
+            _hours(tables["visits_by_hour"], str(figures.selection.timezone)),
+            _days(tables["visits_by_day"]),
+            _newcomers(tables["visits_by_day"], figures.visitors),
+            _top(tables["top_touchpoints"], figures.visits),
+            _per_visitor(tables["visits_per_visitor"], figures.visitors),
+            _cohorts(tables["weekly_cohorts"]),
+            _funnel(tables["touchpoint_funnel"]),
+        ]
+    return [*visits, *_impressions(figures.impressions)]
 
 
 def count(number: int, one: str, more: str = "") -> str:
@@ -272,6 +274,61 @@ def _funnel(rows: Sequence[tuple[str, str | None, int, float | None]]) -> Sectio
         ],
         charts.bars(bars, "people") if len(shown) > 1 else None,
     )
+
+
+def _impressions(rows: Sequence[tuple[str, str, str, str, str, int]] | None) -> list[Section]:
+    if not rows:
+        what = "The warehouse has no impressions" if rows is None else "There are no impressions"
+        about = "They need a Vantio key, in VANTIO_API_KEY. Visits have no device." if rows is None else ""
+        return [Section(f"{what}, so there are no devices", about, (), ())]
+    total = sum(row[5] for row in rows)
+    people = [row for row in rows if row[2] == "person"]
+    others = [row for row in rows if row[2] != "person"]
+    scans = sum(row[5] for row in people)
+    names = {"preview": "link preview", "bot": "bot"}
+    programs = _ranked(((f"{row[4]} ({names.get(row[2], row[2])})", row[5]) for row in others), total)
+    kinds = _ranked(((f"{names.get(row[2], 'person')}s".replace("persons", "people"), row[5]) for row in rows), total)
+    sections = [
+        Section(
+            f"{percent(total - scans, total)} of {count(total, 'impression')} are link previews and bots",
+            "Impressions by source. Impressions have no user and visits no device, so they are not joined.",
+            ("source", "impressions", "share"),
+            [*kinds, *programs] if others else kinds,
+            charts.bars([(name, number, f"{number:,} · {share}") for name, number, share in kinds], "impressions"),
+        )
+    ]
+    for column, what, words in (
+        (3, "device", "{} of people's impressions are from {} devices"),
+        (4, "browser", "{} of people's impressions are from {}"),
+        (1, "poster", "{} of people's impressions are of {}"),
+    ):
+        ranked = _ranked(((str(row[column]), row[5]) for row in people), scans)
+        if ranked:
+            sections.append(
+                Section(
+                    words.format(ranked[0][2], ranked[0][0]),
+                    f"Impressions of people by {what}, without previews and bots.",
+                    (what, "impressions", "share"),
+                    ranked,
+                    charts.bars(
+                        [(name, number, f"{number:,} · {share}") for name, number, share in ranked],
+                        "impressions",
+                        rest="other",
+                    ),
+                )
+            )
+    return sections
+
+
+def _ranked(pairs: Iterable[tuple[str, int]], whole: int) -> list[tuple[str, int, str]]:
+    """Return the sums by name, the largest first, with their shares; what is small or many is one row, the last."""
+    sums = Counter[str]()
+    for name, number in pairs:
+        sums[name] += number
+    ranked = [(name, number) for name, number in sums.most_common(_NAMES) if number >= FEW]
+    if rest := sums.total() - sum(number for _, number in ranked):
+        ranked.append(("other", rest))
+    return [(name, number, percent(number, whole)) for name, number in ranked]
 
 
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -17,7 +17,12 @@ def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """A package that cannot be imported; our modules that need it were never loaded."""
     for name in list(sys.modules):
         if name.startswith(
-            ("distinct_async.etl.arrow", "distinct_async.etl.destinations.", "distinct_async.etl.reports.")
+            (
+                "distinct_async.etl.arrow",
+                "distinct_async.etl.devices",
+                "distinct_async.etl.destinations.",
+                "distinct_async.etl.reports.",
+            )
         ):
             monkeypatch.delitem(sys.modules, name)
         if name.partition(".")[0] == request.param:
@@ -53,7 +58,7 @@ REPORT: Jobs = {"report": lambda client, folder: etl.report(client, "exp-1", fol
 NEEDS = {
     **dict.fromkeys(ARROW, ("arrow", {"pyarrow"})),
     **dict.fromkeys(DUCKDB, ("duckdb", {"duckdb", "pyarrow", "pytz"})),
-    **dict.fromkeys(REPORT, ("report", {"duckdb", "pyarrow", "pytz", "vl_convert"})),
+    **dict.fromkeys(REPORT, ("report", {"duckdb", "pyarrow", "pytz", "ua_parser", "vl_convert"})),
 }
 
 

@@ -172,3 +172,39 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
     with pytest.raises(errors.InvalidRequestError):
         await etl.sync_impressions(client, database, ids=[""])
     assert [] == fake.requests
+
+
+async def test_devices_come_from_metadata_first_and_people_are_apart_from_previews_and_bots(
+    client: DistinctClient, fake: FakeServer, database: Path
+) -> None:
+    fake.world = world = World()
+    phone = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/126.0.0.0 Mobile Safari/537.36"
+    rows: list[tuple[str | None, dict[str, object] | None]] = [
+        (phone, {"device_type": "Kiosk"}),
+        (phone, None),
+        (phone.replace("Mobile ", ""), {"device_type": ""}),
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36", {}),
+        ("WhatsApp/2.24.11.79 A", {"device_type": "mobile"}),
+        ("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", None),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", None),
+        ("curl/8.5.0", None),
+        (None, None),
+        ("?", None),
+    ]
+    for number, (user_agent, metadata) in enumerate(rows):
+        world.add_impression(f"imp_{number}", user_agent=user_agent, metadata=metadata)
+    await etl.sync_impressions(client, database)
+    columns = "program_id, poster_id, source, device, browser, impressions"
+    expected = [
+        ("bot", "unknown", "Googlebot", 1),
+        ("bot", "unknown", "curl", 1),
+        ("person", "desktop", "Chrome", 1),
+        ("person", "kiosk", "Chrome Mobile", 1),
+        ("person", "mobile", "Chrome Mobile", 1),
+        ("person", "tablet", "Chrome", 1),
+        ("person", "unknown", "unknown", 2),
+        ("preview", "mobile", "WhatsApp", 1),
+        ("preview", "unknown", "FacebookBot", 1),
+    ]
+    found = asked(database, f"SELECT {columns} FROM impressions_by_device")  # noqa: S608  # our own names
+    assert [("prog_123abc", "poster_123abc", *row) for row in expected] == found

@@ -147,7 +147,7 @@ async def test_an_experience_without_scans_has_a_report_that_says_so(
     result = await etl.report(client, "exp-1", file)
     assert (0, 0, True) == (result.visits, result.visitors, result.complete)
     assert "No scans." in Page(file).text
-    assert [] == Page(file).titles
+    assert ["There are no impressions, so there are no devices"] == Page(file).titles
 
 
 async def test_one_scan_is_counted_and_nobody_is_singled_out(
