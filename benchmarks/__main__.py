@@ -42,8 +42,8 @@ def _circumstances() -> dict[str, str]:
 
 def _shown(ratios: Mapping[str, float], mark: str = "") -> dict[str, float]:
     """The ratios under their column's heads, with the throughput beside the time: higher is better there."""
-    told = {f"{mark}{what}": ratio for what, ratio in ratios.items()}
-    return {**told, **({f"{mark}speed": 1 / ratios["time"]} if "time" in ratios else {})}
+    arguments = {f"{mark}{what}": ratio for what, ratio in ratios.items()}
+    return {**arguments, **({f"{mark}speed": 1 / ratios["time"]} if "time" in ratios else {})}
 
 
 def _judged(target: str, shown: Mapping[str, float]) -> Iterable[str]:
@@ -56,7 +56,9 @@ def _judged(target: str, shown: Mapping[str, float]) -> Iterable[str]:
 
 def _lines(section: Section) -> Iterable[str]:
     """The section, at most 100 columns wide."""
-    floor = ", ".join(f"{what} {told:.3g} {'MB' if what == 'peak' else 's'}" for what, told in section.costs.items())
+    floor = ", ".join(
+        f"{what} {arguments:.3g} {'MB' if what == 'peak' else 's'}" for what, arguments in section.costs.items()
+    )
     than = {row.than for row in section.rows if row.than and row.beside}
     than = than if len(than) < 2 else {each.partition(",")[0] for each in than}
     whole = "floor" if section.rows[0].peer == section.floor else section.floor
@@ -103,13 +105,13 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help=f"{', '.join(words)}; the quick ones, if you name none{alone}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same figures there")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
-    told = parser.parse_args()
-    if told.what == ["plot"]:
+    arguments = parser.parse_args()
+    if arguments.what == ["plot"]:
         asyncio.run(_plot())
         return
-    if unknown := set(told.what).difference(words):
+    if unknown := set(arguments.what).difference(words):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(words)}")
-    full, named = "full" in told.what, [name for name in told.what if name != "full"]
+    full, named = "full" in arguments.what, [name for name in arguments.what if name != "full"]
     printed: list[str] = []
 
     def tell(text: str) -> None:
@@ -119,10 +121,10 @@ def main() -> None:
     circumstances = _circumstances()
     tell(textwrap.fill(", ".join(f"{name} {what}" for name, what in circumstances.items()), 100) + "\n")
     sections = asyncio.run(_main(named or (_SUBJECTS if full else _SHORT), tell, full=full))
-    if told.readme:
+    if arguments.readme:
         _into_readme("\n".join(printed))
-    if told.json:
-        told.json.write_text(
+    if arguments.json:
+        arguments.json.write_text(
             json.dumps({**circumstances, "sections": [asdict(each) for each in sections]}, indent=1) + "\n"
         )
 

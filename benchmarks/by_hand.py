@@ -13,8 +13,8 @@ import orjson
 
 async def _page(session: aiohttp.ClientSession, url: str, rows: int, size: int, offset: int) -> bytes:
     query = f"metricsType=TOUCHPOINT&touchpointId={rows}&visitsType=TOTAL&pageSize={size}&offset={offset}"
-    async with session.get(f"{url}/v3/touchpoint/metrics?{query}") as answer:
-        return await answer.read()
+    async with session.get(f"{url}/v3/touchpoint/metrics?{query}") as response:
+        return await response.read()
 
 
 def _read(body: bytes) -> tuple[int, list[dict[str, Any]]]:
@@ -53,5 +53,5 @@ async def window(session: aiohttp.ClientSession, url: str, rows: int, size: int,
 
 async def impression(session: aiohttp.ClientSession, url: str, impression_id: str) -> Any:  # noqa: ANN401  # JSON
     """One impression."""
-    async with session.get(f"{url}/api/v1/impressions/{impression_id}") as answer:
-        return orjson.loads(await answer.read())
+    async with session.get(f"{url}/api/v1/impressions/{impression_id}") as response:
+        return orjson.loads(await response.read())

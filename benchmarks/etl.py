@@ -77,8 +77,8 @@ async def _work(job: str, url: str, touchpoints: int, rows: int) -> None:
 async def _child(python: Path, url: str, job: str, touchpoints: int, rows: int) -> Cost:
     words = (str(python), "-m", __name__, job, url, str(touchpoints), str(rows))
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-    told, _ = await process.communicate()
-    return dict(zip(("cpu", "time", "peak"), map(float, told.split()[-3:]), strict=True))
+    output, _ = await process.communicate()
+    return dict(zip(("cpu", "time", "peak"), map(float, output.split()[-3:]), strict=True))
 
 
 async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:

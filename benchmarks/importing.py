@@ -19,8 +19,8 @@ assert "aiohttp" not in sys.modules, "aiohttp is loaded before it is needed"
 _FLOOR_CALLS = """\
 import asyncio, aiohttp, orjson
 async def main():
-    async with aiohttp.ClientSession() as session, session.get("{url}/api/v1/impressions/imp-1") as answer:
-        assert orjson.loads(await answer.read())["id"] == "imp-1"
+    async with aiohttp.ClientSession() as session, session.get("{url}/api/v1/impressions/imp-1") as response:
+        assert orjson.loads(await response.read())["id"] == "imp-1"
 asyncio.run(main())
 """
 _OURS_CALLS = """\
@@ -42,8 +42,8 @@ async def _child(code: str) -> Cost:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _CLOCKED.format(code), stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await process.communicate()
-    cpu, time = map(float, told.split())
+    output, _ = await process.communicate()
+    cpu, time = map(float, output.split())
     return {"cpu": cpu, "time": time}
 
 

@@ -39,8 +39,8 @@ async def _child(url: str, rows: int) -> Cost:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, url, str(rows), stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await process.communicate()
-    return {"peak": float(told)}
+    output, _ = await process.communicate()
+    return {"peak": float(output)}
 
 
 async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:

@@ -1,8 +1,8 @@
 """Both vendors at the lowest cost, in a process of their own: pages made once, then written as they are.
 
-What the work is stands in the URL, so that the server has no settings: ``/5/v3/...`` answers after 5 ms, a touchpoint
+What the work is stands in the URL, so that the server has no settings: ``/5/v3/...`` responses after 5 ms, a touchpoint
 called ``1000``, or ``1000-7``, has a thousand visits, an experience called ``200x1000`` two hundred of the latter.
-``/counters`` tells the requests since it was last asked, and the most at once.
+``/counters`` returns the requests since it was last asked, and the most at once.
 """
 
 import asyncio
@@ -109,13 +109,13 @@ class _Vendors(asyncio.Protocol):
             else:
                 asyncio.get_running_loop().call_later(int(latency) / 1000, self._done, _answer(slash + path))
 
-    def _done(self, answer: bytes) -> None:
+    def _done(self, response: bytes) -> None:
         _Vendors.in_flight -= 1
-        self._write(answer)
+        self._write(response)
 
-    def _write(self, answer: bytes) -> None:
+    def _write(self, response: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(answer)
+            self._transport.write(response)
 
     @staticmethod
     def _counters() -> bytes:

@@ -1,6 +1,6 @@
 """Peers take turns in one process, the floor before and after each: what a shared machine does to one, it does to all.
 
-A measure is told as the median over the rounds of its ratio to the floor beside it; seconds mean little here.
+A measure is reported as the median over the rounds of its ratio to the floor beside it; seconds mean little here.
 """
 
 import gc
@@ -81,7 +81,7 @@ async def take_turns(
     """Let everyone work in turn, `rounds` times.
 
     :param warm_up: one turn each that does not count, for connections, caches and bytecode.
-    :param facts: tells what was done since it was last asked.
+    :param facts: returns what was done since it was last asked.
     """
     did: dict[str, Mapping[str, int]] = {}
     await facts()

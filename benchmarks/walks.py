@@ -85,8 +85,8 @@ async def contenders(server: Server, case: Case) -> AsyncIterator[tuple[Peer, Se
             if beside:
                 peers.append(Peer(beside, turn(partial(by_hand.window, session, url, rows, size, ahead), rows)))
             for walk in (pages, items):
-                told, target = f"ours, window {ahead}, {walk.__name__}", case.targets.get((ahead, walk.__name__), "")
-                peers.append(Peer(told, turn(partial(walk, client, rows, size, ahead), rows), beside, target))
+                name, target = f"ours, window {ahead}, {walk.__name__}", case.targets.get((ahead, walk.__name__), "")
+                peers.append(Peer(name, turn(partial(walk, client, rows, size, ahead), rows), beside, target))
         by_one = turn(partial(by_hand.sequential, session, url, rows, size), rows)
         yield Peer("by hand, one after the other", by_one), peers
 

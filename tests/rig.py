@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from distinct_async import DistinctClient, RetryPolicy
 
-from .wire.answers import encoded, whole
+from .wire.responses import encoded, whole
 from .wire.server import Behaviour, FaultServer, Seen, say
 
 KEY = "distinct-key-7d1c55aa"
@@ -19,13 +19,13 @@ ONCE = RetryPolicy(attempts=1)
 AT_ONCE = RetryPolicy(attempts=3, base=0, cap=0)
 
 
-def saying(answer: object) -> Behaviour:
+def saying(response: object) -> Behaviour:
     """Bytes go out as they are, a behaviour is one already, and anything else is JSON under a 200."""
-    if isinstance(answer, bytes):
-        return say(answer)
-    if callable(answer):
-        return answer
-    return say(whole(encoded(answer)))
+    if isinstance(response, bytes):
+        return say(response)
+    if callable(response):
+        return response
+    return say(whole(encoded(response)))
 
 
 def client_of(server: FaultServer, **settings: Any) -> DistinctClient:
@@ -35,11 +35,11 @@ def client_of(server: FaultServer, **settings: Any) -> DistinctClient:
 
 
 @asynccontextmanager
-async def served(*answers: object, **settings: Any) -> AsyncIterator[tuple[DistinctClient, FaultServer]]:
-    """A client and its server, which gives these answers in turn, and the last of them ever after."""
+async def served(*responses: object, **settings: Any) -> AsyncIterator[tuple[DistinctClient, FaultServer]]:
+    """A client and its server, which gives these responses in turn, and the last of them ever after."""
     async with FaultServer() as server:
-        if answers:
-            *first, last = map(saying, answers)
+        if responses:
+            *first, last = map(saying, responses)
             server.script(*first)
             server.steady = last
         async with client_of(server, **settings) as client:

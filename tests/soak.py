@@ -35,39 +35,37 @@ def faults(seed: int) -> list[Fault]:
     return [*wires, *statuses, *bodies]
 
 
-async def one(client: DistinctClient, dice: random.Random) -> None:  # noqa: C901  # a list of calls
+async def one(client: DistinctClient, rng: random.Random) -> None:  # noqa: C901  # a list of calls
     """One call of any kind."""
-    match dice.randrange(6):
+    match rng.randrange(6):
         case 0:
             await client.metrics.experience("exp-1")
         case 1:
-            await client.metrics.user(f"user-{dice.randrange(1, 50)}", experience_id="exp-1")
+            await client.metrics.user(f"user-{rng.randrange(1, 50)}", experience_id="exp-1")
         case 2:
-            await client.impressions.get(f"imp_{dice.randrange(1, 2000):06}")
+            await client.impressions.get(f"imp_{rng.randrange(1, 2000):06}")
         case 3:
-            async for _ in client.metrics.total_visits(
-                "tp-1", page_size=50, limit=500, prefetch=dice.choice((1, 4, 8))
-            ):
-                if dice.random() < 0.005:
+            async for _ in client.metrics.total_visits("tp-1", page_size=50, limit=500, prefetch=rng.choice((1, 4, 8))):
+                if rng.random() < 0.005:
                     break
         case 4:
             async with client.metrics.unique_visits("tp-2", page_size=20).run() as run:
                 async for page in run.pages():
-                    if dice.random() < 0.1 and page.offset:
+                    if rng.random() < 0.1 and page.offset:
                         break
         case _:
-            ids = [f"imp_{dice.randrange(1, 2000):06}" for _ in range(20)]
+            ids = [f"imp_{rng.randrange(1, 2000):06}" for _ in range(20)]
             async for _ in client.impressions.get_many(ids, missing="skip"):
                 pass
 
 
-async def worker(client: DistinctClient, dice: random.Random, ends: float, ended: Counter[str]) -> None:
+async def worker(client: DistinctClient, rng: random.Random, ends: float, ended: Counter[str]) -> None:
     """Call after call; now and then one is cancelled."""
     loop = asyncio.get_running_loop()
     while loop.time() < ends:
         try:
-            async with asyncio.timeout(0.02 if dice.random() < 0.05 else None):
-                await one(client, dice)
+            async with asyncio.timeout(0.02 if rng.random() < 0.05 else None):
+                await one(client, rng)
             ended["value"] += 1
         except errors.DistinctError as error:
             ended[type(error).__name__] += 1
@@ -82,7 +80,7 @@ def open_files() -> int:
 
 async def soak(seconds: float, seed: int) -> list[str]:
     """What grew, or ended otherwise than it may; nothing is fine."""
-    loop, dice, ended = asyncio.get_running_loop(), random.Random(seed), Counter[str]()
+    loop, rng, ended = asyncio.get_running_loop(), random.Random(seed), Counter[str]()
     world = World.sample(touchpoints=3, scans=2_000, users=60, seed=seed)
     problems: list[str] = []
     loop.set_exception_handler(lambda _, context: problems.append(str(context)))
@@ -100,7 +98,7 @@ async def soak(seconds: float, seed: int) -> list[str]:
             ends = loop.time() + seconds / 10
             async with asyncio.TaskGroup() as group:
                 for _ in range(WORKERS):
-                    group.create_task(worker(client, random.Random(dice.random()), ends, ended))
+                    group.create_task(worker(client, random.Random(rng.random()), ends, ended))
             fake.requests.clear()
             now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             memory = memory if part > 2 else now  # the first parts warm up

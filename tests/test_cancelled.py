@@ -21,7 +21,7 @@ GOOD = Response(200, {}, b'{"statusCode": 200, "data": {"totalTouchpoints": 0, "
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When each request was sent, by a session that answers at once."""
+    """When each request was sent, by a session that responses at once."""
     times: list[float] = []
 
     async def send(*_: object) -> Response:

@@ -34,8 +34,8 @@ from distinct_async.errors import (
 from distinct_async.testing import FakeServer, World
 
 from .rig import AT_ONCE, KEY, ONCE, VANTIO_KEY, client_of, served
-from .wire import answers
-from .wire.answers import encoded, head, whole
+from .wire import responses
+from .wire.responses import encoded, head, whole
 from .wire.server import Behaviour, Exchange, FaultServer, free_port, say, say_and_hang
 
 
@@ -48,7 +48,7 @@ async def failure(call: Any) -> DistinctError:
 def slowly(seconds: float) -> Behaviour:
     async def behave(exchange: Exchange) -> None:
         await asyncio.sleep(seconds)
-        await exchange.send(whole(answers.correct(exchange.seen.target)))
+        await exchange.send(whole(responses.correct(exchange.seen.target)))
 
     return behave
 
@@ -305,7 +305,7 @@ async def test_a_lent_sessions_own_hook_for_statuses_is_not_called() -> None:
 
 @pytest.mark.parametrize("decompress", [True, False])
 async def test_a_lent_session_may_decompress_or_not(decompress: bool) -> None:  # noqa: FBT001
-    body = gzip.compress(encoded(answers.experience()))
+    body = gzip.compress(encoded(responses.experience()))
     async with FaultServer() as server:
         server.script(say(whole(body, 200, ("Content-Encoding", "gzip"))))
         async with lent(server, aiohttp.ClientSession(auto_decompress=decompress)) as client:
@@ -465,7 +465,7 @@ async def test_trace_hooks_see_every_request() -> None:
 
     config.on_request_start.append(begins)
     config.on_request_end.append(ends)
-    async with served(whole(b"", 503), answers.experience(), retry=AT_ONCE, trace_configs=[config]) as (client, _):
+    async with served(whole(b"", 503), responses.experience(), retry=AT_ONCE, trace_configs=[config]) as (client, _):
         await client.metrics.experience("exp-1")
     path = "GET /v3/touchpoint/metrics"
     assert [path, "503", path, "200"] == seen
@@ -481,8 +481,8 @@ async def test_a_trace_hook_that_fails_is_the_users_and_shows_no_key() -> None:
     async with served(trace_configs=[config]) as (client, _):
         with pytest.raises(LookupError) as caught:
             await client.metrics.experience("exp-1")
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert KEY not in "".join(told.format())
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(trace.format())
 
 
 # -- proxies
@@ -579,8 +579,8 @@ async def test_a_proxy_that_is_not_there_is_a_connect_error(monkeypatch: pytest.
         async with client_of(server, **beyond(server)) as client:
             error = await failure(client.metrics.experience("exp-1"))
     assert ConnectError is type(error)
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    assert "pass-of-mine" not in "".join(told.format()) + repr(error)
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert "pass-of-mine" not in "".join(trace.format()) + repr(error)
 
 
 async def test_a_proxy_without_a_scheme_is_http(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -641,8 +641,8 @@ def packed(body: bytes, coding: str | None) -> bytes:
 @pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("size", [2_000, 200_000])
 async def test_a_body_may_be_as_large_as_max_body_and_no_larger(coding: str | None, size: int) -> None:
-    body = encoded(answers.experience() | {"padding": ""})
-    body = encoded(answers.experience() | {"padding": "x" * (size - len(body))})
+    body = encoded(responses.experience() | {"padding": ""})
+    body = encoded(responses.experience() | {"padding": "x" * (size - len(body))})
     assert size == len(body)
     headers = () if coding is None else (("Content-Encoding", coding),)
     behaviour = say(whole(packed(body, coding), 200, *headers))

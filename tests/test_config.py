@@ -29,13 +29,13 @@ def refused(make: Callable[..., object], **settings: Any) -> ConfigurationError:
 
 def shown(error: BaseException) -> str:
     """Text, repr, pickle, and the traceback with the locals of all frames but the test's own."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    for frame in told.stack:
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in trace.stack:
         if frame.filename == __file__:
             assert frame.locals is not None
             frame.locals.clear()
     assert None is error.__context__
-    return f"{error} {error!r} {pickle.dumps(error)!r} {''.join(told.format())}"
+    return f"{error} {error!r} {pickle.dumps(error)!r} {''.join(trace.format())}"
 
 
 # -- keys
@@ -271,7 +271,7 @@ def test_an_empty_variable_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @BOTH_URLS
-def test_plain_http_needs_to_be_allowed_and_the_reason_is_told(argument: str, variable: str) -> None:
+def test_plain_http_needs_to_be_allowed_and_the_reason_is_reported(argument: str, variable: str) -> None:
     given: dict[str, Any] = {argument: "http://vendors.internal:8080"}
     error = refused(DistinctClient, **given)
     assert "allow_http" in str(error)

@@ -31,8 +31,8 @@ from distinct_async.errors import (
 from distinct_async.testing import FakeServer, World
 
 from .rig import AT_ONCE, KEY, ONCE, VANTIO_KEY, client_of, query, served
-from .wire import answers
-from .wire.answers import distinct, encoded, whole
+from .wire import responses
+from .wire.responses import distinct, encoded, whole
 from .wire.server import Exchange, FaultServer
 
 Json = dict[str, Any]
@@ -53,7 +53,7 @@ VANTIO = ["impression", "impressions"]
 
 
 def touchpoint(number: int, **changes: object) -> Json:
-    """A touchpoint of an EXPERIENCE answer."""
+    """A touchpoint of an EXPERIENCE response."""
     return {"id": f"tp-{number}", "name": "A", "value": "a", "totalVisits": number, "uniqueVisits": 1} | changes
 
 
@@ -62,13 +62,13 @@ def visit(minute: int, user_id: str = "user-1") -> Json:
 
 
 def visits(rows: list[Json], total: int | None, word: str = "total", **details: object) -> Json:
-    """A TOUCHPOINT answer."""
+    """A TOUCHPOINT response."""
     counted = {} if total is None else {f"{word}Visits": total}
     return distinct({"touchpoints": {"id": "tp-1", **counted, f"{word}VisitsDetails": {"items": rows, **details}}})
 
 
 def impression(number: int = 1, **changes: object) -> Json:
-    return answers.IMPRESSION | {"id": f"imp_{number}"} | changes
+    return responses.IMPRESSION | {"id": f"imp_{number}"} | changes
 
 
 def touchpoint_ids(metrics: models.ExperienceMetrics) -> list[str]:
@@ -116,7 +116,7 @@ async def test_an_experience_is_complete_whether_the_server_pages_or_not_vendors
 
 
 async def test_all_touchpoints_at_once_cost_one_request_vendors_a1() -> None:
-    async with served(answers.experience()) as (client, server):
+    async with served(responses.experience()) as (client, server):
         await client.metrics.experience("exp-1")
     assert 1 == len(server.requests)
 
@@ -189,7 +189,7 @@ async def test_counts_are_not_held_against_lengths_vendors_a2() -> None:
 
 async def test_total_touchpoints_is_due_where_it_is_documented_and_nowhere_else_vendors_a3() -> None:
     nothing: Json = distinct({"touchpoints": []})
-    async with served(nothing, nothing, answers.touchpoint()) as (client, _):
+    async with served(nothing, nothing, responses.touchpoint()) as (client, _):
         assert ("$.data.totalTouchpoints",) == await misfit(CALLS["experience"](client))
         assert ("$.data.totalTouchpoints",) == await misfit(CALLS["user"](client))
         assert not hasattr(await CALLS["touchpoint"](client), "total_touchpoints")
@@ -197,10 +197,10 @@ async def test_total_touchpoints_is_due_where_it_is_documented_and_nowhere_else_
 
 
 SHAPES = {
-    "experience": answers.experience(),
-    "user": answers.user(),
-    "touchpoint": answers.touchpoint(),
-    "unique": answers.touchpoint("UNIQUE"),
+    "experience": responses.experience(),
+    "user": responses.user(),
+    "touchpoint": responses.touchpoint(),
+    "unique": responses.touchpoint("UNIQUE"),
 }
 
 
@@ -283,7 +283,7 @@ WORDLESS = {
 
 
 async def assert_refused(call: str, status: int, kind: type[APIError]) -> None:
-    """Whatever stands in the body, the error is this one; it tells the vendor's words where there are any."""
+    """Whatever stands in the body, the error is this one; it has the vendor's words if there are any."""
     for name, body in (BODIES | WORDLESS).items():
         async with served(whole(body, status, content_type=None)) as (client, server):
             error = await failure(CALLS[call](client))
@@ -296,7 +296,7 @@ async def assert_refused(call: str, status: int, kind: type[APIError]) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError)])
-async def test_401_and_403_are_told_apart_by_the_status_whatever_the_body_vendors_a7(
+async def test_401_and_403_are_reported_apart_by_the_status_whatever_the_body_vendors_a7(
     status: int, kind: type[APIError]
 ) -> None:
     await assert_refused("experience", status, kind)
@@ -370,9 +370,9 @@ async def test_a_key_has_no_form_and_goes_into_one_header_as_it_is_vendors_a12(k
 
 
 async def test_ids_are_ids_and_no_values_and_keep_their_case_vendors_a13() -> None:
-    named = answers.touchpoint()
+    named = responses.touchpoint()
     named["data"]["touchpoints"]["id"] = "entry_SCAN"
-    async with served(answers.experience(), answers.user(), named) as (client, server):
+    async with served(responses.experience(), responses.user(), named) as (client, server):
         await client.metrics.experience("47Gop5")
         await client.metrics.user("User-1", experience_id="experience-2024")
         await client.metrics.touchpoint("entry_SCAN")
@@ -409,7 +409,7 @@ async def test_data_may_be_empty_or_null_and_then_the_missing_is_named_vendors_a
 async def test_an_envelope_that_says_no_overrules_http_vendors_a15(
     name: str, stated: int, kind: type[APIError]
 ) -> None:
-    data: list[Json] = [{}, {"data": None}, {"data": answers.experience()["data"]}]
+    data: list[Json] = [{}, {"data": None}, {"data": responses.experience()["data"]}]
     async with served(*({"statusCode": stated, "message": "No", **more} for more in data)) as (client, _):
         for _ in data:
             error = await failure(CALLS[name](client))
@@ -417,7 +417,7 @@ async def test_an_envelope_that_says_no_overrules_http_vendors_a15(
 
 
 async def test_http_that_says_no_is_not_overruled_by_an_envelope_vendors_a15() -> None:
-    async with served(whole(answers.experience(), 404)) as (client, _):
+    async with served(whole(responses.experience(), 404)) as (client, _):
         error = await failure(CALLS["experience"](client))
     assert (NotFoundError, 404) == (type(error), error.status)
 
@@ -446,7 +446,7 @@ def with_unknown(value: Json, place: tuple[str | int, ...]) -> Json:
 
 @pytest.mark.parametrize("name", [*SHAPES, "impression"])
 async def test_unknown_keys_are_ignored_wherever_they_stand_vendors_a16_a17(name: str) -> None:
-    sample = {**SHAPES, "impression": answers.IMPRESSION}[name]
+    sample = {**SHAPES, "impression": responses.IMPRESSION}[name]
     async with served(sample) as (client, server):
         expected = await CALLS[name](client)
         tried = [place for place in places(sample) if place != ("metadata",)]
@@ -520,11 +520,11 @@ async def test_items_may_be_missing_only_where_the_count_is_0_vendors_a16(detail
 
 async def test_values_that_no_document_lists_do_not_crash_vendors_a17() -> None:
     async with served(
-        {**answers.experience(), "message": None, "statusCode": 206},
-        {**answers.experience(), "message": ["new"], "statusCode": "OK"},
+        {**responses.experience(), "message": None, "statusCode": 206},
+        {**responses.experience(), "message": ["new"], "statusCode": "OK"},
         whole({"statusCode": 418, "message": "Teapot", "code": "NEW"}, 418),
         whole({"statusCode": 599, "message": "Odd"}, 599),
-        whole(encoded(answers.experience()), 203, content_type="application/vnd.new+json"),
+        whole(encoded(responses.experience()), 203, content_type="application/vnd.new+json"),
     ) as (client, _):
         assert ["tp-1", "tp-2"] == touchpoint_ids(await client.metrics.experience("exp-1"))
         assert ["tp-1", "tp-2"] == touchpoint_ids(await client.metrics.experience("exp-1"))
@@ -540,7 +540,7 @@ async def test_values_that_no_document_lists_do_not_crash_vendors_a17() -> None:
 @pytest.mark.parametrize("base", ["http://localhost:3000", "https://api.vantio.app", "https://vantio.app"])
 async def test_each_of_the_three_base_urls_works_with_and_without_a_slash_vendors_b1(base: str, slash: str) -> None:
     with aioresponses() as vendor:
-        vendor.get(f"{base}/api/v1/impressions/imp_123abc", payload=answers.IMPRESSION)
+        vendor.get(f"{base}/api/v1/impressions/imp_123abc", payload=responses.IMPRESSION)
         vendor.get(f"{base}/api/v1/impressions", payload={"impressions": []})
         async with DistinctClient(vantio_api_key=VANTIO_KEY, vantio_base_url=base + slash) as client:
             await CALLS["impression"](client)
@@ -550,7 +550,7 @@ async def test_each_of_the_three_base_urls_works_with_and_without_a_slash_vendor
 
 async def test_the_newest_of_them_is_the_default_vendors_b1() -> None:
     with aioresponses() as vendor:
-        vendor.get("https://vantio.app/api/v1/impressions/imp_123abc", payload=answers.IMPRESSION)
+        vendor.get("https://vantio.app/api/v1/impressions/imp_123abc", payload=responses.IMPRESSION)
         async with DistinctClient(vantio_api_key=VANTIO_KEY) as client:
             await CALLS["impression"](client)
 
@@ -566,7 +566,7 @@ async def test_the_id_is_in_the_path_the_filters_in_the_query_and_the_body_is_em
 
     async def look(exchange: Exchange) -> None:
         heads.append(exchange.seen.headers)
-        await exchange.send(whole(answers.correct(exchange.seen.target)))
+        await exchange.send(whole(responses.correct(exchange.seen.target)))
 
     async with served(look) as (client, server):
         await client.impressions.get("imp_123abc")
@@ -687,9 +687,9 @@ async def test_a_429_is_a_rate_limit_whose_headers_can_be_read_vendors_b12(call:
 
 
 @pytest.mark.parametrize("call", ["experience", "impression"])
-async def test_a_429_is_waited_for_and_a_long_one_is_told_vendors_b12(call: str) -> None:
+async def test_a_429_is_waited_for_and_a_long_one_is_reported_vendors_b12(call: str) -> None:
     long, short = (whole(b"", 429, ("Retry-After", seconds)) for seconds in ("3600", "0"))
-    async with served(short, short, answers.experience() | answers.IMPRESSION, retry=AT_ONCE) as (client, server):
+    async with served(short, short, responses.experience() | responses.IMPRESSION, retry=AT_ONCE) as (client, server):
         await CALLS[call](client)
         assert 3 == len(server.requests)
     async with served(long, retry=RetryPolicy(attempts=9)) as (client, server):

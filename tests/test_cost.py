@@ -29,7 +29,7 @@ from distinct_async import DistinctClient, Walk
 from distinct_async.models import Visit
 
 from .rig import client_of
-from .wire import answers
+from .wire import responses
 from .wire.server import PATIENCE, Exchange, FaultServer
 
 PACKAGE = str(Path(distinct_async.__file__).parent)
@@ -47,7 +47,7 @@ def page(total: int, offset: int, size: int) -> bytes:
     details = {"items": items, "pagination": {"offset": offset, "pageSize": size}}
     head = {"id": str(total), "name": "Entry Scan", "value": "entry_scan"}
     touchpoint = {**head, "totalVisits": total, "totalVisitsDetails": details}
-    return json.dumps(answers.distinct({"touchpoints": touchpoint})).encode()
+    return json.dumps(responses.distinct({"touchpoints": touchpoint})).encode()
 
 
 class Vendors:
@@ -66,7 +66,7 @@ class Vendors:
 
     def _impression(self, url: URL, **_: Any) -> CallbackResult:
         self.requests += 1
-        return CallbackResult(payload={**answers.IMPRESSION, "id": url.name})
+        return CallbackResult(payload={**responses.IMPRESSION, "id": url.name})
 
 
 @pytest.fixture
@@ -132,22 +132,22 @@ async def test_no_call_sends_a_request_too_many(
 
 
 async def test_a_window_is_full_from_the_first_page_to_the_last() -> None:
-    """A page is answered when it is the oldest, and as many as there can be are in flight: never more, never fewer."""
+    """A page is responded when it is the oldest, and as many as there can be are in flight: never more, never fewer."""
     pages, window = 24, 8
-    answered, lacking = 0, list[int]()
+    responded, lacking = 0, list[int]()
 
     async def when_full(exchange: Exchange) -> None:
-        nonlocal answered
+        nonlocal responded
         number = int(parse_qs(urlsplit(exchange.seen.target).query).get("offset", ["0"])[0]) // SIZE
         due = min(window, pages - number) if number else 1
         try:
             async with asyncio.timeout(0 if lacking else PATIENCE):
-                while answered < number or server.in_flight < due:
+                while responded < number or server.in_flight < due:
                     await asyncio.sleep(0.001)
         except TimeoutError:
             lacking.append(number)
-        answered += 1
-        await exchange.send(answers.whole(page(pages * SIZE, number * SIZE, SIZE)))
+        responded += 1
+        await exchange.send(responses.whole(page(pages * SIZE, number * SIZE, SIZE)))
 
     async with FaultServer() as server, client_of(server) as client:
         server.steady = when_full

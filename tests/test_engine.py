@@ -1,4 +1,4 @@
-"""Verdicts become deeds: the gate, the pause, the budget, the clock of a call, the log."""
+"""Verdicts become action: the gate, the pause, the budget, the clock of a call, the log."""
 
 import asyncio
 import logging
@@ -60,7 +60,7 @@ async def test_each_vendor_has_a_gate_of_its_own(fake: FakeServer) -> None:
     assert 2 == fake.max_in_flight
 
 
-async def test_waiting_in_the_queue_is_no_timeout_and_is_told(fake: FakeServer) -> None:
+async def test_waiting_in_the_queue_is_no_timeout_and_is_reported(fake: FakeServer) -> None:
     fake.latency = 0.25
     fake.fail(status=404, nth=3)
     async with client_of(fake, max_concurrency=1, timeout=0.7, deadline=0.7) as client:
@@ -187,7 +187,7 @@ async def test_a_retry_leaves_one_line_with_figures_and_the_operation_only(
     assert {"metrics.user"} == {record.operation for record in records}  # type: ignore[attr-defined]
 
 
-async def test_every_call_tells_its_times_at_debug_level(fake: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_call_reports_its_times_at_debug_level(fake: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "distinct_async")
     async with client_of(fake) as client:
         await client.metrics.experience("exp-1")

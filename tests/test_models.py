@@ -9,7 +9,7 @@ from distinct_async import DistinctClient, models
 
 from .rig import served
 from .test_samples import EXPERIENCE, IMPRESSION, READ, TOTAL, USER, Call, sample
-from .wire.answers import whole
+from .wire.responses import whole
 
 VISIT = {"user_id": "user-1", "timestamp_utc": "2024-01-01T10:00:00Z"}
 WIRE_VISIT = {"userId": "user-1", "timestampUTC": "2024-01-01T10:00:00Z"}

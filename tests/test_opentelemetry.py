@@ -26,6 +26,6 @@ async def test_each_attempt_is_a_span_without_key_or_user_id(fake: FakeServer) -
         await client.metrics.user("user-1", experience_id="exp-1")
 
     spans = exporter.get_finished_spans()
-    told = "".join(span.to_json() for span in spans)
+    text = "".join(span.to_json() for span in spans)
     assert [503, 200] == [(span.attributes or {}).get("http.status_code") for span in spans]
-    assert not {fake.api_key, "user-1"} & {word for word in (fake.api_key, "user-1") if word in told}
+    assert not {fake.api_key, "user-1"} & {word for word in (fake.api_key, "user-1") if word in text}

@@ -94,7 +94,7 @@ def test_all_is_true_and_sorted(module: ModuleType) -> None:
     assert len({*module.__all__}) == len(module.__all__)
 
 
-def test_everything_public_tells_what_it_is(module: ModuleType) -> None:
+def test_everything_public_reports_what_it_is(module: ModuleType) -> None:
     assert module.__doc__
     public = {name: getattr(module, name) for name in module.__all__}
     assert [] == [name for name, thing in public.items() if isinstance(thing, type) and "__doc__" not in vars(thing)]

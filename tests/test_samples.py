@@ -1,4 +1,4 @@
-"""Each documented sample answer, word for word in `samples/`, is read by the public API over a real socket."""
+"""Each documented sample response, word for word in `samples/`, is read by the public API over a real socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distinct_async.models import (
 )
 
 from .rig import served
-from .wire.answers import whole
+from .wire.responses import whole
 
 SAMPLES = Path(__file__).parent / "samples"
 FIRST, SECOND, THIRD = (datetime(2024, 1, day, 10, tzinfo=UTC) for day in (1, 2, 3))

@@ -53,8 +53,8 @@ def failures() -> Iterator[Exception]:
 
 @pytest.mark.parametrize("failure", [*failures()], ids=lambda failure: type(failure).__name__)
 def test_every_exception_of_aiohttps_is_mapped_and_none_is_quoted(failure: Exception) -> None:
-    told = _failure(failure, 5.0)
-    assert "sk_secret" not in told.text
+    result = _failure(failure, 5.0)
+    assert "sk_secret" not in result.text
 
 
 def test_the_enumeration_is_not_empty() -> None:

@@ -27,7 +27,7 @@ from distinct_async.sansio.messages import Decoder, Request, Response
 from distinct_async.sansio.pages import PageFacts
 from distinct_async.vendors import Vendor
 
-from .wire import answers
+from .wire import responses
 
 Json = dict[str, Any]
 
@@ -40,36 +40,36 @@ Make = Callable[[Any], object]
 
 # Of each entry: the vendor, the decoder, what is made of its value, a correct body, and the type of the result
 ENTRIES: dict[str, tuple[Vendor, Decoder[Any], Make, Json, type]] = {
-    "experience": ("distinct", structure.EXPERIENCE, same, answers.experience(), models.ExperienceMetrics),
-    "user": ("distinct", structure.USER, same, answers.user(), models.UserMetrics),
+    "experience": ("distinct", structure.EXPERIENCE, same, responses.experience(), models.ExperienceMetrics),
+    "user": ("distinct", structure.USER, same, responses.user(), models.UserMetrics),
     "touchpoint": (
         "distinct",
         structure.TOUCHPOINT["TOTAL"],
         partial(structure.touchpoint, visits_type="TOTAL"),
-        answers.touchpoint(),
+        responses.touchpoint(),
         models.TouchpointMetrics,
     ),
     "unique": (
         "distinct",
         structure.TOUCHPOINT["UNIQUE"],
         partial(structure.touchpoint, visits_type="UNIQUE"),
-        answers.touchpoint("UNIQUE"),
+        responses.touchpoint("UNIQUE"),
         models.TouchpointMetrics,
     ),
-    "total_visits": ("distinct", structure.VISITS["TOTAL"], structure.visits, answers.touchpoint(), PageFacts),
+    "total_visits": ("distinct", structure.VISITS["TOTAL"], structure.visits, responses.touchpoint(), PageFacts),
     "unique_visits": (
         "distinct",
         structure.VISITS["UNIQUE"],
         structure.visits,
-        answers.touchpoint("UNIQUE"),
+        responses.touchpoint("UNIQUE"),
         PageFacts,
     ),
-    "impression": ("vantio", structure.IMPRESSION, same, answers.IMPRESSION, models.Impression),
+    "impression": ("vantio", structure.IMPRESSION, same, responses.IMPRESSION, models.Impression),
     "impressions": (
         "vantio",
         structure.IMPRESSIONS,
         structure.impressions,
-        {"impressions": [answers.IMPRESSION]},
+        {"impressions": [responses.IMPRESSION]},
         PageFacts,
     ),
 }
@@ -137,7 +137,7 @@ def assert_typed(value: Any) -> None:
                 assert UTC is time.tzinfo
 
 
-# -- the table: each place of each answer, and what may stand there
+# -- the table: each place of each response, and what may stand there
 
 REQUIRED_TEXT: list[Any] = [None, 7, 1.5, True, [], {}, "absent"]
 REQUIRED_COUNT: list[Any] = [None, "3", 3.0, 1.5, True, [], {}, "", "absent"]
@@ -205,7 +205,7 @@ DUE: list[tuple[list[str], str, list[Any]]] = [
 
 
 def changed(body: Json, path: str, value: object) -> Json:
-    """A copy of the answer with another value at the path, or none."""
+    """A copy of the response with another value at the path, or none."""
     *way, last = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", path)]
     body = copy.deepcopy(body)
     place: Any = body
@@ -249,13 +249,13 @@ def test_what_may_be_absent_may_be_null_alike(names: list[str], path: str) -> No
 
 def test_texts_may_be_empty_and_counts_large() -> None:
     summary = {"id": "", "name": "", "value": "", "totalVisits": 2**62, "uniqueVisits": 0}
-    metrics = read("experience", answers.distinct({"totalTouchpoints": 10**18, "touchpoints": [summary]}))
+    metrics = read("experience", responses.distinct({"totalTouchpoints": 10**18, "touchpoints": [summary]}))
     assert models.TouchpointSummary("", "", "", 2**62, 0) == metrics.touchpoints[0]
 
 
 def test_all_that_is_wrong_is_in_the_paths_and_the_first_of_it_in_the_message() -> None:
     row = {"id": 5, "name": 5, "value": 5, "totalVisits": "5", "uniqueVisits": None}
-    body = answers.distinct({"totalTouchpoints": None, "touchpoints": [row]})
+    body = responses.distinct({"totalTouchpoints": None, "touchpoints": [row]})
     value = received("experience", json.dumps(body).encode())
     assert isinstance(value, DecodeError)
     assert 6 == len(value.paths) == len(set(value.paths))
@@ -263,9 +263,9 @@ def test_all_that_is_wrong_is_in_the_paths_and_the_first_of_it_in_the_message() 
     assert "(and 3 more)" in str(value)
 
 
-def test_all_that_is_wrong_with_a_page_is_told_its_rows_by_the_first_that_is_wrong() -> None:
+def test_all_that_is_wrong_with_a_page_is_reported_its_rows_by_the_first_that_is_wrong() -> None:
     below = "$.data.touchpoints"
-    body = answers.touchpoint()
+    body = responses.touchpoint()
     wrongs: dict[str, object] = {
         f"{below}.id": None,
         f"{below}.totalVisits": "3",
@@ -308,7 +308,7 @@ def test_a_good_page_is_read_in_one_go(name: str, monkeypatch: pytest.MonkeyPatc
     ],
     ids=lambda text: text[:12],
 )
-def test_what_was_expected_and_what_came_is_told(bad: str, said: str) -> None:
+def test_what_was_expected_and_what_came_is_reported(bad: str, said: str) -> None:
     body = b'{"data": {"totalTouchpoints": %b, "touchpoints": []}}' % bad.encode()
     value = received("experience", body)
     assert isinstance(value, DecodeError)
@@ -439,7 +439,7 @@ def test_deep_nesting_where_nobody_looks_is_read_or_refused(name: str) -> None:
 # -- two roads: in one go by msgspec, and by cattrs alone
 
 
-def told(value: object) -> object:
+def comparable(value: object) -> object:
     """What can be compared of what came out."""
     if isinstance(value, DecodeError):
         return str(value), value.paths
@@ -454,7 +454,7 @@ def told(value: object) -> object:
 def test_both_roads_of_an_answer_lead_to_the_same(name: str, data: st.DataObject) -> None:
     body = json.dumps(data.draw(nearly(name))).encode()
     quick = received(name, body)
-    assert told(received(name, body, in_one_go=False)) == told(quick)
+    assert comparable(received(name, body, in_one_go=False)) == comparable(quick)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -462,14 +462,14 @@ def test_both_roads_of_an_answer_lead_to_the_same(name: str, data: st.DataObject
 def test_both_roads_lead_to_the_same_from_every_zone(name: str, zone: str) -> None:
     body = json.dumps(ENTRIES[name][3]).replace('0:00Z"', f'0:00{zone}"').encode()
     quick = received(name, body)
-    assert told(received(name, body, in_one_go=False)) == told(quick)
+    assert comparable(received(name, body, in_one_go=False)) == comparable(quick)
     assert ENTRIES[name][4] is type(quick)
 
 
 @pytest.mark.parametrize("status", ["404", '"404"', "500", '"200"', "null", "[]", "200.0"])
 def test_an_envelope_that_says_something_else_is_looked_at_more_closely(status: str) -> None:
-    body = json.dumps(answers.touchpoint()).replace('"statusCode": 200', f'"statusCode": {status}').encode()
-    assert told(received("total_visits", body, in_one_go=False)) == told(received("total_visits", body))
+    body = json.dumps(responses.touchpoint()).replace('"statusCode": 200', f'"statusCode": {status}').encode()
+    assert comparable(received("total_visits", body, in_one_go=False)) == comparable(received("total_visits", body))
     expected = APIError if status.strip('"') in {"404", "500"} else PageFacts
     assert isinstance(received("total_visits", body), expected)
 
@@ -509,7 +509,7 @@ def by_msgspec(rows: list[Any]) -> list[models.Visit] | DecodeError:
     """The visits of a page, as the entries read them."""
     details = {"items": rows, "pagination": {"offset": 0, "pageSize": 50}}
     data = {"touchpoints": {"id": "tp-1", "totalVisits": len(rows), "totalVisitsDetails": details}}
-    value = received("total_visits", json.dumps(answers.distinct(data)).encode())
+    value = received("total_visits", json.dumps(responses.distinct(data)).encode())
     if isinstance(value, DecodeError):
         return value
     assert isinstance(value, PageFacts)
@@ -581,11 +581,11 @@ READ_TIMES = {
 def test_a_time_is_read_alike_everywhere_and_comes_out_in_utc(text: str) -> None:
     rows = by_msgspec([{"userId": "u", "timestampUTC": text}])
     assert isinstance(rows, list)
-    user = read("user", changed(answers.user(), "$.data.touchpoints[0].timestampsUTC", [text]))
+    user = read("user", changed(responses.user(), "$.data.touchpoints[0].timestampsUTC", [text]))
     times = [
         rows[0].timestamp_utc,
         user.touchpoints[0].timestamps_utc[0],
-        read("impression", answers.IMPRESSION | {"scanned_at": text}).scanned_at,
+        read("impression", responses.IMPRESSION | {"scanned_at": text}).scanned_at,
     ]
     assert [READ_TIMES[text]] * 3 == times
     assert [UTC] * 3 == [time.tzinfo for time in times]
@@ -595,19 +595,19 @@ def test_a_time_is_read_alike_everywhere_and_comes_out_in_utc(text: str) -> None
 
 
 def test_the_facts_of_a_page_of_visits() -> None:
-    facts = read("total_visits", answers.touchpoint(offset=1))
+    facts = read("total_visits", responses.touchpoint(offset=1))
     times = [datetime(2024, 1, day, 10, tzinfo=UTC) for day in (2, 3)]
     assert (3, 1, 50, *times) == (facts.total, facts.echo_offset, facts.echo_size, facts.first, facts.last)
     assert (2, True) == (len(facts.items), facts.unmistakable())
     same = {"userId": "u", "timestampUTC": "2024-01-01T10:00:00Z"}
     path = "$.data.touchpoints.totalVisitsDetails.items"
-    assert not read("total_visits", changed(answers.touchpoint(), path, [same, same])).unmistakable()
-    empty = read("total_visits", changed(answers.touchpoint(), path, []))
+    assert not read("total_visits", changed(responses.touchpoint(), path, [same, same])).unmistakable()
+    empty = read("total_visits", changed(responses.touchpoint(), path, []))
     assert (0, None, None, False) == (len(empty.items), empty.first, empty.last, empty.unmistakable())
 
 
 def test_the_facts_of_a_page_of_impressions() -> None:
-    facts = read("impressions", {"impressions": [answers.IMPRESSION]})
+    facts = read("impressions", {"impressions": [responses.IMPRESSION]})
     time = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
     assert (None, None, None, time, time) == (facts.total, facts.echo_offset, facts.echo_size, facts.first, facts.last)
     assert facts.unmistakable()
@@ -616,7 +616,7 @@ def test_the_facts_of_a_page_of_impressions() -> None:
 
 
 def test_an_error_keeps_the_beginning_of_the_body_and_shows_none_of_it() -> None:
-    body = answers.IMPRESSION | {"id": 5, "user_agent": "Agent of a visitor" * 500}
+    body = responses.IMPRESSION | {"id": 5, "user_agent": "Agent of a visitor" * 500}
     value = received("impression", json.dumps(body).encode())
     assert isinstance(value, DecodeError)
     assert (1024 + 1024, True) == (len(value.excerpt), "Agent of a visitor" in value.excerpt)
@@ -642,8 +642,8 @@ def test_a_model_is_frozen_and_slotted_and_its_names_are_the_wires_in_snake_case
 
 
 def test_personal_data_of_an_impression_is_in_no_repr_and_metadata_in_no_hash() -> None:
-    one = read("impression", answers.IMPRESSION)
-    other = read("impression", answers.IMPRESSION | {"metadata": {"other": []}})
+    one = read("impression", responses.IMPRESSION)
+    other = read("impression", responses.IMPRESSION | {"metadata": {"other": []}})
     assert [] == [word for word in ("Mozilla", "192.168", "campus_center") if word in repr(one)]
     assert hash(one) == hash(other)
     assert one != other

@@ -1,4 +1,4 @@
-"""Walks over real sockets, against the fake vendors: the forms, the window, honesty, checkpoints, and every way out."""
+"""Walks over real sockets, against the fake vendors: the forms, the window, checkpoints, and every way out."""
 
 import asyncio
 import contextlib
@@ -259,7 +259,7 @@ async def test_what_cannot_be_meant_is_refused_at_once(settings: dict[str, Any],
         walking(client, **settings)
 
 
-async def test_a_key_that_is_missing_is_told_at_the_first_page(fake: FakeServer) -> None:
+async def test_a_key_that_is_missing_is_reported_at_the_first_page(fake: FakeServer) -> None:
     async with DistinctClient(base_url=fake.url) as client:
         walk = walking(client)
         with pytest.raises(DistinctError, match="DISTINCT_API_KEY") as caught:
@@ -611,9 +611,9 @@ async def test_a_page_with_one_bad_row_gives_the_rows_before_the_page(
     prefetch: int, client: DistinctClient, world: World, fake: FakeServer
 ) -> None:
     def spoil(body: bytes) -> bytes:
-        answer = json.loads(body)
-        answer["data"]["touchpoints"]["totalVisitsDetails"]["items"][4]["timestampUTC"] = "2026-13-01T00:00:00Z"
-        return json.dumps(answer).encode()
+        response = json.loads(body)
+        response["data"]["touchpoints"]["totalVisitsDetails"]["items"][4]["timestampUTC"] = "2026-13-01T00:00:00Z"
+        return json.dumps(response).encode()
 
     fake.fail(query={"offset": "20"}, body=spoil)
 
@@ -838,7 +838,7 @@ async def test_closing_the_client_ends_a_walk_with_an_error_that_has_its_checkpo
         assert expected == (run.checkpoint.position if run.checkpoint else None)
         assert [] == tasks_left()
     del caught
-    gc.collect()  # a coroutine that was never awaited is told here, not in another test
+    gc.collect()  # a coroutine that was never awaited is reported here, not in another test
 
 
 async def test_closing_the_client_wakes_who_waits_for_a_page(fake: FakeServer) -> None:
@@ -855,7 +855,7 @@ async def test_closing_the_client_wakes_who_waits_for_a_page(fake: FakeServer) -
     assert [] == tasks_left()
 
 
-# --- honesty: the walk table ------------------------------------------------------------------------------------------
+# --- the walk table -------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
@@ -904,12 +904,12 @@ def in_lengths(world: World, lengths: Iterator[int]) -> Callable[[bytes], bytes]
     """A server that cuts each page as long as it likes."""
 
     def cut(body: bytes) -> bytes:
-        answer = json.loads(body)
-        details = answer["data"]["touchpoints"]["totalVisitsDetails"]
+        response = json.loads(body)
+        details = response["data"]["touchpoints"]["totalVisitsDetails"]
         offset = details["pagination"]["offset"]
         scans = world.scans("tp-1")[offset : offset + next(lengths)]
         details["items"] = [{"userId": scan.user_id, "timestampUTC": scan.at.isoformat()} for scan in scans]
-        return json.dumps(answer).encode()
+        return json.dumps(response).encode()
 
     return cut
 
@@ -924,9 +924,9 @@ async def test_pages_shorter_and_longer_than_asked_lose_nothing(
 
 
 def without_rows(body: bytes) -> bytes:
-    answer = json.loads(body)
-    answer["data"]["touchpoints"]["totalVisitsDetails"]["items"] = []
-    return json.dumps(answer).encode()
+    response = json.loads(body)
+    response["data"]["touchpoints"]["totalVisitsDetails"]["items"] = []
+    return json.dumps(response).encode()
 
 
 @every_prefetch
@@ -963,10 +963,10 @@ async def test_empty_twice_it_is_the_end_with_a_warning_where_drift_is_only_to_b
 ) -> None:
     fake.fail(query={"offset": "50"}, body=without_rows)
 
-    with pytest.warns(DriftWarning, match="empty page at offset 50") as told:
+    with pytest.warns(DriftWarning, match="empty page at offset 50") as reports:
         rows, error, run = await given(walking(client, prefetch=prefetch, on_drift="warn"))
 
-    assert 1 == len(told)
+    assert 1 == len(reports)
     assert (visits(world)[:50], None) == (rows, error)
     assert not run.report.complete
 
@@ -997,7 +997,7 @@ async def test_a_server_that_ignores_the_offset_is_found_out_by_few_requests(
 @every_prefetch
 @pytest.mark.parametrize("page_size", [1, 3])
 @pytest.mark.parametrize("knobs", [{}, {"totals": False}, {"echo_page_size": None}, {"totals": "page"}], ids=str)
-async def test_equal_pages_are_honest_where_one_user_scans_often_in_one_second(
+async def test_equal_pages_are_correct_where_one_user_scans_often_in_one_second(
     knobs: dict[str, Any], page_size: int, prefetch: int, client: DistinctClient, world: World, fake: FakeServer
 ) -> None:
     for name, value in knobs.items():
@@ -1010,12 +1010,12 @@ async def test_equal_pages_are_honest_where_one_user_scans_often_in_one_second(
     assert [Visit("user-1", OPENING)] * 20 == rows
 
 
-def when_asked(fake: FakeServer, offset: int, deed: Callable[[], object]) -> None:
-    """Do it, once, when that page has been answered as it was before."""
+def when_asked(fake: FakeServer, offset: int, action: Callable[[], object]) -> None:
+    """Do it, once, when that page has been responded as it was before."""
 
-    def body(honest: bytes) -> bytes:
-        deed()
-        return honest
+    def body(correct: bytes) -> bytes:
+        action()
+        return correct
 
     fake.fail(query={"offset": str(offset)}, body=body, times=1)
 
@@ -1099,18 +1099,18 @@ async def test_growth_where_rows_do_not_ascend_is_drift(
     assert error.checkpoint == run.checkpoint
 
 
-async def test_drift_that_is_only_to_be_told_points_at_the_callers_line_and_the_walk_goes_on(
+async def test_drift_that_is_only_to_be_reported_points_at_the_callers_line_and_the_walk_goes_on(
     client: DistinctClient, world: World, fake: FakeServer
 ) -> None:
     when_asked(fake, 20, lambda: world.remove("tp-1", -1))
 
-    with pytest.warns(DriftWarning, match="shrank from 95 to 94") as told:
+    with pytest.warns(DriftWarning, match="shrank from 95 to 94") as reports:
         rows, error, run = await given(walking(client, on_drift="warn", prefetch=1))
 
     assert (None, COUNT - 1) == (error, len(rows))
     assert visits(world) == rows
     assert not run.report.complete
-    assert [__file__] == [warning.filename for warning in told]
+    assert [__file__] == [warning.filename for warning in reports]
 
 
 async def test_a_drift_warning_that_is_made_an_error_leaves_nothing_behind(
@@ -1272,12 +1272,12 @@ MOVED: dict[str, Deed] = {
 
 
 @every_prefetch
-@pytest.mark.parametrize("deed", MOVED)
+@pytest.mark.parametrize("action", MOVED)
 async def test_rows_that_moved_before_the_checkpoint_are_drift_on_resuming(
-    deed: str, prefetch: int, client: DistinctClient, world: World
+    action: str, prefetch: int, client: DistinctClient, world: World
 ) -> None:
     page = await walking(client, page_size=25)
-    MOVED[deed](world)
+    MOVED[action](world)
 
     rows, error, run = await given(walking(client, prefetch=prefetch).resume(page.checkpoint))
 
@@ -1368,26 +1368,26 @@ async def test_a_limit_that_leaves_rows_out_is_not_complete(client: DistinctClie
 
 
 @pytest.mark.parametrize("as_pages", [False, True])
-async def test_progress_is_told_after_each_page(as_pages: bool, client: DistinctClient) -> None:  # noqa: FBT001
-    told: list[Report] = []
-    async with walking(client).run(told.append) as run:
+async def test_progress_is_reported_after_each_page(as_pages: bool, client: DistinctClient) -> None:  # noqa: FBT001
+    reports: list[Report] = []
+    async with walking(client).run(reports.append) as run:
         async for _ in run.pages() if as_pages else run:
             pass
 
-    assert [*range(10, COUNT, 10), COUNT] == [report.rows for report in told]
-    assert list(range(1, PAGES + 1)) == [report.pages for report in told]
-    assert run.report == told[-1]
-    assert [False] * 9 + [True] == [report.complete for report in told]
+    assert [*range(10, COUNT, 10), COUNT] == [report.rows for report in reports]
+    assert list(range(1, PAGES + 1)) == [report.pages for report in reports]
+    assert run.report == reports[-1]
+    assert [False] * 9 + [True] == [report.complete for report in reports]
 
 
 async def test_an_error_in_the_progress_callback_is_the_callers_and_leaves_nothing_behind(
     client: DistinctClient,
 ) -> None:
-    def told(report: Report) -> None:
+    def reports(report: Report) -> None:
         if report.pages == 3:
             raise Stop
 
-    async with walking(client).run(told) as run:
+    async with walking(client).run(reports) as run:
         with pytest.raises(Stop):
             async for _ in run:
                 pass

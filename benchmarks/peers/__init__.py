@@ -60,8 +60,8 @@ def by_hand(ask: Ask) -> Mapping[str, Way]:
 async def _run(*command: str) -> tuple[int, str]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
-    told, _ = await process.communicate()
-    return process.returncode or 0, told.decode(errors="replace")
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode(errors="replace")
 
 
 async def environment(name: str, *packages: str) -> Path | None:
@@ -74,9 +74,9 @@ async def environment(name: str, *packages: str) -> Path | None:
         (sys.executable, "-m", "venv", "--clear", str(folder)),
         (str(python), "-m", "pip", "install", "--quiet", "--editable", f"{_ROOT}[arrow,duckdb]", "orjson", *packages),
     ):
-        code, told = await _run(*command)
+        code, output = await _run(*command)
         if code:
-            why = next((line.strip() for line in told.splitlines() if "ERROR: " in line), "it cannot be installed")
+            why = next((line.strip() for line in output.splitlines() if "ERROR: " in line), "it cannot be installed")
             print(f"peers: skipped {name}: {why}\n")
             return None
     stamp.write_text(wanted)

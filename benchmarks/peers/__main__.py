@@ -33,8 +33,8 @@ async def _main(name: str, port: int, *, full: bool) -> None:
         async with contenders(server, case) as (floor, all_ours), ways(server.url(case.latency)) as theirs:
             ours = [evolve(mine, beside=None) for mine in all_ours if mine.name.endswith("items")]
             peers = [
-                Peer(told, turn(partial(way, case.rows, case.size), case.rows), *_BESIDE[case.latency])
-                for told, way in theirs.items()
+                Peer(name, turn(partial(way, case.rows, case.size), case.rows), *_BESIDE[case.latency])
+                for name, way in theirs.items()
             ]
             title = f"{packages}, {case}"
             section = await take_turns(title, floor, [*ours, *peers], 7 if full else 3, facts=server.counters)

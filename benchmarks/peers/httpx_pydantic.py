@@ -16,11 +16,11 @@ async def ways(url: str) -> AsyncIterator[Mapping[str, Way]]:
 
         async def ask(rows: int, size: int, offset: int) -> tuple[int, int]:
             query = {"touchpointId": rows, "pageSize": size, "offset": offset}
-            answer = await http.get(
+            response = await http.get(
                 "/v3/touchpoint/metrics", params={"metricsType": "TOUCHPOINT", "visitsType": "TOTAL", **query}
             )
-            answer.raise_for_status()
-            read = touchpoint(answer.content)
+            response.raise_for_status()
+            read = touchpoint(response.content)
             return read.total_visits, sum(1 for _ in read.details.items)
 
         yield by_hand(ask)

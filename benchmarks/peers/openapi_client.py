@@ -1,7 +1,7 @@
 """A client that openapi-python-client generates from our OpenAPI document, as a user would use it.
 
-It makes nothing of ``allOf`` and of the choice between four answers but dicts. So it is given the document with the
-one answer that is measured here, spelled out: then its rows are attrs classes with datetimes.
+It makes nothing of ``allOf`` and of the choice between four responses but dicts. So it is given the document with the
+one response that is measured here, spelled out: then its rows are attrs classes with datetimes.
 """
 
 import json
@@ -27,8 +27,8 @@ def _document() -> str:
         "required": ["statusCode", "data"],
         "properties": {"statusCode": {"type": "integer"}, "data": {"$ref": reference("TotalVisits")}},
     }
-    answer = document["paths"]["/v3/touchpoint/metrics"]["get"]["responses"]["200"]["content"]["application/json"]
-    answer["schema"] = {"$ref": reference("TotalAnswer")}
+    response = document["paths"]["/v3/touchpoint/metrics"]["get"]["responses"]["200"]["content"]["application/json"]
+    response["schema"] = {"$ref": reference("TotalAnswer")}
     return json.dumps(document)
 
 
@@ -60,10 +60,10 @@ async def ways(url: str) -> AsyncIterator[Mapping[str, Way]]:
 
         async def ask(rows: int, size: int, offset: int) -> tuple[int, int]:
             kind = models.TouchpointMetricsMetricsType.TOUCHPOINT
-            answer = await api.asyncio(
+            response = await api.asyncio(
                 client=made, metrics_type=kind, touchpoint_id=str(rows), page_size=size, offset=offset
             )
-            touchpoint = answer.data.touchpoints
+            touchpoint = response.data.touchpoints
             return touchpoint.total_visits, sum(1 for _ in touchpoint.total_visits_details.items)
 
         yield by_hand(ask)

@@ -30,7 +30,8 @@ https://docs.vantio.app/api-reference/impressions/list-impressions). Everything 
 What no client can see: one row removed and another added between two pages, before the walk's position; a page size
 that is capped silently under a "total" that is only the page's own length. Without a total also: rows that change
 places without one of the last `REMEMBERED` ids coming again; a row removed where the server caps pages at one row,
-which leaves nothing to overlap; an empty page that passes, behind a first page that was capped below 50 rows.
+which leaves nothing to overlap; a row removed, or an empty page that passes, behind a first page that was capped below
+50 rows.
 """
 
 from collections.abc import Callable, Sequence

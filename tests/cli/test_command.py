@@ -103,9 +103,9 @@ def test_an_error_of_the_library_is_one_line_with_a_hint(
 
 def test_a_bug_is_one_line_too_and_debug_shows_where() -> None:
     program = "from distinct_async.testing import World\nWorld.sample = None"
-    told, shown = piped(changed(program), "demo"), piped(changed(program), "serve", "--debug")
+    asked, shown = piped(changed(program), "demo"), piped(changed(program), "serve", "--debug")
     line = "this is a bug: TypeError; 'NoneType' object is not callable; --debug shows where; please report it"
-    assert (1, f"distinct-async: {line}\n") == (told.returncode, told.stderr)
+    assert (1, f"distinct-async: {line}\n") == (asked.returncode, asked.stderr)
     assert (1, "Traceback") == (shown.returncode, shown.stderr[:9])
 
 

@@ -128,10 +128,10 @@ def test_the_check_compares_rows_walked_declared_and_in_the_world(
     demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
 ) -> None:
     counts = [*map(len, scans.values()), 100_000, len({scan.user_id for scan in scans["Entry Scan"]})]
-    _, *rows, verdict = section(demo.stdout, "Check: ")
+    _, *rows, decision = section(demo.stdout, "Check: ")
     assert [[count] * 3 for count in counts] == [numbers(row) for row in rows]
     assert ["equal"] * 5 == [row.split()[-1] for row in rows]
-    assert "It holds: 100,000 rows, none lost, none repeated." == verdict
+    assert "It holds: 100,000 rows, none lost, none repeated." == decision
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_check_that_does_not_hold_says_so_and_exits_1(
     monkeypatch.setattr(World, "sample", lambda **_: small)
     monkeypatch.setattr(World, "scans", lambda world, one: lie(scans(world, one)))
     assert 1 == called(monkeypatch, "demo")
-    _, *rows, verdict = section(capsys.readouterr().out, "Check: ")
+    _, *rows, decision = section(capsys.readouterr().out, "Check: ")
     assert ["differ"] * 4 + ["equal"] == [row.split()[-1] for row in rows]
-    assert verdict.startswith("It does not hold")
+    assert decision.startswith("It does not hold")
 
 
 def test_a_total_that_was_declared_otherwise_does_not_pass_the_check(
@@ -157,9 +157,9 @@ def test_a_total_that_was_declared_otherwise_does_not_pass_the_check(
     small, tell = World.sample(touchpoints=3, scans=300, users=40), FakeServer._experience
 
     def tell_and_grow(fake: FakeServer, *asked: Any) -> bytes:
-        told = tell(fake, *asked)
+        text = tell(fake, *asked)
         fake.world.grow(1, "tp-2")
-        return told
+        return text
 
     monkeypatch.setattr(World, "sample", lambda **_: small)
     monkeypatch.setattr(FakeServer, "_experience", tell_and_grow)
@@ -169,10 +169,10 @@ def test_a_total_that_was_declared_otherwise_does_not_pass_the_check(
 
 
 def test_it_says_how_to_do_the_same_with_real_keys(demo: subprocess.CompletedProcess[str]) -> None:
-    told = " ".join(section(demo.stdout, "The same with your own keys"))
-    assert "DISTINCT_API_KEY=" in told
-    assert "VANTIO_API_KEY=" in told
-    assert "Vantio is a second service, with a key of its own" in told
+    text = " ".join(section(demo.stdout, "The same with your own keys"))
+    assert "DISTINCT_API_KEY=" in text
+    assert "VANTIO_API_KEY=" in text
+    assert "Vantio is a second service, with a key of its own" in text
 
 
 def test_a_console_without_block_letters_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_settings_that_cannot_be_meant_are_2(command: Command, tmp_path: Path) -
         ("distinct", DecodeError("x"), True, [("distinct", "wrong", 5)]),
     ],
 )
-def test_an_answer_tells_of_the_way_and_of_the_key(
+def test_an_answer_reports_of_the_way_and_of_the_key(
     vendor: Vendor,
     error: DistinctError | None,
     keyed: bool,  # noqa: FBT001

@@ -73,12 +73,13 @@ def test_a_file_that_others_may_read_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("", "sets none of"), ("API_KEY=x", "sets none of"), ("a\nb", "sets none of"), (None, "No such")]
+    ("text", "problem"),
+    [("", "sets none of"), ("API_KEY=x", "sets none of"), ("a\nb", "sets none of"), (None, "No such")],
 )
-def test_a_file_without_keys_is_told(text: str | None, told: str, command: Command, tmp_path: Path) -> None:
+def test_a_file_without_keys_is_reported(text: str | None, problem: str, command: Command, tmp_path: Path) -> None:
     path = tmp_path / "sk_a-key-in-the-wrong-place" if text is None else key_file(tmp_path, text)
     assert 2 == command(*ASKED, "--key-file", path)
-    assert told in command.err
+    assert problem in command.err
     assert "sk_a-key" not in command.err
 
 

@@ -99,7 +99,7 @@ def test_a_table_of_visits_is_a_head_and_says_how_many_more(
     assert "" == command.err
 
 
-def test_impressions_are_asked_for_by_id_and_the_unknown_ones_told_at_the_end(
+def test_impressions_are_asked_for_by_id_and_the_unknown_ones_reported_at_the_end(
     command: Command, distinct_world: World
 ) -> None:
     assert 3 == command("impression", "imp_000002", "no-such", "imp_000001", "nor-this")
@@ -142,7 +142,7 @@ def test_a_file_takes_its_name_when_it_is_whole_and_its_suffix_says_the_format(
 
 
 @pytest.mark.parametrize("words", [("touchpoints", "exp-1"), ("visits", "tp-1"), ("impression", "imp_000001")])
-def test_an_output_that_cannot_be_written_is_told_before_anything_is_lost(
+def test_an_output_that_cannot_be_written_is_reported_before_anything_is_lost(
     words: tuple[str, ...], command: Command, tmp_path: Path
 ) -> None:
     assert 2 == command(*words, "-o", tmp_path / "no-folder" / "x.json")
@@ -233,9 +233,9 @@ def test_a_finished_checkpoint_gives_only_what_was_appended_since(
     assert [row(scan) for scan in distinct_world.scans("tp-1")[-5:]] == lines((tmp_path / "new.jsonl").read_text())
 
 
-@pytest.mark.parametrize(("content", "told"), [("junk", "not a "), (None, "total_visits(touchpoint_id='tp-1')")])
+@pytest.mark.parametrize(("content", "problem"), [("junk", "not a "), (None, "total_visits(touchpoint_id='tp-1')")])
 def test_a_checkpoint_of_something_else_is_refused_before_anything_is_asked(
-    content: str | None, told: str, command: Command, distinct_server: FakeServer, tmp_path: Path
+    content: str | None, problem: str, command: Command, distinct_server: FakeServer, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
     if content is None:
@@ -245,7 +245,7 @@ def test_a_checkpoint_of_something_else_is_refused_before_anything_is_asked(
     distinct_server.requests.clear()
     before = checkpoint.read_bytes()
     assert 2 == command("visits", "tp-2", "--checkpoint", checkpoint)
-    assert told in command.err
+    assert problem in command.err
     assert ([], before) == (distinct_server.requests, checkpoint.read_bytes())
     assert 2 == command("visits", "tp-1", "--checkpoint", tmp_path / "no-folder" / "checkpoint")
     assert ("--checkpoint" in command.err, []) == (True, distinct_server.requests)
@@ -264,7 +264,7 @@ def test_a_refused_key_is_4_even_in_the_middle_and_the_checkpoint_is_kept(
     assert 60 == Checkpoint.from_json(checkpoint.read_text()).position
 
 
-def test_without_a_checkpoint_file_an_error_tells_the_checkpoint(
+def test_without_a_checkpoint_file_an_error_reports_the_checkpoint(
     command: Command, distinct_server: FakeServer, distinct_world: World, tmp_path: Path
 ) -> None:
     distinct_server.fail(status=501, query={"offset": "60"})
@@ -278,7 +278,7 @@ def test_without_a_checkpoint_file_an_error_tells_the_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "problem"),
     [
         (("visits", "tp-1", "--limit", -1), "--limit"),
         (("visits", "tp-1", "--page-size", 0), "--page-size"),
@@ -291,10 +291,10 @@ def test_without_a_checkpoint_file_an_error_tells_the_checkpoint(
     ],
 )
 def test_what_cannot_be_meant_is_2_and_asks_nothing(
-    words: tuple[object, ...], told: str, command: Command, distinct_server: FakeServer
+    words: tuple[object, ...], problem: str, command: Command, distinct_server: FakeServer
 ) -> None:
     assert 2 == command(*words)
-    assert told.lower().replace("_", "-") in command.err.lower().replace("_", "-")
+    assert problem.lower().replace("_", "-") in command.err.lower().replace("_", "-")
     assert ("", []) == (command.out, distinct_server.requests)
 
 

@@ -1,4 +1,4 @@
-"""`distinct-async serve`: the fake vendors as a process, told of in one line, stopped without a word."""
+"""`distinct-async serve`: the fake vendors as a process, announced in one line, stopped silently."""
 
 import json
 import random
@@ -22,7 +22,7 @@ from tests.documents import ROOT, lay_out
 
 @contextmanager
 def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """The process, and what its first line tells."""
+    """The process, and what its first line says."""
     with subprocess.Popen(
         [*installed(), "serve", *words],
         stdout=subprocess.PIPE,
@@ -37,15 +37,15 @@ def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]
             process.kill()
 
 
-def client_of(told: dict[str, str]) -> DistinctClient:
-    url, key, vantio_key = told["url"], told["api_key"], told["vantio_api_key"]
+def client_of(settings: dict[str, str]) -> DistinctClient:
+    url, key, vantio_key = settings["url"], settings["api_key"], settings["vantio_api_key"]
     once = RetryPolicy(attempts=1)
     return DistinctClient(key, vantio_api_key=vantio_key, base_url=url, vantio_base_url=url, retry=once)
 
 
-async def test_one_line_tells_where_the_ordered_sample_is() -> None:
-    with serving("--touchpoints", "2", "--scans", "220", "--seed", "3") as (_, told):
-        async with client_of(told) as client:
+async def test_one_line_reports_where_the_ordered_sample_is() -> None:
+    with serving("--touchpoints", "2", "--scans", "220", "--seed", "3") as (_, settings):
+        async with client_of(settings) as client:
             metrics = await client.metrics.experience("exp-1")
             rows = await client.metrics.total_visits("tp-2").collect()
             assert "imp_000220" == (await client.impressions.get("imp_000220")).id
@@ -58,8 +58,8 @@ async def test_one_line_tells_where_the_ordered_sample_is() -> None:
 
 
 async def test_a_world_that_grows_has_new_scans_at_the_ends_of_its_lists() -> None:
-    with serving("--touchpoints", "1", "--scans", "10", "--grow", "100") as (_, told):
-        async with client_of(told) as client:
+    with serving("--touchpoints", "1", "--scans", "10", "--grow", "100") as (_, settings):
+        async with client_of(settings) as client:
             before = await client.metrics.total_visits("tp-1").collect()
             while (await client.metrics.experience("exp-1")).touchpoints[0].total_visits < len(before) + 5:
                 pass
@@ -71,8 +71,8 @@ async def test_a_world_that_grows_has_new_scans_at_the_ends_of_its_lists() -> No
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_without_a_word_even_in_the_middle_of_an_answer(number: signal.Signals) -> None:
-    with serving("--scans", "10", "--fault", "hang") as (process, told):
-        host, _, port = told["url"].removeprefix("http://").partition(":")
+    with serving("--scans", "10", "--fault", "hang") as (process, settings):
+        host, _, port = settings["url"].removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as asking:
             asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             process.send_signal(number)
@@ -85,8 +85,8 @@ async def test_faults_strike_in_the_order_given_and_the_same_for_a_seed() -> Non
     expected = [502 if first.random() < 0.5 else 503 if second.random() < 0.5 else 504 for _ in range(20)]
 
     seen, faults = [], ("--fault", "502:0.5", "--fault", "503:0.5", "--fault", "504")
-    with serving("--scans", "10", "--seed", "3", *faults) as (_, told):
-        async with client_of(told) as client:
+    with serving("--scans", "10", "--seed", "3", *faults) as (_, settings):
+        async with client_of(settings) as client:
             for _ in expected:
                 with pytest.raises(ServerError) as caught:
                     await client.metrics.experience("exp-1")
@@ -96,8 +96,8 @@ async def test_faults_strike_in_the_order_given_and_the_same_for_a_seed() -> Non
 
 async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:
     lay_out(ROOT / "docs" / "how-to" / "testing.md", tmp_path)
-    with serving("--data", str(tmp_path / "world.json")) as (_, told):
-        async with client_of(told) as client:
+    with serving("--data", str(tmp_path / "world.json")) as (_, settings):
+        async with client_of(settings) as client:
             metrics = await client.metrics.experience("exp-1")
             assert [("tp-1", "Entry Scan", 1), ("tp-2", None, 1)] == [
                 (each.id, each.name, each.total_visits) for each in metrics.touchpoints
@@ -107,8 +107,8 @@ async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:
 
 
 async def test_every_answer_takes_the_latency() -> None:
-    with serving("--scans", "10", "--latency", "300ms") as (_, told):
-        async with client_of(told) as client, client.metrics.total_visits("tp-1").run() as run:
+    with serving("--scans", "10", "--latency", "300ms") as (_, settings):
+        async with client_of(settings) as client, client.metrics.total_visits("tp-1").run() as run:
             _ = [row async for row in run]
     assert run.report.on_wire >= 0.3
 

@@ -64,7 +64,7 @@ def on_terminal(
                     interrupt_at = None
                     process.send_signal(signal.SIGINT)
         except BaseException:
-            process.kill()  # which would wait for ever for somebody who reads
+            process.kill()  # which would wait forever for somebody who reads
             raise
     os.close(ours)
     return process.returncode, drawn.decode("utf-8")
@@ -143,7 +143,7 @@ def test_a_table_of_visits_leaves_a_note_and_no_bar(distinct_world: World) -> No
     assert 20 == len(re.findall(r"^user-\d+ +\S+Z *$", "\n".join(lines(drawn)), re.MULTILINE))
 
 
-def test_progress_is_on_stderr_and_ctrl_c_tells_where_to_go_on(
+def test_progress_is_on_stderr_and_ctrl_c_reports_where_to_go_on(
     distinct_env: FakeServer, distinct_world: World, tmp_path: Path
 ) -> None:
     target, checkpoint = tmp_path / "rows", tmp_path / "checkpoint"

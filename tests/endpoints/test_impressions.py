@@ -26,19 +26,19 @@ from distinct_async.errors import (
 from distinct_async.models import Impression
 from distinct_async.testing import FakeServer, World
 from tests.rig import VANTIO_KEY, query, served
-from tests.wire import answers
-from tests.wire.answers import whole
+from tests.wire import responses
+from tests.wire.responses import whole
 from tests.wire.server import Behaviour, Exchange, FaultServer
 
 PATH = "/api/v1/impressions/"
 
 
 def impression(impression_id: str, **changes: object) -> dict[str, Any]:
-    return answers.IMPRESSION | {"id": impression_id, "metadata": {"seen": []}} | changes
+    return responses.IMPRESSION | {"id": impression_id, "metadata": {"seen": []}} | changes
 
 
 class Vendor:
-    """A vendor that can be held up: it answers each id, unknown ones (`no...`) with a 404."""
+    """A vendor that can be held up: it responses each id, unknown ones (`no...`) with a 404."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()

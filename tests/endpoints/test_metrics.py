@@ -1,4 +1,4 @@
-"""The thin layer of metrics over aioresponses: what is asked, and what becomes of the answer. Sockets are elsewhere."""
+"""The thin layer of metrics over aioresponses: requests and responses. Sockets are elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distinct_async import DistinctClient, RetryPolicy
 from distinct_async.errors import DecodeError, DriftError, InvalidRequestError, NotFoundError, ServerError
 from distinct_async.models import ExperienceMetrics, TouchpointMetrics, UserMetrics, Visit
 from tests.rig import KEY
-from tests.wire import answers
+from tests.wire import responses
 
 BASE = "https://api.distinct.so/v3/touchpoint/metrics"
 Call = Callable[[DistinctClient], Awaitable[object]]
@@ -39,7 +39,7 @@ def url(**params: str) -> URL:
 def page(*minutes: int, total: int, offset: int = 0, size: int = 2) -> dict[str, Any]:
     rows = [{"userId": f"user-{minute}", "timestampUTC": f"2024-01-01T10:{minute:02}:00Z"} for minute in minutes]
     details = {"items": rows, "pagination": {"offset": offset, "pageSize": size}}
-    return answers.distinct({"touchpoints": {"id": "tp-1", "totalVisits": total, "totalVisitsDetails": details}})
+    return responses.distinct({"touchpoints": {"id": "tp-1", "totalVisits": total, "totalVisitsDetails": details}})
 
 
 EXPERIENCE = url(metricsType="EXPERIENCE", experienceId="exp-1")
@@ -49,14 +49,14 @@ UNIQUE = url(metricsType="TOUCHPOINT", touchpointId="tp-1", visitsType="UNIQUE")
 
 
 async def test_an_experience_is_asked_for_and_read(vendor: aioresponses, client: DistinctClient) -> None:
-    vendor.get(EXPERIENCE, payload=answers.experience())
+    vendor.get(EXPERIENCE, payload=responses.experience())
     metrics = await client.metrics.experience("exp-1")
     assert (ExperienceMetrics, 2, 2) == (type(metrics), metrics.total_touchpoints, len(metrics.touchpoints))
     assert [("GET", dict(EXPERIENCE.query))] == [(method, dict(at.query)) for method, at in vendor.requests]
 
 
 async def test_a_user_is_asked_for_and_read(vendor: aioresponses, client: DistinctClient) -> None:
-    vendor.get(USER, payload=answers.user())
+    vendor.get(USER, payload=responses.user())
     metrics = await client.metrics.user("user-1", experience_id="exp-1")
     assert (UserMetrics, 2, 1) == (type(metrics), metrics.total_touchpoints, len(metrics.touchpoints))
 
@@ -65,7 +65,7 @@ async def test_a_user_is_asked_for_and_read(vendor: aioresponses, client: Distin
 async def test_a_touchpoint_has_the_count_that_was_asked_for(
     vendor: aioresponses, client: DistinctClient, visits_type: Any, at: URL, counts: tuple[int | None, int | None]
 ) -> None:
-    vendor.get(at, payload=answers.touchpoint(visits_type))
+    vendor.get(at, payload=responses.touchpoint(visits_type))
     metrics = await client.metrics.touchpoint("tp-1", visits_type=visits_type)
     assert (TouchpointMetrics, *counts) == (type(metrics), metrics.total_visits, metrics.unique_visits)
     assert Visit("user-1", datetime(2024, 1, 1, 10, tzinfo=UTC)) == metrics.visits[0]
@@ -74,8 +74,8 @@ async def test_a_touchpoint_has_the_count_that_was_asked_for(
 async def test_the_count_that_was_not_asked_for_is_left_out_even_if_it_comes(
     vendor: aioresponses, client: DistinctClient
 ) -> None:
-    both = answers.touchpoint()
-    both["data"]["touchpoints"] |= answers.touchpoint("UNIQUE")["data"]["touchpoints"]
+    both = responses.touchpoint()
+    both["data"]["touchpoints"] |= responses.touchpoint("UNIQUE")["data"]["touchpoints"]
     vendor.get(TOTAL, payload=both)
     vendor.get(UNIQUE, payload=both)
     total = await client.metrics.touchpoint("tp-1")
@@ -113,7 +113,7 @@ async def test_a_limit_of_nothing_sends_nothing(vendor: aioresponses, client: Di
 async def test_a_failure_that_passes_is_tried_again(vendor: aioresponses, client: DistinctClient) -> None:
     vendor.get(EXPERIENCE, status=503)
     vendor.get(EXPERIENCE, exception=ConnectionResetError())
-    vendor.get(EXPERIENCE, payload=answers.experience())
+    vendor.get(EXPERIENCE, payload=responses.experience())
     assert 2 == (await client.metrics.experience("exp-1")).total_touchpoints
 
 
@@ -132,7 +132,7 @@ async def test_a_refusal_keeps_its_words(vendor: aioresponses, client: DistinctC
 
 
 async def test_another_shape_is_named_by_its_path(vendor: aioresponses, client: DistinctClient) -> None:
-    vendor.get(TOTAL, payload=answers.touchpoint("UNIQUE"))
+    vendor.get(TOTAL, payload=responses.touchpoint("UNIQUE"))
     with pytest.raises(DecodeError, match="totalVisits"):
         await client.metrics.touchpoint("tp-1")
 

@@ -44,9 +44,9 @@ def test_export_writes_the_format_of_the_name_or_the_one_asked_for(
     target = tmp_path / "visits.parquet"
     assert 0 == command("export", "exp-1", "-o", target, "--page-size", 200, "--visits-type", "TOTAL")
     assert users(distinct_world) == parquet.read_table(target).column("user_id").to_pylist()
-    told = summary(command)
+    result = summary(command)
     assert (str(target), 1_000, 1_000, True, 0) == (
-        *(told[name] for name in ("file", "rows", "expected", "complete", "failures")),
+        *(result[name] for name in ("file", "rows", "expected", "complete", "failures")),
     )
     assert "" == command.err
 
@@ -100,7 +100,7 @@ def test_an_export_whose_parts_are_of_another_history_is_an_error_or_walked_anew
 
 
 @pytest.mark.parametrize(("status", "code"), [(501, 8), (401, 4)])
-def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
+def test_what_fails_in_the_middle_is_partial_and_the_summary_reports_it(
     status: int, code: int, command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
@@ -108,12 +108,12 @@ def test_what_fails_in_the_middle_is_partial_and_the_summary_tells_it(
         distinct_server.fail(status=status, query={"touchpointId": touchpoint_id, "offset": "100"})
     words = ("sync", "exp-1", database, "--page-size", 50, "--visits-type", "TOTAL")
     assert code == command(*words)
-    told = summary(command)
-    assert 0 < told["rows"] == len(stored(database)) < told["expected"] == 1_000
-    assert not told["complete"]
+    result = summary(command)
+    assert 0 < result["rows"] == len(stored(database)) < result["expected"] == 1_000
+    assert not result["complete"]
     assert command.err.endswith("; rows written so far are kept; run the same command to continue\n")
     if code == 8:
-        assert 2 == told["failures"] == command.err.count("501")
+        assert 2 == result["failures"] == command.err.count("501")
         assert command.err.splitlines()[-1].startswith("distinct-async: 2 lists failed; ")
     distinct_server.faults.clear()
     assert 0 == command(*words)
@@ -134,7 +134,7 @@ def test_a_list_shorter_than_was_declared_is_not_complete(
 ) -> None:
     total = len(distinct_world.scans("tp-1"))
     true, declared = b'"totalVisits":%d' % total, b'"totalVisits":%d' % (total + 1)
-    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda honest: honest.replace(true, declared))
+    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda correct: correct.replace(true, declared))
     assert 8 == command(
         "export", "exp-1", "-o", tmp_path / "visits.jsonl", "--page-size", 500, "--visits-type", "TOTAL"
     )
@@ -174,7 +174,7 @@ def test_rows_above_expected_are_explained(
 ) -> None:
     total = len(distinct_world.scans("tp-1"))
     true, declared = b'"totalVisits":%d' % total, b'"totalVisits":%d' % (total - 1)
-    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda honest: honest.replace(true, declared))
+    distinct_server.fail(query={"metricsType": "EXPERIENCE"}, body=lambda correct: correct.replace(true, declared))
     assert 0 == command("export", "exp-1", "-o", tmp_path / "visits.jsonl", "--visits-type", "TOTAL")
     assert "rows is above expected: visits were added after the job had read the totals\n" == command.err
 
@@ -236,8 +236,8 @@ def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
             assert None is process.poll()
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-    told = "distinct-async: interrupted; rows written so far are kept; run the same command to continue\n"
-    assert (128 + number, "", told) == (process.returncode, out, err)
+    result = "distinct-async: interrupted; rows written so far are kept; run the same command to continue\n"
+    assert (128 + number, "", result) == (process.returncode, out, err)
     assert 0 < len(stored(database)) < 1_000
     distinct_server.faults.clear()
     assert 0 == command(*words)

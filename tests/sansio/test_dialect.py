@@ -1,4 +1,4 @@
-"""How each vendor's answers and refusals read."""
+"""How each vendor's responses and refusals read."""
 
 from typing import Any
 
@@ -51,9 +51,9 @@ def refusal(status: int, body: bytes = b"", **more: object) -> errors.APIError:
     ],
 )
 def test_payload(payload: bytes, request_: Request[Any], body: bytes) -> None:
-    told = reading(200, body, request=request_)
-    assert isinstance(told.value, msgspec.Raw)
-    assert (payload, None) == (bytes(told.value), told.error)
+    result = reading(200, body, request=request_)
+    assert isinstance(result.value, msgspec.Raw)
+    assert (payload, None) == (bytes(result.value), result.error)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_payload(payload: bytes, request_: Request[Any], body: bytes) -> None:
     ],
 )
 def test_undecodable(*, again: bool, words: str, request_: Request[Any], headers: dict[str, str], body: bytes) -> None:
-    told = reading(200, body, request=request_, headers=headers)
-    assert isinstance(told.error, errors.DecodeError)
-    assert (again, ("$",), True) == (told.again, told.error.paths, words.lower() in told.error.message.lower())
+    result = reading(200, body, request=request_, headers=headers)
+    assert isinstance(result.error, errors.DecodeError)
+    assert (again, ("$",), True) == (result.again, result.error.paths, words.lower() in result.error.message.lower())
 
 
 def test_json_is_read_whatever_else_the_content_type_says() -> None:
@@ -107,8 +107,8 @@ def test_json_is_read_whatever_else_the_content_type_says() -> None:
     ],
 )
 def test_refusals_by_status(cls: type[errors.APIError], status: int, *, again: bool) -> None:
-    told = reading(status, b"")
-    assert (cls, status, again) == (type(told.error), told.error.status if told.error else 0, told.again)  # type: ignore[attr-defined]
+    result = reading(status, b"")
+    assert (cls, status, again) == (type(result.error), result.error.status if result.error else 0, result.again)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("code", [b"404", b'"404"'])
@@ -189,9 +189,9 @@ def test_request_id(name: str) -> None:
     ],
 )
 def test_who_slows_everybody_down(*, throttled: bool, status: int, headers: dict[str, str]) -> None:
-    told = reading(status, b"", headers=headers)
+    result = reading(status, b"", headers=headers)
     expected = headers.get("Retry-After") if status != 404 else None
-    assert (throttled, expected) == (told.throttled, told.retry_after)
+    assert (throttled, expected) == (result.throttled, result.retry_after)
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,9 @@ def test_who_slows_everybody_down(*, throttled: bool, status: int, headers: dict
     ],
 )
 def test_redirects_are_refused_and_say_where_to(words: str, location: str) -> None:
-    told = reading(302, b"", headers={"Location": location} if location else {})
-    assert isinstance(told.error, errors.ProtocolError)
-    assert (True, False, True) == (words in str(told.error), told.again, "base_url" in str(told.error))
+    result = reading(302, b"", headers={"Location": location} if location else {})
+    assert isinstance(result.error, errors.ProtocolError)
+    assert (True, False, True) == (words in str(result.error), result.again, "base_url" in str(result.error))
 
 
 @pytest.mark.parametrize("status", [300, 304, 399])
@@ -228,8 +228,8 @@ def test_every_3xx_is_a_redirect(status: int) -> None:
     ],
 )
 def test_failures(cls: type[errors.DistinctError], kind: FailureKind, *, again: bool) -> None:
-    told = read(DISTINCT, Failure(kind, "what happened"))
-    assert (cls, again, "what happened") == (type(told.error), told.again, told.error and told.error.message)
+    result = read(DISTINCT, Failure(kind, "what happened"))
+    assert (cls, again, "what happened") == (type(result.error), result.again, result.error and result.error.message)
 
 
 def test_where_the_deadline_ended_an_attempt_there_is_no_other() -> None:
@@ -251,9 +251,9 @@ def test_a_timeout_names_its_limit() -> None:
     kind=st.sampled_from(["application/json", "text/html", ""]),
 )
 def test_any_answer_is_a_payload_or_one_of_our_errors(status: int, body: bytes, vendor: Vendor, kind: str) -> None:
-    told: Reading[Any] = read(Request(vendor, "op", "/"), Response(status, {"Content-Type": kind}, body))
-    assert told.error is not None or status < 300
-    assert told.error is None or isinstance(told.error, errors.DistinctError)
+    result: Reading[Any] = read(Request(vendor, "op", "/"), Response(status, {"Content-Type": kind}, body))
+    assert result.error is not None or status < 300
+    assert result.error is None or isinstance(result.error, errors.DistinctError)
 
 
 def test_what_a_request_reads_in_one_go_is_the_payload_and_what_it_does_not_is_read_as_ever() -> None:

@@ -420,7 +420,7 @@ def test_the_page_before_again_is_a_loop_where_it_spans_more_than_one_instant(to
         feed(state, further, page(0, SIZE, total))
 
 
-def test_equal_pages_of_one_instant_are_honest_up_to_the_total() -> None:
+def test_equal_pages_of_one_instant_are_correct_up_to_the_total() -> None:
     state = walk(page_size=1, prefetch=4)
     given = 0
     while not state.ended:
@@ -431,7 +431,7 @@ def test_equal_pages_of_one_instant_are_honest_up_to_the_total() -> None:
     assert state.complete
 
 
-def test_without_a_total_equal_pages_are_honest_a_thousand_times() -> None:
+def test_without_a_total_equal_pages_are_correct_a_thousand_times() -> None:
     state = walk(page_size=1)
     for _ in range(1000):
         feed(state, requests(state, 0)[0], page(0, 1))
@@ -514,7 +514,7 @@ def test_pages_of_one_row_have_one_edge(fine: bool, times: list[int]) -> None:  
             feed(state, ask, grown)
 
 
-def test_rows_without_times_cannot_be_told_to_ascend() -> None:
+def test_rows_without_times_cannot_be_reported_to_ascend() -> None:
     state = walk()
     feed(state, requests(state, 0)[0], PageFacts(tuple(range(10)), 100))
 
@@ -543,7 +543,7 @@ def test_a_total_that_shrinks_is_drift() -> None:
 def test_a_page_that_answered_before_the_growth_is_no_drift() -> None:
     state = begun(100, prefetch=4)
     asks = requests(state, 0)
-    # The first was retried, and answered last
+    # The first was retried, and responded last
     fed = [
         feed(state, ask, page(ask.offset, SIZE, total)) for ask, total in zip(asks, [107, 100, 103, 100], strict=True)
     ]
@@ -576,7 +576,7 @@ def test_growth_in_a_descending_list_is_drift_though_a_later_page_did_not_see_it
         feed(state, asks[1], page(20, SIZE, 101, seconds=seconds))
 
 
-def test_where_drift_is_only_to_be_told_the_walk_goes_on_with_the_new_total() -> None:
+def test_where_drift_is_only_to_be_reported_the_walk_goes_on_with_the_new_total() -> None:
     state = begun(100, prefetch=1, on_drift="warn")
     shrunk = feed(state, requests(state, 0)[0], page(10, SIZE, 30))
 
@@ -590,7 +590,7 @@ def test_where_drift_is_only_to_be_told_the_walk_goes_on_with_the_new_total() ->
     assert not state.complete
 
 
-def test_a_shrinking_is_told_once_however_many_pages_of_the_window_show_it() -> None:
+def test_a_shrinking_is_reported_once_however_many_pages_of_the_window_show_it() -> None:
     state = begun(100, prefetch=4, on_drift="warn")
     warnings = [feed(state, ask, page(ask.offset, SIZE, 90)).warning for ask in requests(state, 0)]
 
@@ -598,7 +598,7 @@ def test_a_shrinking_is_told_once_however_many_pages_of_the_window_show_it() -> 
     assert 90 == state.totals.current
 
 
-def test_a_growth_is_told_where_drift_is_only_to_be_told() -> None:
+def test_a_growth_is_reported_where_drift_is_only_to_be_told() -> None:
     state = walk(on_drift="warn", prefetch=1)
     seconds = ORDERS["descending"][1]
     feed(state, requests(state, 0)[0], page(0, SIZE, 20, seconds=seconds))
@@ -664,7 +664,7 @@ def test_another_row_in_its_place_or_none_is_drift(facts: PageFacts) -> None:
         feed(state, requests(state, 0)[0], facts)
 
 
-def test_where_drift_is_only_to_be_told_a_moved_row_is_skipped_with_a_warning() -> None:
+def test_where_drift_is_only_to_be_reported_a_moved_row_is_skipped_with_a_warning() -> None:
     state = walk(offset=7, anchor=digest("another row"), on_drift="warn")
     fed = feed(state, requests(state, 0)[0], page(6, SIZE, 16))
 
@@ -848,7 +848,11 @@ def test_so_many_ids_are_remembered_and_no_more() -> None:
 @pytest.mark.parametrize("prefetch", [1, 4])
 @pytest.mark.parametrize("copies", [2, 3, 5])
 @pytest.mark.parametrize("total", [True, False])
-def test_a_queue_uploaded_twice_is_told_apart_from_an_ignored_offset(total: bool, copies: int, prefetch: int) -> None:  # noqa: FBT001
+def test_a_queue_uploaded_twice_is_reported_apart_from_an_ignored_offset(
+    total: bool,  # noqa: FBT001
+    copies: int,
+    prefetch: int,
+) -> None:
     rows = [*range(SIZE)] * copies + [99]
     state, delivered, requested = walk(prefetch=prefetch), list[int](), 0
     window: list[PageRequest] = []
@@ -930,7 +934,7 @@ def test_a_checkpoint_comes_back_from_json_and_pickle(checkpoint: Checkpoint) ->
 
 
 def test_the_json_of_a_checkpoint_is_documented() -> None:
-    told = json.loads(Checkpoint(QUESTION, 7, LAST).to_json())
+    text = json.loads(Checkpoint(QUESTION, 7, LAST).to_json())
 
     assert {
         "version": 1,
@@ -938,7 +942,7 @@ def test_the_json_of_a_checkpoint_is_documented() -> None:
         "ids": {"touchpoint_id": "tp-1", "experience_id": None},
         "position": 7,
         "last": LAST,
-    } == told
+    } == text
 
 
 WHOLE: dict[str, Any] = {"version": 1, "endpoint": "e", "ids": {}, "position": 7, "last": LAST}
@@ -983,11 +987,11 @@ def test_junk_is_no_checkpoint(junk: Any) -> None:
 
 
 def test_no_value_of_a_row_can_be_read_from_its_digest() -> None:
-    told = digest("user-17\n2026-06-01T00:00:00+00:00")
+    text = digest("user-17\n2026-06-01T00:00:00+00:00")
 
-    assert 32 == len(told)
-    assert "user-17" not in told
-    assert told != digest("user-18\n2026-06-01T00:00:00+00:00")
+    assert 32 == len(text)
+    assert "user-17" not in text
+    assert text != digest("user-18\n2026-06-01T00:00:00+00:00")
     assert digest("\ud800")  # a lone surrogate is a row like any other
 
 

@@ -12,7 +12,7 @@ from distinct_async.errors import APIError
 from distinct_async.testing import FakeServer, openapi
 from tests.rig import served
 from tests.test_samples import LISTED, READ
-from tests.wire.answers import encoded, whole
+from tests.wire.responses import encoded, whole
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 METRICS, LIST, GET = "/v3/touchpoint/metrics", "/api/v1/impressions", "/api/v1/impressions/{id}"

@@ -25,8 +25,8 @@ USER_AGENT = "Mozilla/5.0 (Phone of a visitor)"
 PERSONAL = (USER_ID, ADDRESS, USER_AGENT)
 
 AT_ONCE = RetryPolicy(attempts=3, base=0, cap=0)
-ROOMY = Timeouts(connect=5, attempt=5)  # nothing that answers is ever this slow
-BRIEF = Timeouts(connect=0.2, attempt=0.2)  # for what never answers
+ROOMY = Timeouts(connect=5, attempt=5)  # nothing that responses is ever this slow
+BRIEF = Timeouts(connect=0.2, attempt=0.2)  # for what never responses
 
 Build = Callable[..., DistinctClient]
 
@@ -91,8 +91,8 @@ def assert_holds_no_key(error: BaseException) -> None:
     assert [] == [key for key in KEYS if key in text]
 
 
-def assert_honest(error: DistinctError, ask: Ask, attempts: int) -> None:
-    """It tells operation, vendor, attempts and time, comes back from a pickle, and gives nothing away."""
+def assert_correct(error: DistinctError, ask: Ask, attempts: int) -> None:
+    """It names operation, vendor, attempts and time, comes back from a pickle, and gives nothing away."""
     assert ask.operation in str(error)
     assert (ask.vendor, attempts) == (error.vendor, error.attempts)
     assert f"{attempts} attempt" in str(error)

@@ -25,7 +25,7 @@ async def server() -> AsyncIterator[FaultServer]:
 
 @pytest.fixture
 async def build(server: FaultServer) -> AsyncIterator[Build]:
-    """Make a client of the server that tries three times without waiting, unless told otherwise."""
+    """Make a client of the server that tries three times without waiting, by default."""
     built: list[DistinctClient] = []
 
     def build(**changes: Any) -> DistinctClient:

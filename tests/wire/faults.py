@@ -1,4 +1,4 @@
-"""The table "The answer is broken", as data: what the server does, and what the caller must see."""
+"""The table "The response is broken", as data: what the server does, and what the caller must see."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from distinct_async.errors import DecodeError, DistinctError, ProtocolError, RequestTimeoutError, ServerError
 from distinct_async.errors import TransportError as Broken
 
-from . import answers
-from .answers import chunked, head, whole
+from . import responses
 from .checks import ADDRESS, USER_AGENT, USER_ID
+from .responses import chunked, head, whole
 from .server import Behaviour, drip, pour, say, say_and_close, say_and_hang, say_and_reset, say_in_two
 
 LIMIT = 2**20  # the `max_body` of these tests' clients
 
-BODY = answers.encoded(answers.user())
+BODY = responses.encoded(responses.user())
 LENGTH = ("Content-Length", str(len(BODY)))
 JSON = ("Content-Type", "application/json")
 CHUNKED = ("Transfer-Encoding", "chunked")
@@ -75,7 +75,7 @@ def nested(levels: int) -> bytes:
 
 
 def with_count(count: bytes) -> bytes:
-    """The user's answer and the impression's, both with this where a number or text is due."""
+    """The user's response and the impression's, both with this where a number or text is due."""
     return b'{"statusCode":200,"data":{"totalTouchpoints":%b,"touchpoints":[]},"id":%b}' % (count, count)
 
 

@@ -1,6 +1,6 @@
 """A server on raw sockets that does to a client what networks and broken servers do.
 
-Every request is met by a behaviour: the next of the script, or the steady one, which answers as the documents say.
+Every request is met by a behaviour: the next of the script, or the steady one, which responses as the documents say.
 The server parses no more of HTTP than where a request ends, so it may say anything at all.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from . import answers
+from . import responses
 
 if TYPE_CHECKING:
     import ssl
@@ -150,7 +150,7 @@ def pour(prefix: bytes, piece: bytes) -> Behaviour:
 
 async def serve_correctly(exchange: Exchange) -> None:
     """Answer as the vendors' documents say."""
-    await exchange.send(answers.whole(answers.correct(exchange.seen.target)))
+    await exchange.send(responses.whole(responses.correct(exchange.seen.target)))
 
 
 class FaultServer:
@@ -241,7 +241,7 @@ class FaultServer:
         while not writer.is_closing():
             first = await reader.readexactly(1)
             if not first.isalpha():  # a TLS hello: what web servers say to it
-                writer.write(answers.whole(b"", 400))
+                writer.write(responses.whole(b"", 400))
                 writer.close()
                 return
             text = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -11,9 +11,9 @@ import pytest
 
 from distinct_async.errors import DecodeError, PageLoopError, ProtocolError
 
-from . import answers
-from .answers import IMPRESSION, Json, correct, distinct, whole
+from . import responses
 from .checks import EXPERIENCE, KEY, TOUCHPOINT, USER, Ask, Build, failure
+from .responses import IMPRESSION, Json, correct, distinct, whole
 from .server import Behaviour, Exchange, FaultServer, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LIST = Ask("impressions.list", "vantio", lambda client: client.impressions.list(
 
 def of(touchpoint_id: str, visits_type: str = "TOTAL", **changes: Any) -> Json:
     """A touchpoint's response, as `correct` gives it for tp-1."""
-    body = answers.touchpoint(visits_type)
+    body = responses.touchpoint(visits_type)
     body["data"]["touchpoints"] |= {"id": touchpoint_id, **changes}
     return body
 
@@ -226,10 +226,10 @@ async def test_a_walk_whose_pages_say_to_be_at_another_offset_is_a_loop(
 
 
 SHAPES: dict[Ask, Json] = {
-    EXPERIENCE: answers.experience(),
-    USER: answers.user(),
-    TOUCHPOINT: answers.touchpoint(),
-    UNIQUE: answers.touchpoint("UNIQUE"),
+    EXPERIENCE: responses.experience(),
+    USER: responses.user(),
+    TOUCHPOINT: responses.touchpoint(),
+    UNIQUE: responses.touchpoint("UNIQUE"),
     ONE: IMPRESSION,
     LIST: {"impressions": [IMPRESSION]},
 }

@@ -1,4 +1,4 @@
-"""Faults in an answer: each row of the table "The answer is broken"."""
+"""Faults in an response: each row of the table "The response is broken"."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from distinct_async.errors import APIError, DecodeError, ProtocolError, RequestTimeoutError, ServerError
 
-from .answers import whole
-from .checks import BOTH_VENDORS, BRIEF, IMPRESSION, ROOMY, USER, Ask, Build, assert_honest, assert_recovers, failure
+from .checks import BOTH_VENDORS, BRIEF, IMPRESSION, ROOMY, USER, Ask, Build, assert_correct, assert_recovers, failure
 from .faults import BODY, LIMIT, PAGE, READ, READ_UNTIL_CLOSED, SLOW, TOO_LARGE, Fault, every_fault, nested
+from .responses import whole
 from .server import FaultServer, say, say_and_close
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def test_a_broken_answer_ends_in_the_error_of_its_row(
     assert fault.error is type(error)
     assert len(server.requests) in fault.requests
     assert [] == [words for words in fault.says if words not in str(error)]
-    assert_honest(error, ask, fault.attempts)
+    assert_correct(error, ask, fault.attempts)
     await assert_recovers(client, server, ask)
 
 
@@ -81,7 +81,7 @@ async def test_a_slow_answer_names_the_limit_that_was_hit(server: FaultServer, b
     assert isinstance(error, RequestTimeoutError)
     assert limit == error.limit
     assert (3 if limit == "attempt" else 1) == error.attempts == len(server.requests)
-    assert_honest(error, USER, error.attempts)
+    assert_correct(error, USER, error.attempts)
     await assert_recovers(client, server, USER)
 
 
@@ -143,7 +143,7 @@ async def test_deep_nesting_in_a_field_nobody_knows_is_read_or_refused(
     try:
         await USER.call(client)
     except DecodeError as error:
-        assert_honest(error, USER, attempts=1)
+        assert_correct(error, USER, attempts=1)
     assert 1 == len(server.requests)
     await assert_recovers(client, server, USER)
 
@@ -163,7 +163,7 @@ async def test_a_redirect_is_named_and_the_other_host_sees_no_connection(
         assert f"127.0.0.1:{other.port}/there" in str(error)
         assert ("vantio_base_url" if ask is IMPRESSION else "base_url") in str(error)
         assert (1, 0) == (len(server.requests), other.connections)
-        assert_honest(error, ask, attempts=1)
+        assert_correct(error, ask, attempts=1)
         await assert_recovers(client, server, ask)
 
 
@@ -185,7 +185,7 @@ async def test_html_with_502_keeps_a_capped_body_that_is_not_shown(
     assert (502, PAGE.decode()) == (error.status, error.body[: len(PAGE)])
     assert len(error.body) <= 4096
     assert "<" not in str(error) + repr(error)
-    assert_honest(error, ask, attempts=3)
+    assert_correct(error, ask, attempts=3)
     await assert_recovers(client, server, ask)
 
 

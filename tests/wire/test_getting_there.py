@@ -1,4 +1,4 @@
-"""Faults before an answer begins: each row of the table "Getting there"."""
+"""Faults before an response begins: each row of the table "Getting there"."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import trustme
 from distinct_async import RetryPolicy, Timeouts
 from distinct_async.errors import ConnectError, RequestTimeoutError, TLSError, TransportError
 
-from . import answers
-from .checks import BOTH_VENDORS, USER, Ask, Build, assert_honest, assert_recovers, failure
+from . import responses
+from .checks import BOTH_VENDORS, USER, Ask, Build, assert_correct, assert_recovers, failure
 from .server import (
     Behaviour,
     Exchange,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from distinct_async import DistinctClient
 
-HALF_A_HEAD = answers.head(200, ("X-Half", "a header that must not be repeated"))[:-4]
+HALF_A_HEAD = responses.head(200, ("X-Half", "a header that must not be repeated"))[:-4]
 
 
 # -- no connection
@@ -46,7 +46,7 @@ async def test_a_refused_connection_is_tried_again_and_ends_in_a_connect_error(b
     error = await failure(ask.call(client))
     assert ConnectError is type(error)
     assert f"cannot connect to 127.0.0.1 port {port} (Connection refused)" == error.message
-    assert_honest(error, ask, attempts=3)
+    assert_correct(error, ask, attempts=3)
     async with FaultServer(port=port) as server:
         await assert_recovers(client, server, ask)
 
@@ -86,7 +86,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again_and_ends_in_a_connect
     assert ConnectError is type(error)
     assert "the host name nowhere.test does not resolve (Name or service not known)" == error.message
     assert 3 == names.asked
-    assert_honest(error, USER, attempts=3)
+    assert_correct(error, USER, attempts=3)
     names.addresses["nowhere.test"] = [(server.host, server.port)]
     await assert_recovers(client, server, USER)
 
@@ -99,7 +99,7 @@ async def test_a_black_hole_ends_in_a_timeout_that_names_connect(build: Build, a
         error = await failure(ask.call(client))
         assert RequestTimeoutError is type(error)
         assert "connect" == error.limit
-        assert_honest(error, ask, attempts=3)
+        assert_correct(error, ask, attempts=3)
         assert 0.3 <= error.elapsed < 2
     async with FaultServer(port=port) as server:
         await assert_recovers(client, server, ask)
@@ -162,7 +162,7 @@ async def test_a_certificate_that_is_not_trusted_is_not_tried_again(
         error = await failure(ask.call(client))
         assert TLSError is type(error)
         assert (1, 0) == (server.connections, len(server.requests))
-        assert_honest(error, ask, attempts=1)
+        assert_correct(error, ask, attempts=1)
         await assert_recovers(client, server, ask)
 
 
@@ -172,7 +172,7 @@ async def test_a_self_signed_certificate_is_refused_with_no_session_of_the_users
         error = await failure(USER.call(client))
         assert TLSError is type(error)
         assert (1, 0) == (server.connections, len(server.requests))
-        assert_honest(error, USER, attempts=1)
+        assert_correct(error, USER, attempts=1)
 
 
 async def test_another_certificate_than_the_pinned_one_is_not_tried_again(build: Build) -> None:
@@ -188,7 +188,7 @@ async def test_another_certificate_than_the_pinned_one_is_not_tried_again(build:
         error = await failure(USER.call(client))
         assert TLSError is type(error)
         assert (1, 0) == (server.connections, len(server.requests))
-        assert_honest(error, USER, attempts=1)
+        assert_correct(error, USER, attempts=1)
         await assert_recovers(client, server, USER)
 
 
@@ -220,7 +220,7 @@ async def test_tls_spoken_to_a_plain_port_is_a_tls_error_with_a_hint(build: Buil
         assert TLSError is type(error)
         assert "https?" in str(error)
         assert (1, 0) == (server.connections, len(server.requests))
-        assert_honest(error, USER, attempts=1)
+        assert_correct(error, USER, attempts=1)
         await assert_recovers(client, server, USER)
 
 
@@ -231,12 +231,12 @@ async def test_plain_http_spoken_to_a_tls_port_is_tried_again_and_gives_a_hint(b
         assert TransportError is type(error)
         assert "scheme" in str(error)
         assert server.connections in {3, 6}
-        assert_honest(error, USER, attempts=3)
+        assert_correct(error, USER, attempts=3)
         server.tls.clear()
         await assert_recovers(client, server, USER)
 
 
-# -- a connection that ends before the answer
+# -- a connection that ends before the response
 
 
 @BOTH_VENDORS
@@ -259,7 +259,7 @@ async def test_a_connection_that_ends_before_the_body_is_tried_again(
     assert not isinstance(error, ConnectError | RequestTimeoutError)
     assert len(server.requests) in {3, 6}  # aiohttp resends each once
     assert "must not be repeated" not in str(error)
-    assert_honest(error, ask, attempts=3)
+    assert_correct(error, ask, attempts=3)
     await assert_recovers(client, server, ask)
 
 

@@ -19,9 +19,9 @@ from distinct_async.sansio.messages import Decoder, Reading, Request, Response
 from distinct_async.session import _decompressed, _UnusableBody
 from distinct_async.vendors import Vendor
 
-from . import answers
-from .answers import distinct, whole
+from . import responses
 from .checks import KEY
+from .responses import distinct, whole
 from .server import FaultServer, say, say_and_close
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ HALVES = ["\\ud83d", "cut \\ud83d", "\\ude00", "\\ud83d\\ud83d\\ude00", "\\uD83D
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", ["impression", "impressions"])
 def test_half_a_pair_in_free_text_of_an_impression_is_replaced(name: str, half: str) -> None:
-    row = json.dumps({**answers.IMPRESSION, "user_agent": "?", "metadata": {"?": ["?", {"a": "?"}]}})
+    row = json.dumps({**responses.IMPRESSION, "user_agent": "?", "metadata": {"?": ["?", {"a": "?"}]}})
     body = row.replace("?", half)
     made: Any = read(name, (body if name == "impression" else f'{{"impressions":[{body}]}}').encode())
     impression = made if name == "impression" else made.impressions[0]
@@ -167,7 +167,7 @@ def test_half_a_pair_in_a_name_is_replaced_and_in_an_id_refused(half: str) -> No
 
 @pytest.mark.parametrize("half", HALVES)
 def test_half_a_pair_in_a_user_id_is_refused_with_its_row(half: str) -> None:
-    rows = ",".join(json.dumps(answers.VISITS[0]).replace("user-1", each) for each in ("u", half))
+    rows = ",".join(json.dumps(responses.VISITS[0]).replace("user-1", each) for each in ("u", half))
     with pytest.raises(errors.DecodeError) as caught:
         read("touchpoint", f'{VISIT_HEAD}"totalVisitsDetails":{{"items":[{rows}]}}}}}}}}'.encode())
     assert ("$.data.touchpoints.totalVisitsDetails.items[1].userId",) == caught.value.paths
@@ -219,7 +219,7 @@ async def test_a_damaged_second_member_is_noticed() -> None:
 async def test_a_partial_or_conditional_response_is_not_a_whole_one(
     server: FaultServer, client: DistinctClient, status: int
 ) -> None:
-    server.script(say_and_close(whole(answers.experience() if status == 206 else b"", status)))
+    server.script(say_and_close(whole(responses.experience() if status == 206 else b"", status)))
     with pytest.raises(errors.ProtocolError, match=rf"HTTP {status} (Partial|Not Modified)") as caught:
         await client.metrics.experience("exp-1")
     assert 1 == caught.value.attempts

@@ -22,8 +22,7 @@ import pytest
 from distinct_async import DistinctClient, RetryPolicy, Timeouts
 from distinct_async.errors import ClientStateError, ConfigurationError, DistinctError, InvalidRequestError
 
-from . import answers
-from .answers import whole
+from . import responses
 from .checks import (
     AT_ONCE,
     BOTH_VENDORS,
@@ -39,6 +38,7 @@ from .checks import (
     assert_recovers,
     failure,
 )
+from .responses import whole
 from .server import Exchange, FaultServer, in_a_thread, say, say_and_hang, serve_correctly
 
 if TYPE_CHECKING:
@@ -346,12 +346,12 @@ def test_a_client_that_was_never_used_is_nobodys_warning() -> None:
 
 @pytest.mark.usefixtures("_no_debug")
 async def test_ten_thousand_calls_queue_and_none_times_out_by_waiting(server: FaultServer, build: Build) -> None:
-    limit, answer = 2.0, whole(answers.user())
+    limit, response = 2.0, whole(responses.user())
     client = build(timeout=Timeouts(connect=limit, attempt=limit), deadline=limit)
 
     async def slowly(exchange: Exchange) -> None:
         await asyncio.sleep(0.005)  # so that all together take longer than the limit, however fast the machine
-        await exchange.send(answer)
+        await exchange.send(response)
 
     server.steady = slowly
     started, calls = time.monotonic(), list[asyncio.Future[object]]()
@@ -517,7 +517,7 @@ async def test_the_callers_own_timeout_stays_the_callers(server: FaultServer, cl
 @pytest.mark.parametrize("stage", ["connect", "head", "body", "wait", "queue", "pause"])
 async def test_a_cancelled_call_is_cancelled_and_leaves_nothing(server: FaultServer, build: Build, stage: str) -> None:
     client = build(max_concurrency=1, retry=RetryPolicy(attempts=3, base=30, cap=60))
-    hang_in_body = say_and_hang(answers.head(200, ("Content-Length", "99")) + b"{")
+    hang_in_body = say_and_hang(responses.head(200, ("Content-Length", "99")) + b"{")
     pause = say(whole(b"", 429, ("Retry-After", "30")))
     server.steady = {"body": hang_in_body, "wait": pause, "pause": pause}.get(stage, say_and_hang())
     others = [asyncio.ensure_future(USER.call(client))] if stage in {"queue", "pause"} else []

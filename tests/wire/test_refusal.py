@@ -1,4 +1,4 @@
-"""Answers that say no, or say something else than documented: each row of the table "The answer is no"."""
+"""Answers that say no, or say something else than documented: each row of the table "The response is no"."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from distinct_async.errors import (
     ServerError,
 )
 
-from . import answers
-from .answers import Json, whole
+from . import responses
 from .checks import (
     BOTH_VENDORS,
     EXPERIENCE,
@@ -33,10 +32,11 @@ from .checks import (
     USER_ID,
     Ask,
     Build,
-    assert_honest,
+    assert_correct,
     assert_recovers,
     failure,
 )
+from .responses import Json, whole
 from .server import FaultServer, say
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def test_a_refusal_ends_in_the_error_of_its_status(
     assert str(status) in str(error)
     assert "req-1" == error.headers["x-request-id"]
     assert message in json.loads(error.body)["message"]
-    assert_honest(error, ask, attempts)
+    assert_correct(error, ask, attempts)
     await assert_recovers(client, server, ask)
 
 
@@ -127,7 +127,7 @@ async def test_the_words_of_a_refusal_are_read_leniently(
     assert isinstance(error, NotFoundError)
     assert message == error.message
     assert 1 == len(server.requests)
-    assert_honest(error, IMPRESSION, 1)
+    assert_correct(error, IMPRESSION, 1)
     await assert_recovers(client, server, IMPRESSION)
 
 
@@ -138,7 +138,7 @@ async def test_a_refusal_needs_no_words(server: FaultServer, client: DistinctCli
     error = await failure(ask.call(client))
     assert NotFoundError is type(error)
     assert 1 == len(server.requests)
-    assert_honest(error, ask, 1)
+    assert_correct(error, ask, 1)
     await assert_recovers(client, server, ask)
 
 
@@ -148,7 +148,7 @@ async def test_problem_json_gives_its_title_and_detail(server: FaultServer, clie
     error = await failure(USER.call(client))
     assert isinstance(error, ServerError)
     assert [True, True] == [words in error.message for words in ("Out of order", "The disk is full")]
-    assert_honest(error, USER, 3)
+    assert_correct(error, USER, 3)
     await assert_recovers(client, server, USER)
 
 
@@ -171,7 +171,7 @@ async def test_an_envelope_that_says_no_overrules_a_200(
     assert isinstance(error, APIError)
     assert (due, int(stated), "Not so") == (type(error), error.status, error.message)
     assert attempts == len(server.requests)
-    assert_honest(error, USER, attempts)
+    assert_correct(error, USER, attempts)
     await assert_recovers(client, server, USER)
 
 
@@ -179,7 +179,7 @@ async def test_an_envelope_that_says_no_overrules_a_200(
 async def test_an_envelope_without_a_plain_status_is_accepted(
     server: FaultServer, client: DistinctClient, stated: int | str | None
 ) -> None:
-    body = {name: value for name, value in answers.user().items() if name != "statusCode"}
+    body = {name: value for name, value in responses.user().items() if name != "statusCode"}
     server.script(say(whole(body if stated == "none" else {**body, "statusCode": stated})))
     await USER.call(client)
     assert 1 == len(server.requests)
@@ -224,7 +224,7 @@ async def test_a_date_too_far_away_ends_the_call_at_once_and_says_how_far(
     assert error.retry_after is not None
     assert 3590 < error.retry_after <= 3600
     assert 1 == len(server.requests)
-    assert_honest(error, USER, 1)
+    assert_correct(error, USER, 1)
     await assert_recovers(client, server, USER)
 
 
@@ -239,7 +239,7 @@ async def test_seconds_above_the_limit_end_the_call_at_once_and_hold_nobody_else
     assert isinstance(error, APIError)
     assert 61 == error.retry_after
     assert 1 == len(server.requests)
-    assert_honest(error, ask, 1)
+    assert_correct(error, ask, 1)
     started = time.monotonic()
     await assert_recovers(client, server, ask)
     assert time.monotonic() - started < 5
@@ -335,7 +335,7 @@ async def test_a_garbage_retry_after_is_ignored(
     assert isinstance(error, RateLimitError)
     assert None is error.retry_after
     assert 3 == len(server.requests)
-    assert_honest(error, ask, 3)
+    assert_correct(error, ask, 3)
     await assert_recovers(client, server, ask)
 
 
@@ -347,7 +347,7 @@ async def test_a_number_of_5000_digits_for_seconds_does_not_crash(server: FaultS
     await assert_recovers(client, server, USER)
 
 
-# -- answers of another shape
+# -- responses of another shape
 
 
 def without(body: Json, *path: str | int) -> Json:
@@ -355,7 +355,7 @@ def without(body: Json, *path: str | int) -> Json:
 
 
 def changed(body: Json, *path: str | int, to: Any) -> Json:
-    """A copy of the answer with one place changed, or left out."""
+    """A copy of the response with one place changed, or left out."""
     copy = json.loads(json.dumps(body))
     *way, last = path
     place = copy
@@ -378,12 +378,12 @@ ITEMS = (*DETAILS, "items")
 
 def shapes() -> list[Any]:
     experience, user, touchpoint, unique = (
-        answers.experience(),
-        answers.user(),
-        answers.touchpoint(),
-        answers.touchpoint("UNIQUE"),
+        responses.experience(),
+        responses.user(),
+        responses.touchpoint(),
+        responses.touchpoint("UNIQUE"),
     )
-    impression = answers.IMPRESSION
+    impression = responses.IMPRESSION
     first = ("data", "touchpoints", 0)
     details = "$." + ".".join(DETAILS)
     items = "$." + ".".join(ITEMS)
@@ -416,7 +416,7 @@ def shapes() -> list[Any]:
             bad(ask, "$.data.touchpoints[0].name", changed(body, *first, "name", to=7), "name a number"),
             bad(ask, "$.data.touchpoints[0]", changed(body, *first, to=None), "touchpoint null"),
             bad(ask, "$.data.touchpoints[0]", changed(body, *first, to=["tp-1"]), "touchpoint a list"),
-            bad(ask, "$.data.touchpoints", answers.touchpoint(), "an object where a list is due"),
+            bad(ask, "$.data.touchpoints", responses.touchpoint(), "an object where a list is due"),
             bad(ask, "$.data.touchpoints", changed(body, "data", "touchpoints", to={}), "an empty object for a list"),
         ]
         wrong: list[object] = ["3", True, 1.0, 1.5, None, []]
@@ -447,7 +447,7 @@ def shapes() -> list[Any]:
         bad(IMPRESSION, "$", [impression], "a list for the object"),
         bad(IMPRESSION, "$", "imp", "a text for the object"),
         bad(IMPRESSION, "$", None, "null for the object"),
-        bad(IMPRESSION, "$.id", {"impressions": [impression]}, "the list's answer"),
+        bad(IMPRESSION, "$.id", {"impressions": [impression]}, "the list's response"),
         bad(IMPRESSION, "$.user_agent", {**impression, "user_agent": 7}, "agent a number"),
         bad(IMPRESSION, "$.metadata", {**impression, "metadata": []}, "metadata a list"),
     ]
@@ -492,30 +492,38 @@ BAD_TIMES = [
 async def test_an_answer_of_another_shape_is_named_by_its_path(
     server: FaultServer, client: DistinctClient, ask: Ask, body: object, path: str
 ) -> None:
-    server.steady = say(whole(answers.encoded(body)))
+    server.steady = say(whole(responses.encoded(body)))
     error = await failure(ask.call(client))
     assert isinstance(error, DecodeError)
     assert path in error.paths
     assert path in str(error)
     assert 1 == len(server.requests)
-    assert_honest(error, ask, 1)
+    assert_correct(error, ask, 1)
     await assert_recovers(client, server, ask)
 
 
 FINE: list[tuple[str, Ask, bytes]] = [
-    ("unknown fields", USER, answers.encoded({**answers.user(), "new": {"a": [1]}})),
-    ("unknown fields inside", USER, answers.encoded(changed(answers.user(), "data", "touchpoints", 0, "new", to=1))),
-    ("unknown fields of an impression", IMPRESSION, answers.encoded({**answers.IMPRESSION, "new": []})),
-    ("a null name", USER, answers.encoded(changed(answers.user(), "data", "touchpoints", 0, "name", to=None))),
-    ("no value", USER, answers.encoded(without(answers.user(), "data", "touchpoints", 0, "value"))),
-    ("no personal data", IMPRESSION, answers.encoded(without(without(answers.IMPRESSION, "user_agent"), "ip_address"))),
-    ("null metadata", IMPRESSION, answers.encoded({**answers.IMPRESSION, "metadata": None})),
-    ("no pagination", TOUCHPOINT, answers.encoded(without(answers.touchpoint(), *DETAILS, "pagination"))),
+    ("unknown fields", USER, responses.encoded({**responses.user(), "new": {"a": [1]}})),
+    (
+        "unknown fields inside",
+        USER,
+        responses.encoded(changed(responses.user(), "data", "touchpoints", 0, "new", to=1)),
+    ),
+    ("unknown fields of an impression", IMPRESSION, responses.encoded({**responses.IMPRESSION, "new": []})),
+    ("a null name", USER, responses.encoded(changed(responses.user(), "data", "touchpoints", 0, "name", to=None))),
+    ("no value", USER, responses.encoded(without(responses.user(), "data", "touchpoints", 0, "value"))),
+    (
+        "no personal data",
+        IMPRESSION,
+        responses.encoded(without(without(responses.IMPRESSION, "user_agent"), "ip_address")),
+    ),
+    ("null metadata", IMPRESSION, responses.encoded({**responses.IMPRESSION, "metadata": None})),
+    ("no pagination", TOUCHPOINT, responses.encoded(without(responses.touchpoint(), *DETAILS, "pagination"))),
     (
         "no items and none counted",
         TOUCHPOINT,
-        answers.encoded(
-            changed(changed(answers.touchpoint(), *ITEMS, to=None), "data", "touchpoints", "totalVisits", to=0)
+        responses.encoded(
+            changed(changed(responses.touchpoint(), *ITEMS, to=None), "data", "touchpoints", "totalVisits", to=0)
         ),
     ),
 ]
@@ -549,7 +557,7 @@ def page(offset: int, count: int, total: int) -> Json:
         for n in range(offset, offset + count)
     ]
     details = {"items": rows, "pagination": {"offset": offset, "pageSize": 50}}
-    return answers.distinct({"touchpoints": {"id": "tp-1", "totalVisits": total, "totalVisitsDetails": details}})
+    return responses.distinct({"touchpoints": {"id": "tp-1", "totalVisits": total, "totalVisitsDetails": details}})
 
 
 async def test_a_bad_row_ends_a_walk_with_its_path_after_the_rows_of_the_page_before(
@@ -569,5 +577,5 @@ async def test_a_bad_row_ends_a_walk_with_its_path_after_the_rows_of_the_page_be
     assert [f"{USER_ID}-{n}" for n in range(50)] == given
     assert error.checkpoint is not None
     assert 50 == error.checkpoint.position
-    assert_honest(error, Ask("metrics.total_visits", "distinct", lambda _: walk()), 1)
+    assert_correct(error, Ask("metrics.total_visits", "distinct", lambda _: walk()), 1)
     await assert_recovers(client, server, USER)

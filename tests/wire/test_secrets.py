@@ -11,8 +11,7 @@ import pytest
 from distinct_async import DistinctClient, Timeouts
 from distinct_async.errors import APIError, DecodeError, DistinctError
 
-from . import answers
-from .answers import chunked, head, whole
+from . import responses
 from .checks import (
     ADDRESS,
     BOTH_VENDORS,
@@ -35,6 +34,7 @@ from .checks import (
     shown,
 )
 from .faults import BODY, CUT, JSON, LENGTH, LIMIT, PERSON, Fault, every_fault
+from .responses import chunked, head, whole
 from .server import Behaviour, Exchange, FaultServer, black_hole, free_port, say, say_and_close, say_and_hang
 
 QUICK = Timeouts(connect=0.1, attempt=0.1)
@@ -113,11 +113,11 @@ async def test_a_connection_that_is_reset_while_idle_leaves_no_complaint_of_asyn
     assert [] == [record.getMessage() for record in caplog.records]
 
 
-# -- a server that tells what it was told
+# -- a server that returns what it received
 
 
 def echo(key: str) -> dict[str, Behaviour]:
-    """Every place of an answer that some text of ours could be taken from, with the key in it."""
+    """Every place of an response that some text of ours could be taken from, with the key in it."""
     message = {"statusCode": 404, "message": f"No account for {key}."}
     escaped = "".join(rf"\u{ord(letter):04x}" for letter in key).encode()
     long = b"-" * (4096 - 100)
@@ -181,7 +181,7 @@ async def test_a_key_that_the_server_sends_back_is_blanked(
 
 def gossip() -> dict[str, Behaviour]:
     text = f"No scan by {USER_ID} from {ADDRESS} with {USER_AGENT}"
-    user, impression = answers.user(), {**answers.IMPRESSION, "user_agent": USER_AGENT, "ip_address": ADDRESS}
+    user, impression = responses.user(), {**responses.IMPRESSION, "user_agent": USER_AGENT, "ip_address": ADDRESS}
     row = {"id": "tp-1", "totalVisits": 1, "timestampsUTC": [PERSON]}
     data = {"totalTouchpoints": 1, "touchpoints": [row]}
     return {
@@ -193,10 +193,10 @@ def gossip() -> dict[str, Behaviour]:
         "Location": say(whole(b"", 302, ("Location", f"http://else.test/?userId={USER_ID}&ip={ADDRESS}"))),
         "a time": say(whole({**impression, "scanned_at": PERSON, "data": data})),
         "a count": say(whole({**impression, "id": 7, "data": {"totalTouchpoints": PERSON, "touchpoints": []}})),
-        "cut JSON": say(whole(answers.encoded(text)[:-3])),
+        "cut JSON": say(whole(responses.encoded(text)[:-3])),
         "no JSON": say(whole(text.encode())),
         "an address": say(whole({**impression, "ip_address": [ADDRESS], "data": {"touchpoints": USER_ID}})),
-        "too many bytes": say(whole(answers.encoded(user) + PERSON.encode())),
+        "too many bytes": say(whole(responses.encoded(user) + PERSON.encode())),
     }
 
 
@@ -308,7 +308,7 @@ async def test_no_repr_holds_a_key(server: FaultServer, client: DistinctClient) 
 
 async def test_an_impression_shows_no_visitor(client: DistinctClient) -> None:
     impression = await client.impressions.get("imp_123abc")
-    private = (answers.IMPRESSION["user_agent"], answers.IMPRESSION["ip_address"], "campus_center")
+    private = (responses.IMPRESSION["user_agent"], responses.IMPRESSION["ip_address"], "campus_center")
     assert [] == [word for word in private if word in repr(impression) + str(impression)]
 
 

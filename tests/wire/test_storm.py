@@ -10,8 +10,8 @@ import pytest
 from distinct_async import RetryPolicy
 from distinct_async.errors import DistinctError, RateLimitError, ServerError, TransportError
 
-from .answers import whole
 from .checks import IMPRESSION, USER, Ask, Build, assert_recovers, failure
+from .responses import whole
 from .server import Behaviour, say, say_and_close
 
 if TYPE_CHECKING:

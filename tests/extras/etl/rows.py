@@ -69,7 +69,7 @@ def rows_from(path: Path) -> list[Row]:
 
 
 def asked(database: Path, question: str) -> list[tuple[Any, ...]]:
-    """What a database answers."""
+    """What a database responses."""
     with duckdb.connect(str(database)) as db:
         return db.execute(question).fetchall()
 

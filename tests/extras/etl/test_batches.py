@@ -62,7 +62,7 @@ async def test_every_row_of_the_world_comes_once_with_its_place_in_its_list(
     assert rows_of(world, *kinds) == rows_in(table_of(batches))
 
 
-async def test_rows_of_one_second_and_one_user_are_told_apart_by_their_places(
+async def test_rows_of_one_second_and_one_user_are_reported_apart_by_their_places(
     client: DistinctClient, world: World
 ) -> None:
     for _ in range(25):
@@ -201,15 +201,15 @@ async def test_an_empty_experience_gives_no_batch_and_asks_for_no_list(
     assert 1 == len(fake.requests)
 
 
-async def test_progress_is_told_after_every_page(client: DistinctClient, fake: FakeServer, world: World) -> None:
-    told: list[etl.Progress] = []
+async def test_progress_is_reported_after_every_page(client: DistinctClient, fake: FakeServer, world: World) -> None:
+    reports: list[etl.Progress] = []
     fake.fail(query={"touchpointId": "tp-1", "offset": "20"}, status=503, times=2)
-    await collected(client, page_size=20, on_progress=told.append)
-    last, rows = told[-1], len(rows_of(world))
+    await collected(client, page_size=20, on_progress=reports.append)
+    last, rows = reports[-1], len(rows_of(world))
     assert (rows, rows, walks(fake), 2) == (last.rows, last.expected, last.requests, last.retries)
-    assert sorted(each.rows for each in told) == [each.rows for each in told]
-    assert walks(fake) - 2 == len(told)
-    assert told[-1].elapsed > 0
+    assert sorted(each.rows for each in reports) == [each.rows for each in reports]
+    assert walks(fake) - 2 == len(reports)
+    assert reports[-1].elapsed > 0
 
 
 async def test_what_progress_raises_ends_the_job_and_is_raised_as_it_is(client: DistinctClient) -> None:

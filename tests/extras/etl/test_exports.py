@@ -79,7 +79,7 @@ async def test_each_format_holds_the_rows_of_the_world_in_order(
     assert {path.name, result.manifest.name} == names(tmp_path)
 
 
-async def test_the_suffix_tells_the_format_unless_one_is_given(client: DistinctClient, tmp_path: Path) -> None:
+async def test_the_suffix_reports_the_format_unless_one_is_given(client: DistinctClient, tmp_path: Path) -> None:
     await etl.export(client, "exp-1", str(tmp_path / "visits.NDJSON"))
     await etl.export(client, "exp-1", tmp_path / "visits", format="csv")
     assert rows_from(tmp_path / "visits.NDJSON")
@@ -201,11 +201,11 @@ async def test_killed_by_a_refused_key_it_keeps_what_came(
 async def test_cancelled_at_random_moments_and_run_again_every_row_is_there_once(
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path, form: FileFormat
 ) -> None:
-    dice, path = random.Random(form), tmp_path / f"visits.{form}"
+    rng, path = random.Random(form), tmp_path / f"visits.{form}"
     fake.latency = 0.001
     for size in (3, 10, 7, 20):
         with suppress(TimeoutError):
-            async with asyncio.timeout(dice.uniform(0.01, 0.12)):
+            async with asyncio.timeout(rng.uniform(0.01, 0.12)):
                 await etl.export(client, "exp-1", path, visits_type=None, page_size=size)
         if path.exists():  # the last step is not broken off: cancelled in it, the file is there
             assert rows_of(world, *BOTH) == rows_from(path)
@@ -301,7 +301,7 @@ SLICE = (
 @pytest.mark.parametrize(
     "line", [b"[]\n", b'{"name":"000000.parquet","slices":[{}]}\n', b"\xff\n", SLICE % b"{}", SLICE % b"\xff"]
 )
-async def test_a_journal_that_is_none_is_told(
+async def test_a_journal_that_is_none_is_reported(
     client: DistinctClient, fake: FakeServer, tmp_path: Path, line: bytes
 ) -> None:
     folder = await broken_off(client, fake, tmp_path / "visits.parquet")
@@ -464,7 +464,7 @@ async def test_a_folder_that_is_not_there_is_made(client: DistinctClient, world:
     assert rows_of(world) == rows_from(tmp_path / "out" / "deep" / "visits.csv")
 
 
-async def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_sent(
+async def test_a_place_where_nothing_can_be_written_is_reported_before_anything_is_sent(
     client: DistinctClient, fake: FakeServer, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file")

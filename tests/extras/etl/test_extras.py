@@ -1,4 +1,4 @@
-"""What is not installed is told in our words, and what is installed is loaded only where it is used."""
+"""What is not installed is named in an error, and what is installed is loaded only where it is used."""
 
 import os
 import subprocess

@@ -148,7 +148,7 @@ async def test_cancelled_it_stores_what_came(
     assert expected(world, *world.impressions[: len(rows)]) == rows
 
 
-async def test_a_file_that_cannot_be_read_is_told(client: DistinctClient, database: Path, tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_read_is_reported(client: DistinctClient, database: Path, tmp_path: Path) -> None:
     (tmp_path / "ids.bin").write_bytes(b"\xff\xfe\xff")
     for name in ("ids.bin", "nowhere.txt"):
         with pytest.raises(errors.StorageError, match=name):

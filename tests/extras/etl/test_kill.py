@@ -80,11 +80,11 @@ async def killed(fake: FakeServer, job: str, target: Path, requests: int, second
 async def test_an_export_that_is_killed_and_run_again_has_every_row_once(
     stormy: FakeServer, world: World, tmp_path: Path
 ) -> None:
-    dice, path, kills = random.Random(KILLS), tmp_path / "visits.jsonl", 0
+    rng, path, kills = random.Random(KILLS), tmp_path / "visits.jsonl", 0
     while kills < KILLS:
         # Up to all of its requests, and then some time for putting the parts together
-        requests, page_size = dice.randrange(1, 90), dice.choice((5, 9, 50))
-        if await killed(stormy, "export", path, requests, dice.uniform(0, 0.03), page_size):
+        requests, page_size = rng.randrange(1, 90), rng.choice((5, 9, 50))
+        if await killed(stormy, "export", path, requests, rng.uniform(0, 0.03), page_size):
             kills += 1
             if path.exists():  # killed between the file and its manifest, or behind that
                 assert rows_of(world, *BOTH) == rows_from(path)
@@ -100,11 +100,9 @@ async def test_an_export_that_is_killed_and_run_again_has_every_row_once(
 async def test_a_sync_that_is_killed_and_run_again_has_every_row_once(
     stormy: FakeServer, world: World, tmp_path: Path
 ) -> None:
-    dice, database, kills = random.Random(KILLS), tmp_path / "warehouse.duckdb", 0
+    rng, database, kills = random.Random(KILLS), tmp_path / "warehouse.duckdb", 0
     while kills < KILLS:
-        if await killed(
-            stormy, "sync", database, dice.randrange(1, 60), dice.uniform(0, 0.03), dice.choice((5, 9, 50))
-        ):
+        if await killed(stormy, "sync", database, rng.randrange(1, 60), rng.uniform(0, 0.03), rng.choice((5, 9, 50))):
             kills += 1
             stored = rows_stored(database, *BOTH) if tables(database) else []
             assert {*stored} <= {*rows_of(world, *BOTH)}

@@ -18,7 +18,7 @@ def world() -> World:
     return world
 
 
-async def test_one_request_tells_every_list_with_its_rows(client: DistinctClient, fake: FakeServer) -> None:
+async def test_one_request_reports_every_list_with_its_rows(client: DistinctClient, fake: FakeServer) -> None:
     plan = await etl.plan(client, "exp-1")
 
     works = [(work.touchpoint.id, work.visits_type, work.expected) for work in plan.works]

@@ -18,7 +18,7 @@ from distinct_async.testing import FakeServer, World
 
 from .rows import COLUMNS, KEYS, rows_in, rows_of
 
-SOON = 5.0  # seconds, against waiting for ever
+SOON = 5.0  # seconds, against waiting forever
 
 
 def by_pyarrow(visits: etl.Stream) -> list[Any]:
@@ -53,7 +53,7 @@ async def test_two_readers_at_once_read_all_rows_each(client: DistinctClient, wo
     assert [rows_of(world)] * 2 == [sorted(rows) for rows in read]
 
 
-async def test_its_schema_is_told_without_a_request(client: DistinctClient, fake: FakeServer) -> None:
+async def test_its_schema_is_reported_without_a_request(client: DistinctClient, fake: FakeServer) -> None:
     async with etl.stream(client, "exp-1") as visits:
         assert list(COLUMNS) == pa.schema(visits).names
     assert [] == fake.requests
@@ -92,7 +92,7 @@ async def test_a_reader_that_swallows_the_error_does_not_make_it_go_away(
             await asyncio.to_thread(read, visits)
 
 
-async def test_reading_in_the_thread_of_the_loop_is_told_and_does_not_hang(
+async def test_reading_in_the_thread_of_the_loop_is_reported_and_does_not_hang(
     client: DistinctClient, fake: FakeServer
 ) -> None:
     with pytest.raises(errors.ClientStateError, match=r"asyncio\.to_thread"):
@@ -101,7 +101,7 @@ async def test_reading_in_the_thread_of_the_loop_is_told_and_does_not_hang(
     assert [] == fake.requests
 
 
-async def test_reading_outside_of_its_async_with_is_told(client: DistinctClient, fake: FakeServer) -> None:
+async def test_reading_outside_of_its_async_with_is_reported(client: DistinctClient, fake: FakeServer) -> None:
     visits = etl.stream(client, "exp-1")
     for _ in range(2):
         with pytest.raises(Exception, match="read it inside its `async with`"):

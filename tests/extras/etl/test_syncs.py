@@ -23,7 +23,7 @@ from distinct_async.testing import FakeServer, World
 
 from .rows import BOTH, asked, rows_of, rows_stored
 
-SOON = 10.0  # seconds, against waiting for ever
+SOON = 10.0  # seconds, against waiting forever
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ async def test_a_descending_list_is_stored_with_a_warning_and_cannot_grow(
     assert turned == rows_stored(database)
 
 
-async def test_a_descending_list_that_was_broken_off_is_told_as_such_too(
+async def test_a_descending_list_that_was_broken_off_is_reported_as_such_too(
     client: DistinctClient, fake: FakeServer, world: World, database: Path
 ) -> None:
     fake.order = "descending"
@@ -403,7 +403,7 @@ async def test_the_loop_turns_while_the_database_works(
     assert turns >= 1
 
 
-async def test_what_is_no_database_is_told_before_anything_is_sent(
+async def test_what_is_no_database_is_reported_before_anything_is_sent(
     client: DistinctClient, fake: FakeServer, tmp_path: Path
 ) -> None:
     database = text(tmp_path / "notes.txt")
@@ -414,7 +414,7 @@ async def test_what_is_no_database_is_told_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("name", ["visits.csv", "visits.json", ":memory:"])
-async def test_what_duckdb_would_open_and_store_nothing_in_is_told(
+async def test_what_duckdb_would_open_and_store_nothing_in_is_reported(
     name: str, client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -430,7 +430,7 @@ def text(path: Path) -> Path:
     return path
 
 
-async def test_a_database_in_the_hands_of_another_process_is_told_before_anything_is_sent(
+async def test_a_database_in_the_hands_of_another_process_is_reported_before_anything_is_sent(
     client: DistinctClient, fake: FakeServer, database: Path
 ) -> None:
     holding = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -445,7 +445,7 @@ async def test_a_database_in_the_hands_of_another_process_is_told_before_anythin
     assert (await etl.sync(client, "exp-1", database)).complete
 
 
-async def test_a_table_of_another_shape_is_told(client: DistinctClient, database: Path) -> None:
+async def test_a_table_of_another_shape_is_reported(client: DistinctClient, database: Path) -> None:
     with duckdb.connect(str(database)) as db:
         db.execute("CREATE TABLE visits (something INTEGER)")
     with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb") as caught:
@@ -481,7 +481,7 @@ async def test_cancelled_while_the_database_is_opened_it_is_closed(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit that stands for a full disk is a matter of POSIX")
-async def test_a_full_disk_is_told_as_such_and_there_is_more_room_the_next_time(
+async def test_a_full_disk_is_reported_as_such_and_there_is_more_room_the_next_time(
     client: DistinctClient, world: World, database: Path
 ) -> None:
     import resource  # noqa: PLC0415  # not on Windows
@@ -503,7 +503,7 @@ async def test_a_full_disk_is_told_as_such_and_there_is_more_room_the_next_time(
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
 
 
-async def test_an_end_that_cannot_be_noted_is_told_with_what_was_done(
+async def test_an_end_that_cannot_be_noted_is_reported_with_what_was_done(
     client: DistinctClient, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -541,7 +541,7 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
     assert rows_of(fake.world) == rows_stored(database)
 
 
-async def test_where_the_database_is_lost_the_first_error_is_told(
+async def test_where_the_database_is_lost_the_first_error_is_reported(
     client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(self: DuckDBDestination, _: object) -> None:
@@ -553,7 +553,7 @@ async def test_where_the_database_is_lost_the_first_error_is_told(
         await etl.sync(client, "exp-1", database)
 
 
-async def test_what_ends_the_transaction_itself_is_told_for_what_it_is(
+async def test_what_ends_the_transaction_itself_is_reported_for_what_it_is(
     client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(self: DuckDBDestination, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Correct answers of both vendors, as documented, and the bytes that carry an answer."""
+"""Correct responses of both vendors, as documented, and the bytes that carry an response."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def whole(
     content_type: str | None = "application/json",
     reason: str = "Fine",
 ) -> bytes:
-    """A whole answer: its length is right, and its connection may live on."""
+    """A whole response: its length is right, and its connection may live on."""
     content = body if isinstance(body, bytes) else encoded(body)
     typed = () if content_type is None else (("Content-Type", content_type),)
     return head(status, *typed, ("Content-Length", str(len(content))), *headers, reason=reason) + content
