@@ -95,9 +95,8 @@ FLOORS = {
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk attrs"
     ),
     ".cli.app": (
-        ". .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.report .cli.serve .errors .etl "
-        ".models "
-        ".version cyclopts rich"
+        ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.report .cli.serve "
+        ".errors .etl .models .version cyclopts rich"
     ),
     ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",
@@ -110,8 +109,8 @@ FLOORS = {
     ".cli.jobs": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
     ".cli.options": ".files .models attrs cyclopts os",
     ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich time",
-    ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors",
-    ".cli.report": (".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs"),
+    ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs",
+    ".cli.report": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs",
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",
     ".cli.signals": "asyncio signal",
     ".dlt": (
@@ -121,7 +120,7 @@ FLOORS = {
         ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.messages .sansio.retry "
         ".vendors attrs | aiohttp"
     ),
-    ".cli": ".cli.app .cli.exits os",
+    ".cli": ".cli.app .cli.console .cli.exits os",
     ".testing.data": "msgspec",
     ".testing.faults": ".testing.vendors asyncio attrs random socket",
     ".testing.plugin": ".testing pytest",
@@ -153,7 +152,7 @@ FLOORS = {
         ".sansio.pages .version msgspec os pyarrow secrets"
     ),
     ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.destinations.impressions": (".etl.arrow .etl.destinations.duckdb .etl.devices .etl.views .models pyarrow"),
+    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .etl.devices .etl.views .models pyarrow",
     ".etl.devices": "duckdb ua_parser",
     ".etl.exports": (
         ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "

@@ -33,6 +33,6 @@ def main() -> int:
 
 def _print_bug(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
     """Print a bug in one line, without its traceback."""
-    from distinct_async.cli import exits  # noqa: PLC0415  # as above
+    from distinct_async.cli import console, exits  # noqa: PLC0415  # as above
 
-    print(f"distinct-async: {exits.line(error)}", file=sys.stderr)  # noqa: T201
+    console.print_error(exits.line(error))

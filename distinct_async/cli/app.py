@@ -16,6 +16,7 @@ from rich.console import Console
 
 from distinct_async import DistinctClient, Walk
 from distinct_async.cli import exits, options
+from distinct_async.cli.console import print_error
 from distinct_async.cli.doctor import examine
 from distinct_async.cli.jobs import run_job
 from distinct_async.cli.options import Common, Flag, JobRows, Output, PageRows, Rows, WalkRows
@@ -264,9 +265,10 @@ def run(words: Sequence[str]) -> int:
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, DistinctError, exits.PartialError, exits.MissingError) as error:
-        _print(f"{_NAME}: {exits.line(error)}")
+        print_error(exits.line(error))
         if isinstance(error, CycloptsError):
-            _print(f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help")
+            hint = f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help"
+            print(hint, file=sys.stderr)  # noqa: T201  # stderr is not for data, so not for the console
         return exits.code(error)
     return code or exits.OK
 
@@ -333,7 +335,3 @@ def _app(console: Console) -> App:
         fakes.serve(world, port, faults, fakes.parse_seconds(latency), grow)
 
     return app
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201  # stderr is not for data, so not for the console

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 from typing import Final
 
 from attrs import define, field
@@ -17,6 +18,8 @@ from rich.text import Text
 from distinct_async.cli.options import Common
 
 COLOUR: Final = "cyan"
+GOOD: Final = "green"  # these are the terminal's own colours, which its user can read on its background
+BAD: Final = "bold red"
 
 Move = Callable[[int, int | None, int], None]
 """Shows how far it is: rows, rows in all if that is known, retries."""
@@ -37,10 +40,46 @@ def count(number: int, one: str, more: str = "") -> str:
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"
 
 
-def make_table(names: Iterable[str], numbers: Sequence[str] = ()) -> Table:
-    """Return an empty table without lines; the columns in `numbers` are aligned to the right."""
-    columns = [Column(name, justify="right" if name in numbers else "left", overflow="fold") for name in names]
+def make_table(names: Iterable[str], numbers: Sequence[str] = (), prose: Sequence[str] = ()) -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        names: The columns.
+        numbers: Those that are aligned to the right.
+        prose: Those whose texts may be wrapped between words.
+    """
+    columns = [
+        Column(name, justify="right" if name in numbers else "left", no_wrap=name not in prose) for name in names
+    ]
     return Table(*columns, box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+
+
+def open_console() -> Console:
+    """Return a console on stderr."""
+    # Not FORCE_COLOR, which test runners set for all their children, decides
+    return Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
+
+
+def wrap(console: Console, text: str, indent: int = 0) -> str:
+    """Return a text with line breaks between words where a terminal would break within them; ids stay in one piece.
+
+    Args:
+        console: The terminal; for a pipe the text is returned as it is.
+        text: One line or several.
+        indent: How far further lines are indented.
+    """
+    if not console.is_terminal:
+        return text
+    shaped = TextWrapper(console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(shaped.fill, text.split("\n")))
+
+
+def print_error(text: str) -> None:
+    """Print what ended the command."""
+    console, name = open_console(), "distinct-async:"
+    line = Text(wrap(console, f"{name} {printable(text)}"))
+    line.stylize(BAD, 0, len(name))
+    console.print(line, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -138,8 +177,7 @@ class Stderr:
     """
 
     def __init__(self, common: Common, deadline: float, *, job: bool) -> None:
-        # Not FORCE_COLOR, which test runners set for all their children, decides
-        self.console: Console = Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
+        self.console: Console = open_console()
         self.waiting: Waiting = Waiting(deadline)
         self._quiet, self._job = common.quiet, job
         self._level = logging.DEBUG if common.debug else logging.ERROR if common.quiet else logging.WARNING
@@ -156,7 +194,7 @@ class Stderr:
         self._print(f"distinct-async: {text}")
 
     def _print(self, text: str) -> None:
-        self.console.print(Text(printable(text)), soft_wrap=True)
+        self.console.print(Text(wrap(self.console, printable(text))), soft_wrap=True)
 
     def log(self, record: logging.LogRecord) -> None:
         """Show a record of the library's log: a retry in the line of what is waited for, others if they matter."""
@@ -182,14 +220,15 @@ class Stderr:
         if self._quiet or not self.console.is_terminal:
             yield lambda _rows, _total, _retries: None
             return
-        live = Live(self.console, "{task.completed:,} " + unit, waiting=self.waiting)
+        live = Live(self.console, "{task.completed:,}{task.fields[of]} " + unit, waiting=self.waiting)
         live.live.transient = not keep
-        task = live.add_task("", total=None, retries="") if unit else None
+        task = live.add_task("", total=None, of="", retries="") if unit else None
 
         def move(rows: int, total: int | None, retries: int) -> None:
             self.waiting.respond()
             if task is not None:
-                live.update(task, completed=rows, total=total, retries=count(retries, "retry", "retries"))
+                of = "" if total is None else f" of {total:,}"
+                live.update(task, completed=rows, total=total, of=of, retries=count(retries, "retry", "retries"))
 
         with live:
             self._live = live
@@ -200,8 +239,8 @@ class Stderr:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Take the progress off the screen while something else is written to it."""
-        if self._live is None or not sys.stdout.isatty():
+        """Take the progress off the screen while something else is written to it, unless it is to stay there."""
+        if self._live is None or not self._live.live.transient:
             yield
             return
         self._live.stop()

@@ -11,7 +11,7 @@ from attrs import frozen
 from distinct_async import DistinctClient, __version__, errors
 from distinct_async.cli import exits
 from distinct_async.cli.client import make_client, read_key_file
-from distinct_async.cli.console import open_stderr
+from distinct_async.cli.console import BAD, GOOD, open_stderr
 from distinct_async.cli.options import Common, Output, check_output
 from distinct_async.cli.output import Shape, open_output
 from distinct_async.cli.signals import run
@@ -41,7 +41,9 @@ class Finding:
     code: int = exits.OK
 
 
-FINDING: Final = Shape("findings", ("subject", "state", "found", "advice"))
+FINDING: Final = Shape(
+    "findings", ("subject", "state", "found", "advice"), prose=("found", "advice"), styles={"ok": GOOD, "wrong": BAD}
+)
 
 
 def examine(experience: str | None, output: Output, common: Common) -> int:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 from cyclopts import CycloptsError
 from rich.console import Console
 from rich.measure import Measurement
 from rich.text import Text
 
 from distinct_async import Checkpoint
-from distinct_async.cli.console import Stderr, make_table, printable
+from distinct_async.cli.console import Stderr, make_table, printable, wrap
 from distinct_async.cli.options import WALK_FILES, Format, Output
 from distinct_async.errors import StorageError
 from distinct_async.files import atomic_replace, resolve_path, storage_errors
@@ -37,26 +37,33 @@ class Shape:
     Attributes:
         unit: What they are called.
         names: Their columns.
-        wide: The columns that no table has room for.
+        wide: The columns that no table has room for; only blocks show them.
+        prose: The columns whose texts a table may wrap between words.
+        blocks: Whether each row is a block of lines rather than a line of a table.
+        styles: How words in the column ``state`` look.
     """
 
     unit: str
     names: Sequence[str]
     wide: Sequence[str] = ()
+    prose: Sequence[str] = ()
+    blocks: bool = False
+    styles: Mapping[str, str] = field(factory=dict)
 
 
 class Encoder:
     """Rows as JSON lines; the other formats override what differs.
 
     Args:
-        names: The columns.
+        shape: What they are.
         terminal: Whether a terminal shows them: control characters are then escaped or replaced.
     """
 
     head: bytes = b""
 
-    def __init__(self, names: Sequence[str], *, terminal: bool) -> None:
-        self.names: Sequence[str] = names
+    def __init__(self, shape: Shape, *, terminal: bool) -> None:
+        self.shape: Shape = shape
+        self.names: Sequence[str] = shape.names
         self.terminal: bool = terminal
 
     def encode(self, rows: Iterable[object]) -> bytes:
@@ -101,9 +108,9 @@ class _Json(Encoder):
 class _Csv(Encoder):
     """A head and lines; a list or an object is JSON in its cell, null is an empty cell."""
 
-    def __init__(self, names: Sequence[str], *, terminal: bool) -> None:
-        super().__init__(names, terminal=terminal)
-        self.head = self._lines([names])
+    def __init__(self, shape: Shape, *, terminal: bool) -> None:
+        super().__init__(shape, terminal=terminal)
+        self.head = self._lines([shape.names])
 
     def encode(self, rows: Iterable[object]) -> bytes:
         return self._lines([_cell(value) for value in row.values()] for row in self._plain(rows))
@@ -117,10 +124,13 @@ class _Csv(Encoder):
 
 
 class _Table(Encoder):
-    """Keeps the rows, since the widths depend on all of them."""
+    """A line for each row, or a block of lines, if a line is too long: ids are never cut or folded.
 
-    def __init__(self, names: Sequence[str], *, terminal: bool) -> None:
-        super().__init__(names, terminal=terminal)
+    Keeps the rows, since the widths depend on all of them.
+    """
+
+    def __init__(self, shape: Shape, *, terminal: bool) -> None:
+        super().__init__(shape, terminal=terminal)
         self._rows: list[Mapping[str, object]] = []
 
     def encode(self, rows: Iterable[object]) -> bytes:
@@ -128,19 +138,39 @@ class _Table(Encoder):
         return b""
 
     def end(self) -> bytes:
-        numbers = [name for name in self.names if any(isinstance(row[name], int | float) for row in self._rows)]
-        drawn = make_table(self.names, numbers)
+        names = [name for name in self.names if name not in self.shape.wide]
+        numbers = [name for name in names if any(isinstance(row[name], int | float) for row in self._rows)]
+        drawn = make_table(names, numbers, self.shape.prose)
         for row in self._rows:
-            drawn.add_row(*(Text(_shown(value)) for value in row.values()))
+            drawn.add_row(*(self._text(name, row[name]) for name in names))
         # Not FORCE_COLOR, which test runners set for all their children, decides: in a pipe it is plain and not folded
         console = Console(
             file=io.StringIO(), force_terminal=self.terminal, highlight=False, width=None if self.terminal else _ENDLESS
         )
-        if Measurement.get(console, console.options.update(width=_ENDLESS), drawn).maximum > console.width:
+        endless = console.options.update(width=_ENDLESS)
+        if Measurement.get(console, endless, drawn).maximum > console.width:
             drawn.padding = (0, 1, 0, 0)
+        too_wide = Measurement.get(console, endless, drawn).minimum > console.width
         with console.capture() as capture:
-            console.print(drawn)
+            if self._rows and (too_wide or self.shape.blocks):
+                blocks = Text("\n\n").join(self._block(console, row) for row in self._rows)
+                console.print(blocks, soft_wrap=True)
+            else:
+                console.print(drawn)
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE).encode()
+
+    def _text(self, name: str, value: object) -> Text:
+        return Text(_shown(value), self.shape.styles.get(str(value), "") if name == "state" else "")
+
+    def _block(self, console: Console, row: Mapping[str, object]) -> Text:
+        indent = max(map(len, self.names)) + 3
+        lines = []
+        for name in self.names:
+            value = _shown(row[name]).replace("\n", "\n" + " " * indent)
+            line = Text(wrap(console, name.ljust(indent) + value, indent))
+            line.stylize("dim", 0, len(name))
+            lines.append(line)
+        return Text("\n").join(lines)
 
 
 _ENCODERS: Final[Mapping[Format, type[Encoder]]] = {"json": _Json, "jsonl": Encoder, "csv": _Csv, "table": _Table}
@@ -164,6 +194,8 @@ def _shown(value: object) -> str:
             return f"{value:,}"
         case float():
             return f"{value:.2f}"
+        case dict():
+            return printable(msgspec.json.encode(value).decode())
         case tuple() | list():
             more = [f"and {len(value) - _LISTED:,} more"] if len(value) > _LISTED else []
             return "\n".join([*map(_shown, value[:_LISTED]), *more])
@@ -309,8 +341,7 @@ def open_output(
     """
     terminal = output.output is None and sys.stdout.isatty()
     chosen = output.choose(terminal=terminal)
-    names = [name for name in shape.names if chosen != "table" or name not in shape.wide]
-    encoder = _ENCODERS[chosen](names, terminal=terminal)
+    encoder = _ENCODERS[chosen](shape, terminal=terminal)
     if output.output is None:
         sys.stdout.flush()
         writer = Writer(sys.stdout.buffer, encoder, "stdout", stderr)

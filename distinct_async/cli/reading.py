@@ -4,6 +4,8 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from attrs import evolve
+
 from distinct_async import DistinctClient, Walk
 from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import Move, Stderr, open_stderr
@@ -62,7 +64,7 @@ def write_impressions(impression_ids: Sequence[str], output: Output, common: Com
         missing.extend(one for one, each in zip(impression_ids, found, strict=True) if each is None)
         return [each for each in found if each is not None]
 
-    write_rows(call, IMPRESSION, Rows(), output, common)
+    write_rows(call, evolve(IMPRESSION, blocks=True), Rows(), output, common)
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         raise MissingError(f"no such impression: {named} ({len(missing)} of {len(impression_ids)})")

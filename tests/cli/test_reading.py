@@ -106,7 +106,8 @@ def test_impressions_are_asked_for_by_id_and_the_unknown_ones_reported_at_the_en
     assert [distinct_world.impression(one) for one in ("imp_000002", "imp_000001")] == lines(command.out)
     assert "distinct-async: no such impression: no-such, nor-this (2 of 4)\n" == command.err
     assert 0 == command("impression", "imp_000001", "--format", "table")
-    assert "user_agent" not in command.out  # a table has no room for it
+    assert "user_agent   Mozilla/5.0" in command.out  # a block has room for all
+    assert 'metadata     {"device_type":' in command.out
     assert "imp_000001" in command.out
 
 

@@ -123,7 +123,54 @@ def test_rows_are_a_table_no_wider_than_the_terminal_and_nothing_is_cut(distinct
     assert 0 == code
     assert 80 >= max(map(len, lines(drawn)))
     assert (50, False) == (drawn.count("Q"), "…" in drawn)
-    assert f"{len(distinct_world.scans('tp-1'))} " in drawn
+    assert ["total_visits", f"{len(distinct_world.scans('tp-1'))}"] in [line.split() for line in lines(drawn)]
+
+
+@pytest.mark.usefixtures("distinct_env")
+@pytest.mark.parametrize("columns", [30, 80])
+def test_an_id_is_in_one_piece_however_narrow_the_terminal(columns: int, distinct_world: World) -> None:
+    user = "user-" + "0123456789" * 4
+    distinct_world.add_scan("tp-1", user, "2024-01-01T10:00:00Z")
+    agent = "Mozilla/5.0 (X11; Linux x86_64) Gecko Firefox"
+    distinct_world.add_impression("imp_9", poster_id="poster_1", user_agent=agent)
+    for words, expected in (
+        (("visits", "tp-1", "--limit", "2000", "--format", "table"), user),
+        (("impression", "imp_9"), f"user_agent   {agent}"),
+    ):
+        code, drawn = on_terminal(installed(), columns, words=words, NO_COLOR="1")
+        text = " ".join(" ".join(lines(drawn)).split())
+        assert (0, True) == (code, " ".join(expected.split()) in text)
+    assert [] == [word for line in lines(drawn) for word in line.split() if word in {"Moz", "Gec", "Fire"}]
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_a_bar_of_a_file_stays_on_the_screen_once(tmp_path: Path, distinct_world: World) -> None:
+    total = len(distinct_world.scans("tp-1"))
+    words = ("visits", "tp-1", "-o", str(tmp_path / "rows.csv"), "--page-size", "20")
+    code, drawn = on_terminal(installed(), 80, words=words)
+    kept = ESCAPE.sub("", re.sub(r"[^\n]*\x1b\[2K", "", drawn))  # what nothing was drawn over
+    assert 0 == code
+    assert 1 == len(re.findall(rf"━ +{total} of {total} visits", kept))
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_a_message_breaks_between_words(distinct_env: FakeServer) -> None:
+    distinct_env.fail(status=404, body='{"statusCode": 404, "message": "the touchpoint was not found anywhere"}')
+    code, drawn = on_terminal(installed(), 40, words=("visits", "tp-nowhere"), NO_COLOR="1")
+    said = [line.rstrip() for line in lines(drawn[drawn.index("distinct-async:") :])]
+    assert (3, "distinct-async: 404 Not Found: the") == (code, said[0])
+    assert "touchpoint was not found anywhere" == said[1]
+    assert 40 >= max(len(line) for line in said if "(" not in line)  # that is one word, which is longer
+
+
+@pytest.mark.usefixtures("distinct_env")
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)], ids=["colour", "none"])
+def test_doctor_and_errors_are_coloured_unless_that_is_unwanted(no_color: str, coloured: bool) -> None:  # noqa: FBT001
+    _, drawn = on_terminal(installed(), 200, words=("doctor", "--experience", "exp-none"), NO_COLOR=no_color)
+    assert coloured is ("\x1b[32mok" in drawn)
+    assert coloured is ("\x1b[1;31mwrong" in drawn)
+    _, drawn = on_terminal(installed(), 80, words=("touchpoints", "exp-none"), NO_COLOR=no_color)
+    assert coloured is ("\x1b[1;31mdistinct-async:" in drawn)
 
 
 @pytest.mark.usefixtures("distinct_env")
@@ -150,7 +197,7 @@ def test_progress_is_on_stderr_and_ctrl_c_reports_where_to_go_on(
     words = ("visits", "tp-1", "--page-size", "5", "--checkpoint", str(checkpoint))
     distinct_env.fail(status=503, nth=3)
     distinct_env.fail(wire="hang", query={"offset": "200"})  # till then it draws on
-    progress = r"━ +\d+ visits +[\d,]+/s +\d\d:\d\d left +1 retry"
+    progress = rf"━ +\d+ of {len(distinct_world.scans('tp-1'))} visits +[\d,]+/s +\d\d:\d\d left +1 retry"
     with target.open("wb") as stdout:
         code, drawn = on_terminal(installed(), 80, words=words, stdout=stdout, interrupt_at=progress)
     assert 130 == code
@@ -158,7 +205,8 @@ def test_progress_is_on_stderr_and_ctrl_c_reports_where_to_go_on(
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     position = Checkpoint.from_json(checkpoint.read_text(encoding="utf-8")).position
     assert 0 < len(rows) == position < len(distinct_world.scans("tp-1"))
-    assert f"{position} visits were written; the same command continues after row {position}" in drawn
+    said = " ".join(" ".join(lines(drawn)).split())
+    assert f"{position} visits were written; the same command continues after row {position}" in said
 
     distinct_env.faults.clear()
     with target.open("ab") as stdout:
