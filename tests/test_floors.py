@@ -54,6 +54,7 @@ ORDER = [
     ".spark",
     ".pyspark_distinct",
     ".cli",
+    ".__main__",
 ]
 
 # What each module imports, of this package (with a dot) and of others; after the bar, what it needs for types only.
@@ -134,6 +135,7 @@ FLOORS = {
         ".client .config .endpoints.impressions .endpoints.metrics .errors .models .sansio.messages .sansio.pages "
         ".sansio.retry .version .walk"
     ),
+    ".__main__": ".cli",
     ".lifetime": ".client .vendors",
     ".aiohttp_web": ".client .lifetime .vendors aiohttp",
     ".fastapi": ".client .core .engine .errors .lifetime .models.wire .vendors .walk asyncio fastapi msgspec starlette",

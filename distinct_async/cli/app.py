@@ -285,6 +285,19 @@ def _app(console: Console) -> App:
     )
     for command in _COMMANDS:
         app.command(command)
+    app.register_install_completion_command(
+        help="Let the shell complete commands and options: bash, zsh or fish. Its startup file gets a line."
+    )
+
+    @app.command(name="help")
+    def show_help(command: str | None = None, /) -> None:
+        """Show the help of a command.
+
+        Args:
+            command: Its name; by default the list of all commands.
+        """
+        words = () if command is None else (command,)
+        app((*words, "--help"), exit_on_error=False, print_error=False, result_action="return_value")
 
     @app.command
     def demo(*, debug: Flag = False) -> int:  # noqa: ARG001  # see `main`

@@ -1,9 +1,11 @@
 """The command's words and its exit codes."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,34 @@ def test_help_names_the_demo(
     assert "" == shown.err
     assert "demo" in shown.out
     assert 80 >= max(map(len, shown.out.splitlines()))
+
+
+def test_help_of_a_command_is_its_help_and_of_none_the_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = dict[tuple[str, ...], str]()
+    for words in (("help", "visits"), ("visits", "--help"), ("help",), ("--help",)):
+        assert 0 == called(monkeypatch, *words)
+        shown[words] = capsys.readouterr().out
+    assert shown["visits", "--help"] == shown["help", "visits"]
+    assert shown[("--help",)] == shown[("help",)]
+    assert 2 == called(monkeypatch, "help", "nonsense")
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_the_command() -> None:
+    done = piped([sys.executable, "-m", "distinct_async"], "--version")
+    assert (0, version("distinct-async") + "\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@posix
+@pytest.mark.parametrize(("shell", "startup"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
+def test_completion_is_installed_for_the_shell_and_knows_the_commands(shell: str, startup: str, tmp_path: Path) -> None:
+    done = piped(installed(), "--install-completion", HOME=str(tmp_path), SHELL=f"/bin/{shell}")
+    assert 0 == done.returncode, done.stderr
+    written = "".join(each.read_text() for each in tmp_path.rglob("*") if each.is_file())
+    assert (tmp_path / startup).exists()
+    assert {"touchpoints", "--checkpoint", "--visits-type"} <= {*re.findall(r"[-\w]+", written)}
 
 
 def test_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
