@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from distinct_async import DistinctClient, RetryPolicy
+from distinct_async.testing import World
 
 from .wire.responses import encoded, whole
 from .wire.server import Behaviour, FaultServer, Seen, say
 
+OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 KEY = "distinct-key-7d1c55aa"
 VANTIO_KEY = "sk_vantio-key-91b0ce42"
 ONCE = RetryPolicy(attempts=1)
@@ -51,6 +54,14 @@ def query(seen: Seen) -> dict[str, str]:
     pairs = parse_qsl(urlsplit(seen.target).query, keep_blank_values=True)
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
+
+
+def queue(count: int) -> World:
+    """A world in which so many users scan ``tp-1``, one a second."""
+    world = World()
+    for number in range(count):
+        world.add_scan("tp-1", f"user-{number}", OPENING + timedelta(seconds=number))
+    return world
 
 
 def tasks_left() -> list[object]:

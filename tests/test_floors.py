@@ -86,7 +86,8 @@ FLOORS = {
         "asyncio attrs"
     ),
     ".walk": (
-        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
+        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state "
+        "attrs"
     ),
     ".endpoints.impressions": (
         ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk "
@@ -162,8 +163,8 @@ FLOORS = {
     ),
     ".etl.extras": ".errors",
     ".etl.impressions": (
-        ".client .errors .etl.destinations.duckdb .etl.destinations.impressions .etl.extras .etl.runner .files "
-        ".sansio.messages attrs os time | concurrent"
+        ".client .endpoints.impressions .errors .etl.destinations.duckdb .etl.destinations.impressions .etl.extras "
+        ".etl.runner .files .sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (
         ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,21 +12,17 @@ from distinct_async.core import drain
 from distinct_async.errors import DistinctError, ServerError
 from distinct_async.models import Visit
 from distinct_async.testing import FakeServer, Fault, World
-from tests.rig import connections_out, tasks_left
+from tests.rig import connections_out, queue, tasks_left
 
 COUNT = 43
 SIZE = 10
-OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    for number in range(COUNT):
-        world.add_scan("tp-1", f"user-{number}", OPENING + timedelta(seconds=number))
-    return world
+    return queue(COUNT)
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from distinct_async.testing import FakeServer, World
+from tests.rig import queue
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="kill -9 is a matter of POSIX"),
@@ -18,7 +18,6 @@ pytestmark = [
 ]
 
 COUNT = 123
-OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 
 # The rows and the checkpoint behind them are saved in one write; before and after it the process may die.
 SCRIPT = """
@@ -52,10 +51,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    for number in range(COUNT):
-        world.add_scan("tp-1", f"user-{number}", OPENING + timedelta(seconds=number))
-    return world
+    return queue(COUNT)
 
 
 async def killed_after(words: int, fake: FakeServer, saved: Path, page_size: int) -> bool:

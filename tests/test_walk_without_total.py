@@ -1,7 +1,7 @@
 """Impressions that change while they are listed: the vendor states no total, so only the rows themselves show it."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,17 +10,14 @@ from distinct_async import DistinctClient
 from distinct_async.errors import DriftError, DriftWarning, PageLoopError
 from distinct_async.models import Visit
 from distinct_async.testing import FakeServer, World
+from tests.rig import OPENING, queue
 
 COUNT = 30
-OPENING = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    for number in range(COUNT):
-        world.add_scan("tp-1", f"user-{number}", OPENING + timedelta(seconds=number))
-    return world
+    return queue(COUNT)
 
 
 @pytest.fixture

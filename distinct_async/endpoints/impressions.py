@@ -142,7 +142,7 @@ class Impressions:
         ahead = self._engine.core.settings.max_concurrency
         reader: asyncio.Task[object] | None = None
         last: asyncio.Task[object] | None = None  # the reader that reached the end of the ids, or failed
-        async with aclosing(_each(ids)) as source:
+        async with aclosing(iterate(ids)) as source:
             try:
                 while last is None or window:
                     if last is None and reader is None and len(window) < ahead:
@@ -221,7 +221,8 @@ def _identity(impression: Impression) -> str:
     return f"{impression.id}\n{impression.scanned_at.isoformat()}"
 
 
-async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+async def iterate(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    """Yield the ids, whichever kind of iterable they come in."""
     if isinstance(ids, AsyncIterable):
         async for impression_id in ids:
             yield impression_id

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
+from distinct_async.endpoints.impressions import iterate
 from distinct_async.errors import InvalidRequestError
 from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.runner import call_in_thread, open_in_thread, with_job_retries
@@ -99,7 +100,7 @@ async def sync_impressions(
             complete = run.report.complete
         else:
             given = await call_in_thread(thread, _lines, Path(fspath(ids))) if isinstance(ids, PathLike) else ids
-            async with aclosing(_batches(_each(given))) as batches:
+            async with aclosing(_batches(iterate(given))) as batches:
                 async for batch in batches:
                     missing += await _look_up(client, thread, table, batch)
         await call_in_thread(thread, table.parse_user_agents)
@@ -126,15 +127,6 @@ async def _batches(ids: AsyncGenerator[str, None]) -> AsyncGenerator[list[str], 
                 batch = []
     if batch:
         yield batch
-
-
-async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
-    if isinstance(ids, AsyncIterable):
-        async for each in ids:
-            yield each
-    else:
-        for each in ids:
-            yield each
 
 
 def _lines(path: Path) -> list[str]:

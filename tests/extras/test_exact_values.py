@@ -23,14 +23,7 @@ class Member(str, enum.Enum):  # noqa: UP042  # this is the kind that f-strings 
     WARN = "warn"
 
 
-class Modern(enum.StrEnum):
-    EXP = "exp-1"
-    TP = "tp-1"
-    USER = "user-1"
-    IMP = "imp_000001"
-    PROGRAM = "prog-1"
-    TOTAL = "TOTAL"
-    WARN = "warn"
+Modern = enum.StrEnum("Modern", {each.name: each.value for each in Member})  # type: ignore[misc]  # made at run time
 
 
 class Loud(str):
