@@ -200,6 +200,9 @@ def report(
     timezone: str | None = None,
     since: Annotated[date | None, Parameter(name="--from")] = None,
     until: date | None = None,
+    program: str | None = None,
+    no_impressions: Flag = False,
+    interactive: Flag = False,
     rebuild: Flag = False,
     format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
     common: Common = Common(),
@@ -217,6 +220,9 @@ def report(
         timezone: Of all times, for example Europe/Berlin; by default that of the warehouse, or UTC.
         since: The first day to show.
         until: The last day to show.
+        program: Only the impressions of this program; by default all.
+        no_impressions: Leave impressions as they are; else all are read, if there is a Vantio key.
+        interactive: Put a script into the file that shows details under the mouse.
         rebuild: If rows have moved, reload that list in the warehouse, instead of an error.
         format: The format of the row; by default a table on a terminal, JSON lines in a pipe.
     """
@@ -230,7 +236,8 @@ def report(
 
     from distinct_async.cli.report import write_report  # noqa: PLC0415  # as above
 
-    given = {"warehouse": warehouse, "offline": offline, "timezone": timezone, "since": since, "until": until}
+    given: dict[str, object] = {"warehouse": warehouse, "offline": offline, "timezone": timezone, "since": since}
+    given |= {"until": until, "program_id": program, "impressions": not no_impressions, "interactive": interactive}
     given["on_drift"] = "rebuild" if rebuild else "raise"
     return write_report(experience_id, output, given, Output(format), common)
 

@@ -55,6 +55,7 @@ async def report(
     until: date | None = None,
     impressions: bool = True,
     program_id: str | None = None,
+    interactive: bool = False,
     on_drift: OnJobDrift = "raise",
     on_progress: Callable[[Progress], object] | None = None,
 ) -> ReportResult:
@@ -76,6 +77,7 @@ async def report(
         until: The last day to show; None for the last that there is.
         impressions: Whether impressions are read too, if the client has a Vantio key: all of them each time.
         program_id: Only the impressions of this program; None for all.
+        interactive: Put a script into the file (900 kB) that draws the charts again, with details under the mouse.
         on_drift: As for `etl.sync`.
         on_progress: Called with a `Progress` after each page.
 
@@ -125,7 +127,9 @@ async def report(
                 await sync_impressions(client, database, program_id=program_id, page_size=100)
         async with open_in_thread(partial(Warehouse, database)) as (thread, opened):
             figures = await call_in_thread(thread, opened.read, chosen)
-            html = await call_in_thread(thread, lambda: render(figures, make_sections(figures)))
+            html = await call_in_thread(
+                thread, lambda: render(figures, make_sections(figures), interactive=interactive)
+            )
         with storage_errors(path), atomic_replace(path) as output:
             output.write(html)
     return ReportResult(

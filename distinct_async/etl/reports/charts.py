@@ -6,7 +6,6 @@ Colours are those of the light theme. In the dark one, the page's style replaces
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from operator import itemgetter
 from typing import Any, Final
 
 import vl_convert
@@ -14,6 +13,7 @@ import vl_convert
 Spec = dict[str, Any]
 
 WIDTH: Final = 460
+_PADDING: Final = {"left": 14, "right": 2, "top": 4, "bottom": 2}
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 PAPER: Final = "#ffffff"
 _INK, _MUTED, _GRID, _ACCENT, _SECOND, _REST = "#1d2530", "#5a6573", "#e4e8ed", "#2f6fdd", "#c4661a", "#a9b4c2"
@@ -33,6 +33,14 @@ DARK: Final[Mapping[str, str]] = {
 }
 _CONTROL: Final = re.compile(r"[^\n\t -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_EMBED: Final = """
+const charts = JSON.parse(document.getElementById("charts").textContent);
+for (const [id, chart] of Object.entries(charts)) {
+  const figure = document.getElementById(id), drawn = [...figure.childNodes];
+  vegaEmbed(figure, chart, {actions: false, renderer: "svg"}).catch(() => figure.replaceChildren(...drawn));
+}
+"""
+
 _CONFIG: Final[Spec] = {
     "background": None,
     "font": "Arial, Helvetica, Liberation Sans, sans-serif",
@@ -41,14 +49,14 @@ _CONFIG: Final[Spec] = {
         "labelColor": _MUTED,
         "titleColor": _MUTED,
         "titleFontWeight": "normal",
-        "titleFontSize": 12,
-        "labelFontSize": 12,
+        "titleFontSize": 13,
+        "labelFontSize": 13,
         "domainColor": _GRID,
         "tickColor": _GRID,
         "gridColor": _GRID,
         "labelLimit": 150,
     },
-    "text": {"color": _INK, "fontSize": 12},
+    "text": {"color": _INK, "fontSize": 13},
     "bar": {"color": _ACCENT},
     "legend": None,
 }
@@ -66,6 +74,12 @@ def draw(spec: Spec, name: str) -> str:
     return re.sub(r'(\bid="|url\(#)(\w+)', lambda found: f"{found[1]}{name}-{ids.index(found[2])}", drawn)
 
 
+def bundle() -> str:
+    """Return a script that draws the charts of a page again, so that they respond to the mouse."""
+    script: str = vl_convert.javascript_bundle(_EMBED)
+    return script.replace("</script", "<\\/script")
+
+
 def plain(value: object) -> object:
     """Return a value, without the characters of a text that no XML or HTML may contain: one aborts `vl_convert`."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
@@ -77,7 +91,7 @@ def _chart(height: int, rows: Sequence[Mapping[str, object]], **rest: object) ->
         "width": WIDTH,
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},
-        "padding": {"left": 14, "right": 2, "top": 4, "bottom": 2},
+        "padding": _PADDING,
         "config": _CONFIG,
         "data": {"values": [{name: plain(each) for name, each in row.items()} for row in rows]},
         **rest,
@@ -115,6 +129,7 @@ def bars(rows: Sequence[tuple[str, int, str]], title: str, *, rest: str = "") ->
                 "scale": {"domain": [0, most * 1.4]},  # room for the labels
                 "axis": _axis(title, labels=False, ticks=False, domain=False),
             },
+            "tooltip": _tooltip("name", "label"),
         },
         layer=[
             {"mark": {"type": "bar", "cornerRadiusEnd": 3, "height": 18}, "encoding": {"color": colour}},
@@ -137,6 +152,7 @@ def columns(rows: Sequence[tuple[str, int]], x: str, y: str) -> Spec:
         encoding={
             "x": {"field": "name", "type": "ordinal", "sort": None, "axis": _axis(x, labelAngle=0, ticks=False)},
             "y": {"field": "value", "type": "quantitative", "axis": _axis(y, labels=False, ticks=False, domain=False)},
+            "tooltip": _tooltip("name", "label"),
         },
         layer=[
             {"mark": {"type": "bar", "cornerRadiusEnd": 3}, "encoding": {"color": {"value": _ACCENT}}},
@@ -154,7 +170,10 @@ def days(rows: Sequence[tuple[date, int, float | None]], y: str) -> Spec:
     """
     values = [{"day": f"{day}", "value": value, "mean": mean} for day, value, mean in rows]
     layer: list[Spec] = [
-        {"mark": {"type": "bar", "color": _PALE}, "encoding": {"y": _count("value", y)}},
+        {
+            "mark": {"type": "bar", "color": _PALE},
+            "encoding": {"y": _count("value", y), "tooltip": _tooltip("day", "value", "mean")},
+        },
         {
             "mark": {"type": "line", "color": _ACCENT, "strokeWidth": 2.5},
             "encoding": {"y": {"field": "mean", "type": "quantitative"}},
@@ -178,8 +197,8 @@ def stacked_days(rows: Sequence[tuple[date, int, int]], y: str, lower: str, uppe
     values: list[dict[str, object]] = []
     for day, below, above in rows:
         values += [
-            {"day": f"{day}", "from": 0, "to": below, "colour": _ACCENT},
-            {"day": f"{day}", "from": below, "to": below + above, "colour": _SECOND},
+            {"day": f"{day}", "from": 0, "to": below, "colour": _ACCENT, lower: below, upper: above},
+            {"day": f"{day}", "from": below, "to": below + above, "colour": _SECOND, lower: below, upper: above},
         ]
     layer: list[Spec] = [
         {
@@ -187,34 +206,30 @@ def stacked_days(rows: Sequence[tuple[date, int, int]], y: str, lower: str, uppe
             "encoding": {
                 "y": _count("from", y),
                 "y2": {"field": "to"},
+                "tooltip": _tooltip("day", lower, upper),
                 "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
             },
         }
     ]
-    most_below, most_above = max(rows, key=itemgetter(1)), max(rows, key=itemgetter(2))
-
-    def side(row: tuple[date, int, int]) -> str:  # on which there is room for the label
-        return "left" if rows.index(row) * 2 < len(rows) else "right"
-
-    if most_below[1]:
-        layer.append(_label(most_below[0], most_below[1] / 2, lower, PAPER, align=side(most_below)))
-    if most_above[2]:
-        layer.append(_label(most_above[0], most_above[1] + most_above[2] / 2, upper, PAPER, align=side(most_above)))
-    return _chart(220, values, encoding={"x": _DAY}, layer=layer)
+    for x, text, colour in ((0, lower, _ACCENT), (80, upper, _SECOND)):
+        mark = {"type": "text", "x": x, "y": -12, "align": "left", "color": colour, "fontWeight": "bold"}
+        layer.append({"data": {"values": [{}]}, "mark": mark, "encoding": {"x": None, "text": {"value": text}}})
+    return {**_chart(220, values, encoding={"x": _DAY}, layer=layer), "padding": {**_PADDING, "top": 24}}
 
 
-def hours(classes: Mapping[tuple[int, int], int], timezone: str) -> Spec:
-    """Return a grid of weekdays and hours, darker for more.
+def hours(counts: Mapping[tuple[int, int], int], timezone: str) -> Spec:
+    """Return a grid of weekdays and hours, in a stronger colour for more.
 
     Args:
-        classes: A number from 0 (nothing) to 5 for weekday (1 to 7) and hour.
+        counts: Scans by weekday (1 to 7) and hour; those that are missing are not shown.
         timezone: The time zone.
     """
-    values = [
-        {"weekday": name, "hour": hour, "colour": HEAT[classes.get((number, hour), 0)]}
-        for number, name in enumerate(WEEKDAYS, 1)
-        for hour in range(24)
-    ]
+    most = max(counts.values(), default=1)
+    values = []
+    for number, name in enumerate(WEEKDAYS, 1):
+        for hour in range(24):
+            scans = counts.get((number, hour), 0)
+            values.append({"weekday": name, "hour": hour, "scans": scans, "colour": HEAT[-(-scans * 5 // most)]})
     return _chart(
         210,
         values,
@@ -233,6 +248,7 @@ def hours(classes: Mapping[tuple[int, int], int], timezone: str) -> Spec:
             },
             "y": {"field": "weekday", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
             "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
+            "tooltip": _tooltip("weekday", "hour", "scans"),
         },
     )
 
@@ -263,7 +279,7 @@ def cohorts(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
                 "mark": {"type": "rect", "stroke": PAPER, "strokeWidth": 1.5, "cornerRadius": 2},
                 "encoding": {"color": {"field": "colour", "type": "nominal", "scale": None, "legend": None}},
             },
-            {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "label"}}},
+            {"mark": {"type": "text", "fontSize": 12}, "encoding": {"text": {"field": "label"}}},
         ],
     )
 
@@ -274,6 +290,10 @@ _DAY: Final[Spec] = {
     "timeUnit": "utcyearmonthdate",
     "axis": _axis(None, format="%-d %b", tickCount=6, labelOverlap=True),
 }
+
+
+def _tooltip(*fields: str) -> list[Spec]:
+    return [{"field": field} for field in fields]  # of an interactive chart
 
 
 def _count(field: str, title: str) -> Spec:

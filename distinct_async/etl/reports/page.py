@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from distinct_async.etl.reports.charts import DARK, draw, plain
+import msgspec
+
+from distinct_async.etl.reports.charts import DARK, bundle, draw, plain
 from distinct_async.etl.reports.figures import Figures
 from distinct_async.etl.reports.sections import Section, count, day
 from distinct_async.version import __version__
@@ -34,6 +36,7 @@ p{{margin:0 0 8px}}
 main{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}}
 section{{border:1px solid var(--line);border-radius:10px;padding:16px;min-width:0;break-inside:avoid}}
 figure{{margin:10px 0}}
+figure.vega-embed{{display:block;padding:0}}
 svg{{display:block;width:100%;height:auto;overflow:visible}}
 summary{{cursor:pointer;color:var(--muted);font-size:13px}}
 .scroll{{overflow-x:auto;max-height:420px}}
@@ -49,21 +52,30 @@ footer{{padding-top:16px;padding-bottom:32px}}
 @media print{{
 @page{{size:A4;margin:12mm}}
 body{{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-main{{grid-template-columns:1fr 1fr;gap:10px}}
+main{{grid-template-columns:1fr 1fr;gap:8px}}
+h2{{font-size:13px}} .muted{{font-size:10px}} p{{margin-bottom:4px}}
+header{{padding-top:0}} section{{padding:10px}} figure{{margin:4px 0}}
 details{{display:none}}
 }}
 """
 
 
-def render(figures: Figures, sections: Sequence[Section]) -> bytes:
+def render(figures: Figures, sections: Sequence[Section], *, interactive: bool = False) -> bytes:
     """Return the file.
 
     Args:
         figures: For the heading.
         sections: The findings.
+        interactive: Whether a script in the file draws the charts again, with details under the mouse.
     """
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy, script = f"default-src 'none'; style-src {_hash(_STYLE)}; base-uri 'none'; form-action 'none'", ""
+    if interactive:
+        code = bundle()
+        # Vega compiles its expressions, and its tooltips bring a style of their own
+        policy = f"{policy}; script-src {_hash(code)} 'unsafe-eval'".replace(_hash(_STYLE), "'unsafe-inline'")
+        specs = {f"f{number}": each.chart for number, each in enumerate(sections) if each.chart is not None}
+        data = msgspec.json.encode(specs).decode().replace("<", "\\u003c")
+        script = f'<script type="application/json" id="charts">{data}</script><script>{code}</script>'
     title = f"Experience {figures.selection.experience_id}"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -75,9 +87,14 @@ def render(figures: Figures, sections: Sequence[Section]) -> bytes:
         *(_section(each, number) for number, each in enumerate(sections)),
         "</main>",
         f"<footer>Made by distinct-async {_text(__version__)}. People are counted, never listed.</footer>",
-        "</body></html>\n",
+        f"{script}</body></html>\n",
     ]
     return "".join(parts).encode()
+
+
+def _hash(text: str) -> str:
+    """Return the source of a Content-Security-Policy that allows a text of this page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _text(value: object) -> str:
@@ -114,7 +131,7 @@ def _section(section: Section, number: int) -> str:
     parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_text(section.title)}</h2>']
     parts.append(f'<p class="muted">{_text(section.about)}</p>')
     if section.chart is not None:
-        parts.append(f"<figure>{_svg(section, number)}</figure>")
+        parts.append(f'<figure id="f{number}">{_svg(section, number)}</figure>')
     parts += [f'<p class="muted">{_text(note)}</p>' for note in section.notes]
     if section.rows:
         head = "".join(f'<th scope="col">{_text(name)}</th>' for name in section.columns)

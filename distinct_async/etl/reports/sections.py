@@ -105,13 +105,12 @@ def _hours(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> Section:
         title = f"Peak: {_WEEKDAYS[peak[0] - 1]} {peak[1]} h, {count(most, 'scan')}"
     else:
         title = f"No hour has {FEW} people"
-    classes = {key: max(1, -(-visits * 5 // most)) for key, visits in shown.items()}
     return Section(
         title,
         f"Scans by weekday and hour, {timezone} time. The stronger the colour, the more.",
         ("hour", *charts.WEEKDAYS),
         [(f"{hour:02} h", *(shown.get((weekday, hour), "") for weekday in range(1, 8))) for hour in range(24)],
-        charts.hours(classes, timezone),
+        charts.hours(shown, timezone),
         _pooled((visits for _, _, visits, people in rows if people < FEW), "hour"),
     )
 

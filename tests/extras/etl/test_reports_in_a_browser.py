@@ -28,6 +28,7 @@ const measure = async width => {
   frame.src = "report.html";
   document.body.append(frame);
   await loaded;
+  await new Promise(done => setTimeout(done, 3000));
   const page = frame.contentDocument, root = page.documentElement, style = frame.contentWindow.getComputedStyle;
   page.querySelectorAll("details").forEach(each => { each.open = true; });
   const box = each => each.getBoundingClientRect();
@@ -39,6 +40,7 @@ const measure = async width => {
       .filter(each => box(each).right > root.clientWidth + 1 || box(each).left < -1).map(each => each.textContent),
     colours: [...new Set([...page.querySelectorAll("svg [fill],svg [stroke]")].flatMap(each =>
       [style(each).fill, style(each).stroke]))],
+    drawn: page.querySelectorAll("figure.vega-embed").length,
     paper: style(page.body).backgroundColor,
   };
 };
@@ -102,7 +104,7 @@ def opened(report: str, folder: Path, *options: str) -> tuple[dict[str, Any], li
     return json.loads(html.unescape(found[1])), proxy.requests, console
 
 
-@pytest.mark.timeout(240)  # Chromium starts twice
+@pytest.mark.timeout(240)  # Chromium starts three times
 async def test_a_browser_requests_nothing_more_and_shows_every_chart_without_scrolling(
     client: DistinctClient, fake: FakeServer, tmp_path: Path
 ) -> None:
@@ -114,9 +116,15 @@ async def test_a_browser_requests_nothing_more_and_shows_every_chart_without_scr
     await etl.report(client, "exp-1", file)
     text = await asyncio.to_thread(file.read_text, encoding="utf-8")
 
-    for theme, paper in (("", "rgb(255, 255, 255)"), ("--blink-settings=preferredColorScheme=0", "rgb(18, 23, 30)")):
+    await etl.report(client, "exp-1", file, interactive=True)
+    interactive = await asyncio.to_thread(file.read_text, encoding="utf-8")
+    for theme, paper, page in (
+        ("", "rgb(255, 255, 255)", text),
+        ("--blink-settings=preferredColorScheme=0", "rgb(18, 23, 30)", text),
+        ("--lang=en", "rgb(255, 255, 255)", interactive),
+    ):
         options = (theme,) if theme else ()
-        found, requests, console = await asyncio.to_thread(opened, text, tmp_path / f"profile{theme[:3]}", *options)
+        found, requests, console = await asyncio.to_thread(opened, page, tmp_path / f"profile{theme[:5]}", *options)
         ours = {f"http://page.test/{name}" for name in ("", "report.html", "favicon.ico")}  # of the frame around it
         assert ([], set()) == (console, {each for each in requests if "page.test" in each} - ours)
         assert [] == [each for each in requests if "page.test" not in each and not re.search("google|gvt1", each)]
@@ -126,7 +134,8 @@ async def test_a_browser_requests_nothing_more_and_shows_every_chart_without_scr
             assert all(each[0] > 200 and each[1] > 40 for each in found[width]["charts"])
             assert all(each > 5 for each in found[width]["marks"])
             assert paper == found[width]["paper"]
-        if theme:  # no colour of the light theme is left
+            assert (11 if page is interactive else 0) == found[width]["drawn"]  # by the script
+        if "Scheme" in theme:  # no colour of the light theme is left
             light = {f"rgb({int(one[1:3], 16)}, {int(one[3:5], 16)}, {int(one[5:], 16)})" for one in DARK}
             dark = {f"rgb({int(one[1:3], 16)}, {int(one[3:5], 16)}, {int(one[5:], 16)})" for one in DARK.values()}
             assert set() == (light - dark) & {*found["1400"]["colours"]}
