@@ -189,7 +189,7 @@ FLOORS = {
     ),
     ".etl.reports.charts": "vl_convert",
     ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
-    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version",
+    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version msgspec",
     ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",

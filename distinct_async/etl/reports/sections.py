@@ -142,7 +142,7 @@ def _newcomers(rows: Sequence[tuple[date, int, int, int, int, float | None]], vi
     new, back = sum(each[1] for each in shown), sum(each[2] for each in shown)
     notes = [f"{count(len(hidden), 'day')} with fewer than {FEW} people not shown."] if hidden else []
     return Section(
-        f"{percent(back, new + back)} of each day's visitors had been there on an earlier day",
+        f"{percent(back, new + back)} of a day's people had been there on an earlier day",
         f"People by day: new ones, and those who came back. {count(visitors, 'different person', 'different people')}.",
         ("day", "new", "returning"),
         [(day(at), *parts) for at, *parts in shown],
