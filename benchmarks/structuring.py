@@ -34,7 +34,7 @@ def _ours() -> Callable[[bytes], object]:
         reading = dialect.read(request, Response(200, {"Content-Type": "application/json"}, body))
         if reading.value is None:
             raise AssertionError
-        return structure.visits(reading.value)
+        return structure.visits_page(reading.value)
 
     return read
 

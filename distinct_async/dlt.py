@@ -88,7 +88,7 @@ def distinct(
         return DistinctClient(next(keys), vantio_api_key=next(keys))
 
     options = JobOptions(
-        source=experience_ids, visits_type=visits_type, on_drift=on_drift, page_size=page_size, prefetch=prefetch
+        experience=experience_ids, visits_type=visits_type, on_drift=on_drift, page_size=page_size, prefetch=prefetch
     )
     kinds = [each for each in _TABLES if visits_type in {None, each}]
     return [

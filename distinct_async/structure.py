@@ -274,7 +274,7 @@ IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strictly(Impr
 
 def touchpoint(data: VisitsData, visits_type: VisitsType) -> TouchpointMetrics:
     """Return a touchpoint and one page of its visits."""
-    read, rows = data.touchpoints, _rows(data, wire=False)
+    read, rows = data.touchpoints, _rows(data, lean=False)
     total, unique = (read.count, None) if visits_type == "TOTAL" else (None, read.count)
     pagination = read.details.pagination if read.details else None
     if pagination is not None:
@@ -282,15 +282,15 @@ def touchpoint(data: VisitsData, visits_type: VisitsType) -> TouchpointMetrics:
     return TouchpointMetrics(read.id, read.name, read.value, total, unique, tuple(rows), pagination)
 
 
-def visits(data: VisitsData, *, wire: bool = False) -> PageFacts:
+def visits_page(data: VisitsData, *, lean: bool = False) -> PageFacts:
     """Return one page of a touchpoint's visits, and what of it matters to the walk.
 
     Args:
         data: What a decoder of `VISITS` made of the response.
-        wire: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management; only what
+        lean: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management; only what
             the fast path refuses becomes `Visit` all the same.
     """
-    rows, details = _rows(data, wire=wire), data.touchpoints.details
+    rows, details = _rows(data, lean=lean), data.touchpoints.details
     echo = details and details.pagination
     return PageFacts(
         rows,
@@ -303,14 +303,14 @@ def visits(data: VisitsData, *, wire: bool = False) -> PageFacts:
     )
 
 
-def _rows(data: VisitsData, *, wire: bool) -> Sequence[Visit]:
+def _rows(data: VisitsData, *, lean: bool) -> Sequence[Visit]:
     rows = (data.touchpoints.details.items if data.touchpoints.details else None) or ()
-    if not rows or wire or type(rows[0]) is Visit:
+    if not rows or lean or type(rows[0]) is Visit:
         return rows
     return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
 
 
-def impressions(read: ImpressionsPage) -> PageFacts:
+def impressions_page(read: ImpressionsPage) -> PageFacts:
     """Return one page of impressions, and what of it matters to the walk: no total, no echo, but ids."""
     rows = read.impressions
     first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)

@@ -86,8 +86,7 @@ FLOORS = {
         "asyncio attrs"
     ),
     ".walk": (
-        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state "
-        "attrs"
+        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
     ),
     ".endpoints.impressions": (
         ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk "

@@ -56,11 +56,11 @@ ENTRIES: dict[str, tuple[Vendor, Decoder[Any], Make, Json, type]] = {
         responses.touchpoint("UNIQUE"),
         models.TouchpointMetrics,
     ),
-    "total_visits": ("distinct", structure.VISITS["TOTAL"], structure.visits, responses.touchpoint(), PageFacts),
+    "total_visits": ("distinct", structure.VISITS["TOTAL"], structure.visits_page, responses.touchpoint(), PageFacts),
     "unique_visits": (
         "distinct",
         structure.VISITS["UNIQUE"],
-        structure.visits,
+        structure.visits_page,
         responses.touchpoint("UNIQUE"),
         PageFacts,
     ),
@@ -68,7 +68,7 @@ ENTRIES: dict[str, tuple[Vendor, Decoder[Any], Make, Json, type]] = {
     "impressions": (
         "vantio",
         structure.IMPRESSIONS,
-        structure.impressions,
+        structure.impressions_page,
         {"impressions": [responses.IMPRESSION]},
         PageFacts,
     ),

@@ -108,7 +108,7 @@ def write_walk(
             ):
                 left = run(_write_pages(client, walk, writer, move))
         except BrokenPipeError:
-            raise  # how many rows were read is not known: no checkpoint may be behind them
+            raise  # which rows the reader has seen is unknown, so no checkpoint can be saved
         except BaseException as error:
             _keep(error, writer, shape, rows, output, stderr)
             raise

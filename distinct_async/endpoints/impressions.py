@@ -213,7 +213,7 @@ class Impressions:
                 "vantio", operation, _PATH, query(params), decoder=structure.IMPRESSIONS, check=matching.impressions
             )
 
-        source = Source(question, request, structure.impressions, _identity)
+        source = Source(question, request, structure.impressions_page, _identity)
         return Walk(self._engine, source, page_size, offset, limit, 1, on_drift)
 
 

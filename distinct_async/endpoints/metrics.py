@@ -70,7 +70,7 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
 
 
 def visits_source(
-    name: str, visits_type: VisitsType, ids: dict[str, str | None], *, wire: bool = False
+    name: str, visits_type: VisitsType, ids: dict[str, str | None], *, lean: bool = False
 ) -> Source[Visit]:
     """Return where a walk over visits gets its pages.
 
@@ -78,7 +78,7 @@ def visits_source(
         name: The endpoint's method, as checkpoints name it.
         visits_type: What to request.
         ids: ``touchpoint_id`` and ``experience_id``.
-        wire: Whether the rows stay msgspec's; see `structure.visits`.
+        lean: Whether the rows stay msgspec's; see `structure.visits_page`.
     """
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
     decoder = structure.VISITS[visits_type]
@@ -90,7 +90,7 @@ def visits_source(
             asked = f"{asked}&offset={offset}"
         return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, partial(check, offset))
 
-    read = partial(structure.visits, wire=wire)
+    read = partial(structure.visits_page, lean=lean)
     return Source(Question(f"metrics.{name}", ids), request, read, _identity)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def batches(
     client: DistinctClient,
-    source: str | Iterable[str] | Plan,
+    experience_id: str | Iterable[str] | Plan,
     *,
     visits_type: VisitsType | None = "TOTAL",
     touchpoint_ids: Iterable[str] | None = None,
@@ -47,8 +47,8 @@ def batches(
 
     Args:
         client: A client with a Distinct key.
-        source: An experience's id, as in your Distinct account, or several, read one after the other; or a `Plan`, or a
-            part of one (`Plan.split`): then exactly the rows that it declares are yielded, or an error is raised.
+        experience_id: An experience's id, as in your Distinct account, or several, read one after the other; or a
+            `Plan`, or a part of one (`Plan.split`): then exactly its rows are yielded, or an error is raised.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
         touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
         state: What you have, one text for each list, empty at first. Only what is new is yielded; a list whose total is
@@ -71,7 +71,7 @@ def batches(
         DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
     options = JobOptions(
-        source=source,
+        experience=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         state=state,
@@ -126,7 +126,7 @@ def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGener
 
 
 def read(
-    source: str | Iterable[str] | Plan,
+    experience_id: str | Iterable[str] | Plan,
     *,
     client: Callable[[], DistinctClient] = DistinctClient,
     visits_type: VisitsType | None = "TOTAL",
@@ -151,7 +151,7 @@ def read(
     are cancelled and the thread is joined.
 
     Args:
-        source: An experience's id, or several, or a `Plan`, or a part of one.
+        experience_id: An experience's id, or several, or a `Plan`, or a part of one.
         client: Makes the client, in that thread; for example ``functools.partial(DistinctClient, rate_limit=5)``, which
             can be pickled and holds no key.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
@@ -173,7 +173,7 @@ def read(
         DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
     """
     options = JobOptions(
-        source=source,
+        experience=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         state=state,
@@ -313,7 +313,7 @@ def stream(
         InvalidRequestError: An option is invalid; at once.
     """
     options = JobOptions(
-        source=experience_id,
+        experience=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         page_size=page_size,

@@ -86,7 +86,7 @@ async def export(
             was done in its `result`. The parts stay.
     """
     options = JobOptions(
-        source=experience_id,
+        experience=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,

@@ -286,7 +286,7 @@ class Job:
             "touchpoint_id": visit_list.touchpoint.id,
             "experience_id": self.plan.experience_id,
         }
-        source = visits_source(name, visit_list.visits_type, ids, wire=True)
+        source = visits_source(name, visit_list.visits_type, ids, lean=True)
         start, limit = visit_list.start, None if visit_list.stop is None else visit_list.expected
         return Walk(self.client._engine, source, self.options.page_size, start, limit, self.options.prefetch)
 

@@ -16,7 +16,7 @@ from distinct_async.sansio.messages import identifier, whole_number
 OnJobDrift = Literal["raise", "rebuild"]
 
 
-def _source(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] | Plan":
+def _experience(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] | Plan":
     if isinstance(value, Plan):
         return value
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
@@ -44,7 +44,7 @@ class JobOptions:
     """What a job reads, and how.
 
     Attributes:
-        source: What to read: an experience, several, or exactly what a plan declares.
+        experience: What to read: an experience, several, or exactly what a plan declares.
         visits_type: ``"TOTAL"``, ``"UNIQUE"``, or None for both.
         touchpoint_ids: Only these touchpoints; None for all.
         on_drift: What to do if stored rows no longer match the server's.
@@ -60,7 +60,7 @@ class JobOptions:
         InvalidRequestError: An option is invalid.
     """
 
-    source: str | tuple[str, ...] | Plan = field(converter=_source)
+    experience: str | tuple[str, ...] | Plan = field(converter=_experience)
     visits_type: VisitsType | None = None
     touchpoint_ids: frozenset[str] | None = field(default=None, converter=selection)
     on_drift: OnJobDrift = "raise"
@@ -76,30 +76,30 @@ class JobOptions:
         visits_types(self.visits_type)
         if self.on_drift not in get_args(OnJobDrift):
             raise InvalidRequestError(f"on_drift must be 'raise' or 'rebuild', got {self.on_drift!r}")
-        if isinstance(self.source, Plan) and self.touchpoint_ids is not None:
+        if isinstance(self.experience, Plan) and self.touchpoint_ids is not None:
             raise InvalidRequestError("touchpoint_ids does not go with a plan; pass it to etl.plan()")
         if len(self.experience_ids) > 1 and (self.touchpoint_ids is not None or self.state is not None):
             raise InvalidRequestError("touchpoint_ids and state go with one experience, not with several")
         if self.state is not None:
-            if isinstance(self.source, Plan) and any(each.stop is not None for each in self.source.works):
+            if isinstance(self.experience, Plan) and any(each.stop is not None for each in self.experience.works):
                 raise InvalidRequestError("a part of a plan has its own ranges; pass state with an id or a whole plan")
             read_states(self.state, *self.experience_ids)
 
     @property
     def experience_ids(self) -> tuple[str, ...]:
         """The ids of the experiences to read, one or more."""
-        source = self.source.experience_id if isinstance(self.source, Plan) else self.source
-        return (source,) if isinstance(source, str) else source
+        ids = self.experience.experience_id if isinstance(self.experience, Plan) else self.experience
+        return (ids,) if isinstance(ids, str) else ids
 
     def split(self) -> "list[JobOptions]":
         """Return the options for each experience alone."""
-        if not isinstance(self.source, tuple):
+        if not isinstance(self.experience, tuple):
             return [self]
-        return [evolve(self, source=each) for each in self.source]
+        return [evolve(self, experience=each) for each in self.experience]
 
     async def make_plan(self, client: DistinctClient) -> Plan:
         """Return the plan of what to read in an experience."""
-        if not isinstance(self.source, Plan):
+        if not isinstance(self.experience, Plan):
             (only,) = self.experience_ids
             return await plan(client, only, visits_type=self.visits_type, touchpoint_ids=self.touchpoint_ids)
-        return self.source if self.state is not None else self.source.split(1)[0]
+        return self.experience if self.state is not None else self.experience.exact()

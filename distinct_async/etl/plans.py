@@ -135,6 +135,10 @@ class Plan:
             heapq.heapreplace(heap, (rows + each[2] - each[1], index))
         return [self._part(sorted(each)) for each in bins]
 
+    def exact(self) -> "Plan":
+        """Return the same plan as one part: exactly its rows are read, also if lists have grown meanwhile."""
+        return self.split(1)[0]
+
     def _part(self, ranges: list[tuple[int, int, int]]) -> "Plan":
         works: list[VisitList] = []
         before: tuple[int, int | None] | None = None

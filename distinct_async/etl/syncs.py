@@ -74,7 +74,7 @@ async def sync(
             was done in its `result`. What was stored stays.
     """
     options = JobOptions(
-        source=experience_id,
+        experience=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,

@@ -55,7 +55,7 @@ def read_twice(visits_type: VisitsType, data: Any) -> tuple[Any, Any]:
 
 
 def _rows(data: Any) -> Any:
-    return None if data is None else structure.visits(data, wire=True).items
+    return None if data is None else structure.visits_page(data, lean=True).items
 
 
 @given(ROWS, st.integers(0, 10**9))

@@ -95,7 +95,7 @@ async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: Fa
 
 async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctClient, fake: FakeServer) -> None:
     world = fake.world = World.sample(touchpoints=1, scans=3000, users=40)
-    options = JobOptions(source="exp-1", page_size=10, prefetch=2, batch_rows=100)
+    options = JobOptions(experience="exp-1", page_size=10, prefetch=2, batch_rows=100)
     job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), options)
     rows = 0
     async with aclosing(job.chunks()) as taken:
@@ -117,7 +117,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
     client: DistinctClient, fake: FakeServer
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=160_000, users=40)
-    options = JobOptions(source="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
+    options = JobOptions(experience="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
     async with aclosing(generate_batches(client, options)) as batches:
         first = await anext(batches)
         before = -1
@@ -129,7 +129,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
 
 
 async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
-    options = JobOptions(source="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
+    options = JobOptions(experience="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
     fake.world = World.sample(touchpoints=1, scans=30, users=4)
     fake.fail(query={"offset": "20"}, wire="hang")
     async with asyncio.timeout(1), aclosing(generate_batches(client, options)) as batches:
@@ -246,3 +246,8 @@ async def test_a_list_may_grow_while_it_is_walked(client: DistinctClient, world:
 
     batches = await collected(client, page_size=10, prefetch=2, on_progress=grow)
     assert rows_of(world) == rows_in(table_of(batches))
+
+
+async def test_the_argument_has_the_name_it_had_in_0_1_0(client: DistinctClient, world: World) -> None:
+    batches = [batch async for batch in etl.batches(client, experience_id="exp-1")]
+    assert rows_of(world) == sorted(rows_in(pa.Table.from_batches(batches)))
