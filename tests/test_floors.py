@@ -97,7 +97,7 @@ FLOORS = {
     ),
     ".cli.app": (
         ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.report .cli.serve "
-        ".errors .etl .models .version cyclopts rich"
+        ".errors .etl .models .version attrs cyclopts rich"
     ),
     ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
+from attrs import evolve
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
@@ -35,7 +36,7 @@ Prefetch = Annotated[int, Parameter(group=options.ROWS_GROUP, validator=Number(g
 def touchpoints(
     experience_id: str, /, *, rows: PageRows = PageRows(), output: Output = Output(), common: Common = Common()
 ) -> None:
-    """List the touchpoints of an experience, with their totals.
+    """List the touchpoints of an experience, with their totals; on a terminal, with shares too.
 
     Args:
         experience_id: The experience's id, as in your Distinct account; for example exp-1.
@@ -44,7 +45,8 @@ def touchpoints(
     async def call(client: DistinctClient) -> Sequence[object]:
         return (await client.metrics.experience(experience_id, page_size=rows.page_size)).touchpoints
 
-    write_rows(call, TOUCHPOINT, rows, output, common)
+    part = rows.limit is not None or rows.offset > 0  # which has no shares and no total
+    write_rows(call, evolve(TOUCHPOINT, extend=None) if part else TOUCHPOINT, rows, output, common)
 
 
 def user(

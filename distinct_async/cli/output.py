@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,6 +17,7 @@ from attrs import field, frozen
 from cyclopts import CycloptsError
 from rich.console import Console
 from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from distinct_async import Checkpoint
@@ -28,6 +29,8 @@ from distinct_async.files import atomic_replace, resolve_path, storage_errors
 _LISTED: Final = 5  # items of a list in a table's cell
 _ENDLESS: Final = 10_000  # columns if nothing need be folded
 _SAVE_SECONDS: Final = 0.5
+
+Row = Mapping[str, object]
 
 
 @frozen
@@ -41,6 +44,7 @@ class Shape:
         prose: The columns whose texts a table may wrap between words.
         blocks: Whether each row is a block of lines rather than a line of a table.
         styles: How words in the column ``state`` look.
+        extend: Returns rows with more columns, and more rows, for a terminal that has room for them.
     """
 
     unit: str
@@ -49,6 +53,7 @@ class Shape:
     prose: Sequence[str] = ()
     blocks: bool = False
     styles: Mapping[str, str] = field(factory=dict)
+    extend: Callable[[Sequence[Row]], Sequence[Row]] | None = None
 
 
 class Encoder:
@@ -138,16 +143,18 @@ class _Table(Encoder):
         return b""
 
     def end(self) -> bytes:
-        names = [name for name in self.names if name not in self.shape.wide]
-        numbers = [name for name in names if any(isinstance(row[name], int | float) for row in self._rows)]
-        drawn = make_table(names, numbers, self.shape.prose)
-        for row in self._rows:
-            drawn.add_row(*(self._text(name, row[name]) for name in names))
         # Not FORCE_COLOR, which test runners set for all their children, decides: in a pipe it is plain and not folded
         console = Console(
             file=io.StringIO(), force_terminal=self.terminal, highlight=False, width=None if self.terminal else _ENDLESS
         )
         endless = console.options.update(width=_ENDLESS)
+        extend, names = self.shape.extend, [name for name in self.names if name not in self.shape.wide]
+        drawn = None
+        if self.terminal and self._rows and extend is not None:
+            more = extend(self._rows)
+            drawn = self._draw(list(more[0]), more)
+        if drawn is None or Measurement.get(console, endless, drawn).minimum > console.width:
+            drawn = self._draw(names, self._rows)
         if Measurement.get(console, endless, drawn).maximum > console.width:
             drawn.padding = (0, 1, 0, 0)
         too_wide = Measurement.get(console, endless, drawn).minimum > console.width
@@ -158,6 +165,13 @@ class _Table(Encoder):
             else:
                 console.print(drawn)
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE).encode()
+
+    def _draw(self, names: Sequence[str], rows: Sequence[Row]) -> Table:
+        numbers = [name for name in names if any(isinstance(row[name], int | float) for row in rows)]
+        drawn = make_table(names, numbers, self.shape.prose)
+        for row in rows:
+            drawn.add_row(*(self._text(name, row[name]) for name in names))
+        return drawn
 
     def _text(self, name: str, value: object) -> Text:
         return Text(_shown(value), self.shape.styles.get(str(value), "") if name == "state" else "")

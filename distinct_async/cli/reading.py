@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from math import ceil
 from typing import Final
 
 from attrs import evolve
@@ -11,14 +12,34 @@ from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import Move, Stderr, open_stderr
 from distinct_async.cli.exits import MissingError, PartialError
 from distinct_async.cli.options import WALK_FILES, Common, Output, Rows, WalkRows, check_output, check_paths
-from distinct_async.cli.output import Shape, Writer, open_output, read_checkpoint, write_checkpoint
+from distinct_async.cli.output import Row, Shape, Writer, open_output, read_checkpoint, write_checkpoint
 from distinct_async.cli.signals import run
 from distinct_async.errors import DistinctError
 
 _HEAD: Final = 20  # rows of a table without --limit
 _NAMED: Final = 10  # missing ids
 
-TOUCHPOINT: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "unique_visits"))
+_BAR: Final = 10  # columns of the longest bar
+
+
+def _with_shares(rows: Sequence[Row]) -> list[Row]:
+    """Return touchpoints with their shares of all visits, and the total; visitors of several cannot be added up."""
+    counts = [int(str(row["total_visits"])) for row in rows]
+    total, most = sum(counts), max(counts)
+    extended: list[Row] = [
+        {
+            **{name: row[name] for name in ("id", "name", "total_visits", "unique_visits")},
+            "share": f"{count / total:.1%}" if total else "",
+            "per_visitor": count / int(str(row["unique_visits"])) if row["unique_visits"] else None,
+            "": "█" * ceil(count / most * _BAR) if most else "",
+        }
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    nothing = dict.fromkeys(extended[0])
+    return [*extended, {**nothing, "id": "total", "total_visits": total, "share": "100.0%" if total else ""}]
+
+
+TOUCHPOINT: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "unique_visits"), extend=_with_shares)
 USER: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "timestamps_utc"))
 VISIT: Final = Shape("visits", ("user_id", "timestamp_utc"))
 IMPRESSION: Final = Shape(
