@@ -30,6 +30,7 @@ _NAME = "distinct-async"
 _WIDTH = 80  # columns, if the terminal has as many
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
+Experiences = Annotated[Path | None, Parameter(group=options.ROWS_GROUP, show_default=False)]
 Prefetch = Annotated[int, Parameter(group=options.ROWS_GROUP, validator=Number(gte=1))]
 
 
@@ -137,25 +138,26 @@ def impressions(
 
 
 def export(
-    experience_id: str,
-    /,
-    *,
+    *experience_id: str,
     output: Annotated[Path, Parameter(alias="-o", group=options.OUTPUT_GROUP)],
     format: Annotated[FileFormat | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
     safe_cells: Annotated[Flag, Parameter(group=options.OUTPUT_GROUP)] = False,
+    experiences: Experiences = None,
     rows: JobRows = JobRows(),
     common: Common = Common(),
 ) -> int:
-    """Write the visits of an experience to one file, with a manifest that proves what is in it.
+    """Write the visits of experiences to one file, with a manifest that proves what is in it.
 
     The file is written atomically. Run again, only what is missing is requested. A summary goes to stdout.
 
     Args:
-        experience_id: The experience's id; for example exp-1.
+        experience_id: The experience's id; for example exp-1. Several are read at once.
         output: The file: .parquet, .csv, .jsonl or .ndjson; <FILE>.manifest.json is written beside it.
         format: By default what the file's suffix names.
         safe_cells: Put an apostrophe before CSV texts that a spreadsheet would run as a formula.
+        experiences: A file with ids of experiences, one per line.
     """
+    ids = options.read_experiences(experience_id, experiences)
     options.check_paths(common, {"--output": output}, beside=options.EXPORT_FILES, new_parent=True, stdout=True)
     chosen: FileFormat = options.choose_format(output, format, options.EXPORT_FORMATS)  # type: ignore[assignment]
     if safe_cells and chosen != "csv":
@@ -164,32 +166,37 @@ def export(
     from distinct_async import etl  # noqa: PLC0415  # --help does without
 
     job = partial(etl.export, format=chosen, safe_cells=safe_cells)
-    return run_job(job, experience_id, output, rows, Output(), common)
+    return run_job(job, ids, output, rows, Output(), common)
 
 
 def sync(
-    experience_id: str,
-    database: Path,
-    /,
-    *,
+    *experience_id_and_database: str,
+    experiences: Experiences = None,
     rows: JobRows = JobRows(),
     format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
     common: Common = Common(),
 ) -> int:
-    """Bring a DuckDB database up to date with an experience: each visit exactly once, requesting only new ones.
+    """Bring a DuckDB database up to date with experiences: each visit exactly once, requesting only new ones.
 
-    Run it again after an error or a crash. A summary goes to stdout.
+    Run it again after an error or a crash. A summary goes to stdout, a row for each experience.
 
     Args:
-        experience_id: The experience's id; for example exp-1.
-        database: The file; created if it is missing.
+        experience_id_and_database: The experience's id, for example exp-1, or several, which are read at once. Last
+            the file of the database; created if it is missing.
+        experiences: A file with ids of experiences, one per line; then only the database is named.
         format: The format of the summary; by default a table on a terminal, JSON lines in a pipe.
     """
+    if not experience_id_and_database:
+        raise CycloptsError("name an experience and the file of a database")
+    *given, path = experience_id_and_database
+    if not given and experiences is None:
+        raise CycloptsError(f"{path}: name an experience before the file of the database, or --experiences FILE")
+    database, ids = Path(path), options.read_experiences(given, experiences)
     options.check_paths(common, {"DATABASE": database}, beside=options.DATABASE_FILES, stdout=True)
 
     from distinct_async import etl  # noqa: PLC0415  # as above
 
-    return run_job(etl.sync, experience_id, database, rows, Output(format), common)
+    return run_job(etl.sync, ids, database, rows, Output(format), common)
 
 
 def report(
@@ -292,8 +299,9 @@ def _app(console: Console) -> App:
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,
     )
+    usages = {sync: "sync [OPTIONS] EXPERIENCE_ID... DATABASE", export: "export [OPTIONS] EXPERIENCE_ID... -o FILE"}
     for command in _COMMANDS:
-        app.command(command)
+        app.command(command, usage=f"Usage: {_NAME} {usages[command]}" if command in usages else None)
     app.register_install_completion_command(
         help="Let the shell complete commands and options: bash, zsh or fish. Its startup file gets a line."
     )
@@ -325,6 +333,7 @@ def _app(console: Console) -> App:
         *,
         port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
         touchpoints: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
+        experiences: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
         scans: Annotated[int, Parameter(validator=Number(gte=0))] = 100_000,
         seed: int = 7,
         fault: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
@@ -339,7 +348,8 @@ def _app(console: Console) -> App:
 
         Args:
             port: On 127.0.0.1; 0 takes a free one.
-            touchpoints: How many the sample has: tp-1 (the busiest), tp-2 and so on, all in exp-1.
+            touchpoints: How many the sample has: tp-1 (the busiest), tp-2 and so on.
+            experiences: How many the sample has: exp-1, exp-2 and so on, with the touchpoints by turns.
             scans: How many the sample has, over all touchpoints.
             seed: The same seed makes the same sample, and the same faults.
             fault: A status, or close, reset, hang, garbage, cut or drip; after a colon its probability: 503:0.1
@@ -353,7 +363,7 @@ def _app(console: Console) -> App:
         from distinct_async.cli import serve as fakes  # noqa: PLC0415  # as above
 
         faults = [fakes.parse_fault(text, seed + number) for number, text in enumerate(fault)]
-        world = fakes.make_sample(touchpoints, scans, seed) if data is None else fakes.read_world(data)
+        world = fakes.make_sample(touchpoints, scans, seed, experiences) if data is None else fakes.read_world(data)
         fakes.serve(world, port, faults, fakes.parse_seconds(latency), grow)
 
     return app

@@ -1,6 +1,6 @@
 """``distinct-async export`` and ``sync``: the jobs of `distinct_async.etl`, with progress and a summary on stdout."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ Job = Callable[..., "Awaitable[Result]"]
 
 @frozen
 class Summary:
-    """What a job did, as a row; `requests` are all, also the one that lists the touchpoints."""
+    """What a job did with an experience, as a row; `requests` are all, also the one that lists the touchpoints."""
 
     file: str
     rows: int
@@ -34,17 +34,18 @@ class Summary:
     requests: int
     retries: int
     elapsed: float
+    experience_id: str
 
 
 SUMMARY: Final = Shape("jobs", tuple(each.name for each in fields(Summary)))
 
 
-def run_job(job: Job, experience_id: str, file: Path, rows: JobRows, output: Output, common: Common) -> int:
-    """Run a job and write its summary.
+def run_job(job: Job, experience_ids: Sequence[str], file: Path, rows: JobRows, output: Output, common: Common) -> int:
+    """Run a job and write its summary, a row for each experience.
 
     Args:
         job: The job: a function of `distinct_async.etl`.
-        experience_id: What it reads.
+        experience_ids: What it reads.
         file: What it writes.
         rows: Which rows, and how.
         output: How the summary is written.
@@ -64,7 +65,7 @@ def run_job(job: Job, experience_id: str, file: Path, rows: JobRows, output: Out
             async with client:
                 return await job(
                     client,
-                    experience_id,
+                    experience_ids if len(experience_ids) > 1 else experience_ids[0],
                     file,
                     visits_type=rows.visits_type,
                     on_drift="rebuild" if rows.rebuild else "raise",
@@ -83,26 +84,31 @@ def run_job(job: Job, experience_id: str, file: Path, rows: JobRows, output: Out
         except (KeyboardInterrupt, SystemExit):
             stderr.say(f"interrupted; {_KEPT}")
             raise
-        _summarize(result, file, output, stderr)
+        _summarize(result, experience_ids, file, output, stderr)
         if error is not None:
             raise _failure(error, result, stderr)
         _explain(result, stderr)
     return exits.OK if result.complete else exits.PARTIAL
 
 
-def _summarize(result: "Result", file: Path, output: Output, stderr: Stderr) -> None:
-    row = Summary(
-        str(file),
-        result.rows,
-        result.expected,
-        result.complete,
-        len(result.failures),
-        result.requests + 1,
-        result.retries,
-        round(result.elapsed, 3),
-    )
+def _summarize(result: "Result", experience_ids: Sequence[str], file: Path, output: Output, stderr: Stderr) -> None:
+    results = result.experiences if len(experience_ids) > 1 else {experience_ids[0]: result}
+    rows = [
+        Summary(
+            str(file),
+            each.rows,
+            each.expected,
+            each.complete,
+            len(each.failures),
+            each.requests + 1,
+            each.retries,
+            round(each.elapsed, 3),
+            experience_id,
+        )
+        for experience_id, each in results.items()
+    ]
     with open_output(SUMMARY, output, stderr) as writer:
-        writer.write([row])
+        writer.write(rows)
 
 
 def _explain(result: "Result", stderr: Stderr) -> None:
@@ -123,7 +129,8 @@ def _failure(error: DistinctError, result: "Result", stderr: Stderr) -> exits.Pa
     kept = _KEPT if result.rows else ""
     failures = [failure.error for failure in result.failures]
     for failure in result.failures:
-        stderr.say(f"{failure.work}: {exits.summary(failure.error).removeprefix(f'{failure.work}: ')}")
+        where = f"{failure.work.experience_id}, " if len(result.experiences) > 1 else ""
+        stderr.say(f"{where}{failure.work}: {exits.summary(failure.error).removeprefix(f'{failure.work}: ')}")
     if error not in failures:  # it stopped the whole job
         ending = exits.PartialError(kept, kept=bool(kept))
     else:

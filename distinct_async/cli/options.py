@@ -13,7 +13,7 @@ from attrs import frozen
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number
 
-from distinct_async.files import resolve_path, same_file
+from distinct_async.files import resolve_path, same_file, storage_errors
 from distinct_async.models import VisitsType
 
 Format = Literal["table", "json", "jsonl", "csv"]
@@ -184,6 +184,25 @@ class JobRows:
     rebuild: Flag = False
     prefetch: Annotated[int, Parameter(validator=Number(gte=1))] = 4
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 500
+
+
+def read_experiences(given: Sequence[str], file: Path | None) -> list[str]:
+    """Return the ids of experiences that the command line and a file name, each once.
+
+    Raises:
+        CycloptsError: There are none.
+        StorageError: The file cannot be read.
+    """
+    ids = [*given]
+    if file is not None:
+        with storage_errors(f"--experiences {file}"):
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        ids += [line for line in lines if line and not line.startswith("#")]
+    if not ids:
+        raise CycloptsError(
+            f"--experiences {file}: there is no id in it" if file else "name an experience, or --experiences FILE"
+        )
+    return [*dict.fromkeys(ids)]
 
 
 WALK_FILES: Final = (".progress",)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from distinct_async.testing import FakeServer, Fault, World
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
 _STATUS: Final = re.compile(r"[2-5]\d\d", re.ASCII)
 _SCANS_PER_USER: Final = 11
+_MANY: Final = 500_000
 
 
 def serve(world: World, port: int, faults: Sequence[Fault], latency: float, grow: float) -> None:
@@ -45,9 +47,12 @@ async def _serve(fake: FakeServer, grow: float) -> None:
         await asyncio.Event().wait()  # until it is cancelled
 
 
-def make_sample(touchpoints: int, scans: int, seed: int) -> World:
-    """Return a sample world with a plausible number of users."""
-    return World.sample(touchpoints=touchpoints, scans=scans, users=scans // _SCANS_PER_USER + 1, seed=seed)
+def make_sample(touchpoints: int, scans: int, seed: int, experiences: int) -> World:
+    """Return a sample world with a plausible number of users; say so if that takes seconds."""
+    if scans >= _MANY:
+        print(f"making {scans:,} scans ...", file=sys.stderr, flush=True)  # noqa: T201  # as below, it may be in a pipe
+    users = scans // _SCANS_PER_USER + 1
+    return World.sample(touchpoints=touchpoints, scans=scans, users=users, seed=seed, experiences=experiences)
 
 
 def read_world(path: Path) -> World:

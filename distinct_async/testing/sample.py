@@ -44,14 +44,18 @@ def fortnight(touchpoints: int, scans: int, users: int, rng: random.Random) -> I
         for first in range(DAYS)
     ]
     hours = [list(accumulate(each)) for each in HOURS]
-    moments = []
-    for index, (number, place) in enumerate(zip(numbers, places, strict=True)):
-        by_day, by_hour = days[arrivals[number]], hours[place % len(hours)]
-        day = bisect(by_day, rng.random() * by_day[-1])
-        hour = bisect(by_hour, rng.random() * by_hour[-1]) - OFFSETS[place % len(OFFSETS)]
-        moments.append((((day * 24 + hour) * 60 + minutes[index]) * 60 + seconds[index], index))
+    by_place = [(hours[place % len(hours)], OFFSETS[place % len(OFFSETS)]) for place in range(touchpoints)]
+    draw, moments = rng.random, list[int]()  # a moment and an index are one int: a million of them sort in a third
+    for index, (number, place, minute, second) in enumerate(zip(numbers, places, minutes, seconds, strict=True)):
+        by_day, (by_hour, offset) = days[arrivals[number]], by_place[place]
+        day = bisect(by_day, draw() * by_day[-1])
+        hour = bisect(by_hour, draw() * by_hour[-1]) - offset
+        moments.append((((day * 24 + hour) * 60 + minute) * 60 + second) * scans + index)
+    moments.sort()
     # Joined from tables: formatting a datetime for each of a hundred thousand scans would take most of the time
     texts = [f"{OPENING + timedelta(hours=hour):%Y-%m-%dT%H:}" for hour in range(24 * (DAYS + 1))]
-    for moment, index in sorted(moments):
-        hour, second = divmod(moment, 3600)
-        yield places[index], f"user-{numbers[index] + 1}", f"{texts[hour]}{second // 60:02d}:{second % 60:02d}Z"
+    clock = [f"{second // 60:02d}:{second % 60:02d}Z" for second in range(3600)]
+    names = [f"user-{number}" for number in range(1, users + 1)]
+    for each in moments:
+        moment, index = divmod(each, scans)
+        yield places[index], names[numbers[index]], texts[moment // 3600] + clock[moment % 3600]

@@ -41,8 +41,10 @@ class World:
         self._random = random.Random(self.seed)
 
     @classmethod
-    def sample(cls, *, touchpoints: int = 3, scans: int = 100_000, users: int = 9_000, seed: int = 7) -> Self:
-        """Create a world with one experience, ``exp-1``: two weeks with a daily rhythm, in ascending order of time.
+    def sample(
+        cls, *, touchpoints: int = 3, scans: int = 100_000, users: int = 9_000, seed: int = 7, experiences: int = 1
+    ) -> Self:
+        """Create a world of two weeks with a daily rhythm, in ascending order of time.
 
         Args:
             touchpoints: The number of touchpoints, 1 or more: ``tp-1`` (the busiest), ``tp-2`` and so on.
@@ -50,14 +52,18 @@ class World:
             users: The number of users, 1 or more: ``user-1`` and so on. Each scans at least once if there are enough
                 scans, and some much more often than others.
             seed: The seed of the random numbers; the same seed creates the same world.
+            experiences: The number of experiences, 1 or more: ``exp-1``, ``exp-2`` and so on. They have the
+                touchpoints by turns.
 
         Returns:
             The world.
         """
         world = cls(seed)
-        for number in range(1, touchpoints + 1):
-            name = place_name(number)
-            world.add_touchpoint(f"tp-{number}", name, name.lower().replace(" ", "_"))
+        for number in range(experiences):
+            world.add_experience(f"exp-{number + 1}")
+        for number in range(touchpoints):
+            name, experience_id = place_name(number + 1), f"exp-{number % experiences + 1}"
+            world.add_touchpoint(f"tp-{number + 1}", name, name.lower().replace(" ", "_"), experience_id)
         lists = [touchpoint.visits for touchpoint in world._touchpoints.values()]
         for made, (place, user_id, text) in enumerate(fortnight(touchpoints, scans, users, random.Random(seed)), 1):
             lists[place].append((user_id, text, made))

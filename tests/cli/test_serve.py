@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
-from distinct_async.cli.serve import parse_fault, parse_seconds
+from distinct_async.cli.serve import make_sample, parse_fault, parse_seconds
 from distinct_async.errors import ServerError
 from distinct_async.testing import World
 from tests.cli.command import called, changed, environment, installed, piped
@@ -192,3 +192,22 @@ def test_its_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
     program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
     loaded = {*piped(changed(program), "serve", "--help").stdout.split()}
     assert {"cyclopts"} == {"cyclopts", "aiohttp", "distinct_async.testing", "distinct_async.cli.serve"} & loaded
+
+
+async def test_a_sample_of_several_experiences_has_the_touchpoints_by_turns() -> None:
+    with serving("--touchpoints", "3", "--scans", "60", "--experiences", "2") as (_, told):
+        async with client_of(told) as client:
+            shared = [(await client.metrics.experience(each)).touchpoints for each in ("exp-1", "exp-2")]
+
+    assert [["tp-1", "tp-3"], ["tp-2"]] == [[each.id for each in one] for one in shared]
+    assert 60 == sum(each.total_visits for one in shared for each in one)
+
+
+def test_a_sample_that_takes_seconds_is_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(World, "sample", lambda **_: World())
+    make_sample(3, 2_000_000, 7, 1)
+    assert "making 2,000,000 scans ...\n" == capsys.readouterr().err
+    make_sample(3, 100_000, 7, 1)
+    assert "" == capsys.readouterr().err

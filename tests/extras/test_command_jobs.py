@@ -242,3 +242,71 @@ def test_ctrl_c_leaves_a_database_that_the_next_sync_completes(
     distinct_server.faults.clear()
     assert 0 == command(*words)
     assert users(distinct_world) == stored(database)
+
+
+def add_experience(world: World) -> None:
+    world.add_touchpoint("tp-other", experience_id="exp-2")
+    for number, user in enumerate(("user-1", "user-2", "user-1")):
+        world.add_scan("tp-other", user, datetime(2026, 6, 1, 10, number, tzinfo=UTC))
+
+
+def summaries(command: Command) -> dict[str, tuple[int, bool]]:
+    rows = map(json.loads, command.out.splitlines())
+    return {row["experience_id"]: (row["rows"], row["complete"]) for row in rows}
+
+
+@pytest.mark.parametrize("way", ["words", "file", "both"])
+def test_several_experiences_are_synced_at_once_with_a_summary_each(
+    way: str, command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    add_experience(distinct_world)
+    target, listed = tmp_path / "w.duckdb", tmp_path / "ids.txt"
+    listed.write_text("# ours\n\nexp-2\nexp-1\n" if way == "file" else "exp-2\n")
+    words = {"words": ["exp-1", "exp-2"], "file": [], "both": ["exp-1"]}[way]
+    more = [] if way == "words" else ["--experiences", listed]
+    assert 0 == command("sync", *words, target, *more, "--visits-type", "TOTAL")
+    assert {"exp-1": (1_000, True), "exp-2": (3, True)} == summaries(command)
+    assert 1_003 == len(stored(target))
+    assert 0 == command("sync", "exp-2", target, "--quiet")
+    assert ["exp-2"] == [*summaries(command)]
+
+
+def test_several_experiences_are_exported_into_one_file(
+    command: Command, distinct_world: World, tmp_path: Path
+) -> None:
+    add_experience(distinct_world)
+    target = tmp_path / "visits.parquet"
+    assert 0 == command("export", "exp-1", "exp-2", "-o", target, "--visits-type", "TOTAL")
+    assert {"exp-1": (1_000, True), "exp-2": (3, True)} == summaries(command)
+    assert {"exp-1", "exp-2"} == {*parquet.read_table(target).column("experience_id").to_pylist()}
+
+
+def test_an_experience_that_fails_is_named_and_the_others_are_kept(
+    command: Command, distinct_world: World, distinct_server: FakeServer, tmp_path: Path
+) -> None:
+    add_experience(distinct_world)
+    distinct_server.fail(query={"touchpointId": "tp-other"}, status=404)
+    assert 8 == command("sync", "exp-1", "exp-2", tmp_path / "w.duckdb", "--visits-type", "TOTAL")
+    assert {"exp-1": (1_000, True), "exp-2": (0, False)} == summaries(command)
+    assert "distinct-async: exp-2, " in command.err
+    assert "1 list failed" in command.err
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("name an experience and the file of a database", ["sync"]),
+        ("name an experience before the file of the database, or --experiences FILE", ["sync", "w.duckdb"]),
+        ("there is no id in it", ["sync", "w.duckdb", "--experiences", "empty"]),
+        ("--experiences nowhere", ["sync", "w.duckdb", "--experiences", "nowhere"]),
+        ("name an experience, or --experiences FILE", ["export", "-o", "x.csv"]),
+    ],
+)
+def test_a_job_without_experiences_says_what_is_missing(
+    said: str, words: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").write_text("# none\n")
+    assert 2 == command(*words)
+    assert said in command.err
+    assert ["empty"] == [each.name for each in tmp_path.iterdir()]
