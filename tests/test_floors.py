@@ -173,8 +173,8 @@ FLOORS = {
     ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
-        ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.results .sansio.retry asyncio attrs "
-        "concurrent time"
+        ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.plans .etl.results .sansio.retry asyncio "
+        "attrs concurrent time"
     ),
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (

@@ -12,10 +12,11 @@ from attrs import define, evolve, field
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
-from distinct_async.errors import DistinctError, StorageError, annotate
+from distinct_async.errors import DistinctError, InvalidRequestError, StorageError, annotate
 from distinct_async.etl.destinations import Chunk, Destination
 from distinct_async.etl.jobs import FATAL, Figures, Job
 from distinct_async.etl.options import JobOptions
+from distinct_async.etl.plans import Plan
 from distinct_async.etl.results import Progress, Result
 from distinct_async.sansio.retry import RetryPolicy
 
@@ -60,6 +61,8 @@ async def run_job(
     Raises:
         DistinctError: The error that stopped the job, or that of the first list that failed; with its `result`.
     """
+    if isinstance(options.experience, Plan):
+        raise InvalidRequestError("a plan is for batches() and read(); pass ids of experiences")
     async with open_in_thread(open_destination) as (thread, destination):
         reading = _Reading(with_job_retries(client), options, make_result, thread, destination)
         pending = iter(options.split())

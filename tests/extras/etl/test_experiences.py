@@ -198,6 +198,35 @@ async def test_bad_ids_are_refused_before_anything_is_opened(
     assert ([], set()) == (fake.requests, names(tmp_path))
 
 
+async def test_a_plan_is_refused_by_jobs_that_keep_their_own_state(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    plan: Any = await etl.plan(client, "exp-1")
+    fake.requests.clear()
+    with pytest.raises(errors.InvalidRequestError, match="a plan is for batches"):
+        await etl.sync(client, plan, tmp_path / "w.duckdb")
+    with pytest.raises(errors.InvalidRequestError, match="a plan is for batches"):
+        await etl.export(client, plan, tmp_path / "visits.csv")
+    assert ([], set()) == (fake.requests, names(tmp_path))
+
+
+async def test_cancelled_it_keeps_what_came_of_each(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    fake.fail(query={"offset": "20"}, wire="hang")
+    sync = asyncio.create_task(etl.sync(client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL", page_size=20))
+    while len(fake.requests) < 3 + 9 + 9:  # plans, first pages, and the pages that hang
+        await asyncio.sleep(0.01)
+    sync.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sync
+    assert 9 * 20 == len(stored(tmp_path / "w.duckdb"))
+    fake.faults.clear()
+    result = await etl.sync(client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL", page_size=20)
+    assert named(world, *IDS) == stored(result.database)
+    assert 450 - 9 * 20 == result.rows
+
+
 async def test_an_id_that_is_given_twice_is_read_once(client: DistinctClient, world: World, tmp_path: Path) -> None:
     result = await etl.sync(client, ["exp-1", "exp-1"], tmp_path / "w.duckdb", visits_type="TOTAL")
     assert named(world, "exp-1") == stored(result.database)
