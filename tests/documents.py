@@ -16,6 +16,7 @@ NEEDS = {
     "docs/how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
     "docs/how-to/files.md": ("duckdb", "pandas", "polars", "pyarrow"),
     "docs/how-to/observability.md": ("opentelemetry", "prometheus_client", "structlog"),
+    "docs/how-to/report.md": ("duckdb", "pyarrow", "pytz", "ua_parser", "vl_convert"),
     "docs/how-to/shell.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/uvloop.md": ("uvloop",),
     "docs/how-to/workers.md": ("celery",),

@@ -1,11 +1,9 @@
 """``distinct-async demo``: the library's main job through its public API, over HTTP, on vendors that run right here."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from textwrap import indent
 
 from attrs import frozen
@@ -15,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.console import COLOUR, Live, count, make_table
+from distinct_async.cli.console import Live, count, make_table
 from distinct_async.cli.signals import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
@@ -80,11 +78,15 @@ def show(console: Console) -> bool:
     )
     busiest = _busiest(touchpoints)
     firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
-    run(_sync_twice(console, world))
-    _show_hours(console, everything.rows)
+    report = run(_sync_twice(console, world))
     holds = _show_check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
     _heading(console, "The same with your own keys")
     _put(console, _YOUR_TURN)
+    if report is not None:
+        _heading(
+            console, "A report of these scans, for a browser", f'etl.report(client, "{_EXPERIENCE}", "report.html")'
+        )
+        _put(console, str(report))
     return holds
 
 
@@ -173,27 +175,29 @@ async def _show_impression(console: Console, client: DistinctClient) -> None:
     _put(console, drawn)
 
 
-async def _sync_twice(console: Console, world: World) -> None:
+async def _sync_twice(console: Console, world: World) -> Path | None:
+    """Sync, and again when there is more; return the file of a report, if one can be made."""
     _heading(console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")')
     drawn = _table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
+    report, missing = Path(mkdtemp(prefix="distinct-async-")) / "report.html", ""
     with TemporaryDirectory() as folder:
-        async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
-            for name in ("The first time", f"{_NEW} scans later"):
-                try:
-                    result = await etl.sync(client, _EXPERIENCE, Path(folder) / "demo.duckdb", page_size=_PAGE_SIZE)
-                except ConfigurationError as error:
-                    _put(console, f"Not shown: {error}".replace(": python", ":\npython"))  # a line to copy
-                    return
-                drawn.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
-                world.grow(_NEW, world.touchpoints[0])
-                fake.requests.clear()
-    _put(console, drawn)
-
-
-def _show_hours(console: Console, visits: Sequence[Visit]) -> None:
-    _heading(console, f"{_ALL} by hour of the day (UTC)")
-    counts = Counter(visit.timestamp_utc.hour for visit in visits)
-    _put(console, _hours_chart(console, [counts[hour] for hour in range(24)]))
+        database = Path(folder) / "demo.duckdb"
+        try:
+            async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
+                for name in ("The first time", f"{_NEW} scans later"):
+                    result = await etl.sync(client, _EXPERIENCE, database, page_size=_PAGE_SIZE)
+                    drawn.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
+                    world.grow(_NEW, world.touchpoints[0])
+                    fake.requests.clear()
+            await etl.report(None, _EXPERIENCE, report, warehouse=database, offline=True)
+        except ConfigurationError as error:
+            report.parent.rmdir()
+            missing = f"Not shown: {error}".replace(": python", ":\npython")  # a line to copy
+    if drawn.row_count:
+        _put(console, drawn)
+    if missing:
+        _put(console, missing)
+    return None if missing else report
 
 
 def _show_check(console: Console, tallies: Mapping[str, Tally]) -> bool:
@@ -231,22 +235,6 @@ def _put(console: Console, what: str | Table) -> None:
 
 def _table(*names: str, numbers: Sequence[str] = ()) -> Table:
     return make_table([*names, *numbers], numbers)
-
-
-def _hours_chart(console: Console, counts: Sequence[int]) -> Table:
-    """Return a chart of 24 counts, one for each hour of the day; the afternoon is beside the morning."""
-    block = "#" if console.options.ascii_only else "█"
-    longest = max(1, (console.width - _INDENT) // 2 - 15)  # hours, counts and gaps; older rich pads the last one too
-    most = max(1, *counts)
-    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-    for _ in range(2):
-        drawn.add_column(style="dim")
-        drawn.add_column(justify="right", width=7)
-        drawn.add_column(style=COLOUR, width=longest)
-    rows = [(f"{hour:02}", f"{count:,}", block * ceil(count / most * longest)) for hour, count in enumerate(counts)]
-    for morning, afternoon in zip(rows[:12], rows[12:], strict=True):
-        drawn.add_row(*morning, *afternoon)
-    return drawn
 
 
 def _minute(time: datetime) -> str:

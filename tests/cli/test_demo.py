@@ -1,11 +1,11 @@
 """What the demo shows, in a pipe."""
 
-import io
 import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,18 +112,6 @@ def test_a_database_is_synced_twice_and_the_second_time_asks_only_for_what_is_ne
     assert [100, True, 3] == [later[0], 100 <= later[1] <= 200, later[2]]
 
 
-def test_the_hours_are_the_worlds_and_the_busiest_has_the_longest_bar(
-    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
-) -> None:
-    hours = [scan.at.hour for each in scans.values() for scan in each]
-    expected = {hour: hours.count(hour) for hour in range(24)}
-    found = re.findall(r"(\d\d) +([\d,]+)  (█*)", "\n".join(section(demo.stdout, "All visits by hour")))
-    bars = {int(hour): len(bar) for hour, _, bar in found}
-    assert expected == {int(hour): int(count.replace(",", "")) for hour, count, _ in found}
-    assert max(expected, key=expected.__getitem__) == max(bars, key=bars.__getitem__)
-    assert {hour for hour in expected if expected[hour]} == {hour for hour in bars if bars[hour]}
-
-
 def test_the_check_compares_rows_walked_declared_and_in_the_world(
     demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
 ) -> None:
@@ -175,9 +163,11 @@ def test_it_says_how_to_do_the_same_with_real_keys(demo: subprocess.CompletedPro
     assert "Vantio is a second service, with a key of its own" in text
 
 
-def test_a_console_without_block_letters_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, shown = World.sample(touchpoints=3, scans=300, users=40), io.BytesIO()
-    monkeypatch.setattr(World, "sample", lambda **_: small)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
-    assert 0 == called(monkeypatch, "demo")
-    assert b"####" in shown.getvalue()
+def test_it_ends_with_the_path_of_a_report(demo: subprocess.CompletedProcess[str]) -> None:
+    packages = ("duckdb", "pyarrow", "pytz", "ua_parser", "vl_convert")
+    if not all(map(find_spec, packages)):
+        assert "distinct-async-" not in demo.stdout
+        return
+    file = Path(demo.stdout.split()[-1])
+    assert "Peak: " in file.read_text(encoding="utf-8")
+    shutil.rmtree(file.parent)
