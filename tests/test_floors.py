@@ -96,8 +96,8 @@ FLOORS = {
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk attrs"
     ),
     ".cli.app": (
-        ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.report .cli.serve "
-        ".errors .etl .models .version attrs cyclopts rich"
+        ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.period .cli.reading .cli.report "
+        ".cli.serve .errors .etl .models .version attrs cyclopts rich"
     ),
     ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",
@@ -110,6 +110,7 @@ FLOORS = {
     ".cli.jobs": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
     ".cli.options": ".files .models attrs cyclopts os",
     ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich time",
+    ".cli.period": ". .cli.client .cli.console .cli.options .cli.signals .errors .models cyclopts",
     ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs",
     ".cli.report": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs",
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",

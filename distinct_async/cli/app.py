@@ -21,9 +21,10 @@ from distinct_async.cli.console import print_error
 from distinct_async.cli.doctor import examine
 from distinct_async.cli.jobs import run_job
 from distinct_async.cli.options import Common, Flag, JobRows, Output, PageRows, Rows, WalkRows
+from distinct_async.cli.period import find_period, parse_time
 from distinct_async.cli.reading import IMPRESSION, TOUCHPOINT, USER, VISIT, write_impressions, write_rows, write_walk
 from distinct_async.errors import DistinctError
-from distinct_async.models import VisitsType
+from distinct_async.models import TouchpointMetrics, VisitsType
 from distinct_async.version import __version__
 
 _NAME = "distinct-async"
@@ -73,6 +74,9 @@ def visits(
     visits_type: VisitsType = "TOTAL",
     unique: Annotated[Flag, Parameter(show=False)] = False,
     experience: str | None = None,
+    last: Annotated[int | None, Parameter(group=options.ROWS_GROUP, validator=Number(gte=1))] = None,
+    since: Annotated[str | None, Parameter(group=options.ROWS_GROUP)] = None,
+    until: Annotated[str | None, Parameter(group=options.ROWS_GROUP)] = None,
     prefetch: Prefetch = 4,
     rows: WalkRows = WalkRows(),
     output: Output = Output(),
@@ -85,18 +89,39 @@ def visits(
         visits_type: TOTAL: every visit; UNIQUE: the first of each user.
         unique: The name of --visits-type UNIQUE in version 0.1.0.
         experience: Sent to the server, whose documentation does not say what it does here.
+        last: Only the last so many visits.
+        since: Only visits from this time on: 2026-06-01, 2026-06-01T10:00:00Z; in UTC unless it says otherwise. Where
+            they begin is found by a few small requests, if the list is sorted oldest-first.
+        until: Only visits before this time.
         prefetch: Pages requested ahead.
     """
+    visits_type = "UNIQUE" if unique else visits_type
+    begin, end = parse_time("--since", since), parse_time("--until", until)
+    if last is not None and rows.offset:
+        raise CycloptsError("--last and --offset contradict each other; drop one of them")
+    if begin is not None or end is not None:
+        if last is not None or rows.offset or rows.checkpoint is not None:
+            raise CycloptsError("--since and --until cannot be combined with --last, --offset or --checkpoint")
+        options.check_output(output, common)
+
+        async def look(client: DistinctClient, offset: int) -> TouchpointMetrics:
+            return await client.metrics.touchpoint(
+                touchpoint_id, visits_type=visits_type, experience_id=experience, page_size=1, offset=offset
+            )
+
+        offset, found = find_period(look, begin, end, common)
+        rows = evolve(rows, offset=offset, limit=found if rows.limit is None else min(found, rows.limit))
 
     def make(client: DistinctClient, limit: int | None) -> Walk[object]:
-        walk = client.metrics.unique_visits if unique or visits_type == "UNIQUE" else client.metrics.total_visits
+        walk = client.metrics.unique_visits if visits_type == "UNIQUE" else client.metrics.total_visits
         return walk(
             touchpoint_id,
             experience_id=experience,
             page_size=rows.page_size,
             offset=rows.offset,
-            limit=limit,
+            limit=limit if last is None else rows.limit,
             prefetch=prefetch,
+            last=last,
         )
 
     write_walk(make, VISIT, rows, output, common)
