@@ -103,6 +103,29 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], object], str]]] = {
 }
 
 
+def _read_options(texts: Mapping[str, str]) -> dict[str, object] | str:
+    """Return attributes of `Options`, or what is wrong."""
+    known = {name.lower(): name for name in _OPTIONS}
+    given = {name.lower(): texts[name] for name in texts}
+    if "path" in given:
+        path = given.pop("path")
+        if given.setdefault("experience_id", path) != path:
+            return "the path and the option experience_id differ; drop one of them"
+    values: dict[str, object] = {}
+    for name, text in given.items():
+        if name not in known:
+            if any(secret in name for secret in _SECRETS):
+                instead = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
+                return f"option {name!r} is refused, because Spark logs options; {instead}"
+            return f"unknown option {name!r}; known are {', '.join(_OPTIONS)}"
+        attribute, convert, wanted = _OPTIONS[known[name]]
+        try:
+            values[attribute] = convert(text)
+        except (ValueError, KeyError):  # msgspec's errors are ValueErrors
+            return f"option {known[name]} must be {wanted}"
+    return values if values.get("experience_id") else 'the option experience_id is missing; load("exp-1") sets it too'
+
+
 @frozen(kw_only=True)
 class Options:
     """The options of a query, validated; they hold no key.
@@ -156,30 +179,11 @@ class Options:
         Raises:
             InvalidRequestError: An option is unknown, invalid or a key; no value is shown.
         """
-        known = {name.lower(): name for name in _OPTIONS}
-        given = {name.lower(): texts[name] for name in texts}
-        if "path" in given:
-            path = given.pop("path")
-            if given.setdefault("experience_id", path) != path:
-                raise InvalidRequestError("the path and the option experience_id differ; drop one of them")
-        values: dict[str, object] = {}
-        for name, text in given.items():
-            if name not in known:
-                if any(secret in name for secret in _SECRETS):
-                    instead = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
-                    raise InvalidRequestError(f"option {name!r} is refused, because Spark logs options; {instead}")
-                raise InvalidRequestError(f"unknown option {name!r}; known are {', '.join(_OPTIONS)}")
-            attribute, convert, wanted = _OPTIONS[known[name]]
-            try:
-                values[attribute] = convert(text)
-            except (ValueError, KeyError):  # msgspec's errors are ValueErrors
-                pass
-            else:
-                continue
-            raise InvalidRequestError(f"option {known[name]} must be {wanted}")
-        if "experience_id" not in values:
-            raise InvalidRequestError('the option experience_id is missing; load("exp-1") sets it too')
-        return cls(**values)  # type: ignore[arg-type]
+        read = _read_options(texts)
+        del texts  # a key may be in it by mistake, and Spark shows locals with SPARK_TRACEBACK_WITH_LOCALS
+        if isinstance(read, str):
+            raise InvalidRequestError(read)
+        return cls(**read)  # type: ignore[arg-type]
 
     def make_client(self, tasks: int = 1, base_url: str | None = None) -> DistinctClient:
         """Return a client with a task's share of the limits.
@@ -201,7 +205,7 @@ class Options:
         )
 
     def _setting(self, variable: str) -> str | None:
-        # Never a local variable: Spark shows them with SPARK_TRACEBACK_WITH_LOCALS
+        # Never a local variable: as in `parse`
         return None if self.key_file is None else read_key_file(self.key_file, "option key_file").get(variable)
 
 

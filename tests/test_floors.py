@@ -143,7 +143,7 @@ FLOORS = {
     ".etl.arrow": ".etl.destinations .etl.plans .models msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
-        ".etl.state .models asyncio concurrent pyarrow"
+        ".etl.state .models asyncio concurrent pyarrow threading"
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (

@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, MutableMapping
 from contextlib import aclosing
 from functools import partial
@@ -196,16 +198,23 @@ def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptio
             opened.set_result((asyncio.get_running_loop(), over, stream))
             await over.wait()
 
-    with concurrent.futures.ThreadPoolExecutor(1, "distinct-async-read") as thread:
-        served = thread.submit(asyncio.run, serve())
-        served.add_done_callback(lambda _: opened.cancel())  # so that nothing waits if there is no client
-        try:
-            yield from opened.result()[2]._read()  # noqa: SLF001
-        finally:
-            if opened.cancelled():
-                served.result()
+    async def report() -> None:
+        task = asyncio.create_task(serve())
+        await asyncio.wait({task})
+        if (error := task.exception()) is not None and not opened.done():  # no client could be made
+            opened.set_exception(error)
+
+    # A daemon: an iterator that a traceback keeps alive must not keep the interpreter from ending
+    thread = threading.Thread(target=lambda: asyncio.run(report()), name="distinct-async-read", daemon=True)
+    thread.start()
+    try:
+        yield from opened.result()[2]._read()  # noqa: SLF001
+    finally:
+        if opened.exception() is None:
             loop, over, _ = opened.result()
             loop.call_soon_threadsafe(over.set)
+        if not sys.is_finalizing():
+            thread.join()
 
 
 class Stream:

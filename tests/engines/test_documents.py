@@ -28,6 +28,7 @@ def test_a_block_of_a_document_runs_in_a_file_of_its_own(
     variables = {
         "DISTINCT_API_KEY": fake.api_key,
         "DISTINCT_BASE_URL": fake.url,
+        "DLT_DATA_DIR": str(tmp_path / "dlt"),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         **(request.getfixturevalue("spark_environment") if "pyspark" in script else {}),
     }

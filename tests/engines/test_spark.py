@@ -1,7 +1,11 @@
 """The format ``distinct`` in a real Spark: rows as the world has them, whatever fails on the way."""
 
 import os
+import pickle
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from distinct_async.errors import ConfigurationError, InvalidRequestError
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import BOTH, Row, rows_of
+
+from .conftest import KEY
+
+pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'distinct-async[spark]'")
+
+from distinct_async.spark import Options, allot
 
 pytestmark = pytest.mark.timeout(240)  # a session starts in 10 seconds, and in 50 on a busy machine
 
@@ -152,6 +165,65 @@ def test_rows_that_are_removed_after_planning_end_the_query_with_drift(
     with pytest.raises(Exception, match=r"DriftError: touchpoint 'tp-1'.*rows have moved.*run the query again"):
         source.load().count()
     assert len(rows_of(world)) == source.load().count()
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"api_key": KEY}, "option 'api_key' is refused, because Spark logs options; set the environment variable"),
+        ({"Authorization": KEY}, "option 'authorization' is refused"),
+        ({"foo": KEY}, "unknown option 'foo'; known are experience_id, visits_type,"),
+        ({"page_size": KEY}, "option page_size must be a whole number"),
+        ({"visits_type": KEY}, "option visits_type must be TOTAL, UNIQUE or both"),
+        ({"touchpoint_ids": f"[{KEY}"}, "option touchpoint_ids must be ids with commas between"),
+        ({"allow_http": KEY}, "option allow_http must be true or false"),
+        ({"key_file": KEY}, "option key_file: the file cannot be read: No such file"),
+        ({"base_url": KEY}, "base_url must be like https://host"),
+        ({"path": KEY}, "the path and the option experience_id differ"),
+        ({"experience_id": ""}, "the option experience_id is missing"),
+        ({"numPartitions": "0"}, "numPartitions must be at least 1, got 0"),
+        ({"maxRowsPerTrigger": "0"}, "maxRowsPerTrigger must be at least 1, got 0"),
+        ({"prefetch": "0"}, "prefetch must be at least 1, got 0"),
+        ({"rate_limit": "0"}, "rate_limit must be > 0 requests per second"),
+        ({"timeout": "-1"}, "timeout must be > 0 seconds"),
+        ({"max_concurrency": "2"}, "max_concurrency=2 is less than numPartitions=4"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_option_that_is_wrong_is_named_without_its_value(given: dict[str, str], message: str) -> None:
+    with pytest.raises((InvalidRequestError, ConfigurationError), match=re.escape(message)) as caught:
+        Options.parse({"experience_id": "exp-1", **given})
+    assert KEY not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_tasks_share_the_limits_and_the_key_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"DISTINCT_API_KEY={KEY}\nDISTINCT_BASE_URL=https://elsewhere.example", "utf-8")
+    texts = {"NUMPARTITIONS": "3", "Rate_Limit": "6", "key_file": str(tmp_path / "key"), "path": "exp-1"}
+    options = Options.parse(texts)
+    settings = options.make_client(3)._engine.core.settings
+    assert (16 // 3, 2.0) == (settings.max_concurrency, settings.rate_limit)
+    assert ("https://elsewhere.example", KEY) == (settings.base_urls["distinct"], settings.key("distinct").value)
+    assert "https://b.example" == options.make_client(3, "https://b.example").base_urls["distinct"]
+    assert 100 == Options.parse({"path": "exp-1", "numPartitions": "100"}).max_concurrency
+    assert KEY.encode() not in pickle.dumps(options)
+
+
+@given(st.dictionaries(st.text(), st.integers(0, 50)), st.integers(1, 120))
+def test_a_micro_batch_takes_all_that_fits_and_no_list_more_than_it_has(new: dict[str, int], limit: int) -> None:
+    shares = allot(new, limit)
+    assert min(limit, sum(new.values())) == sum(shares.values())
+    assert all(0 <= shares[key] <= new[key] for key in new)
+    assert new == allot(new, None)
+
+
+def test_without_spark_the_module_that_spark_looks_for_has_no_format() -> None:
+    program = "import sys; sys.modules['pyspark'] = None; import pyspark_distinct; print(dir(pyspark_distinct))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "DefaultSource" not in done.stdout
 
 
 # The stream.

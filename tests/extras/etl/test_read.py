@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from functools import partial
 from typing import Any
@@ -49,7 +52,7 @@ async def test_left_early_it_requests_nothing_more_and_its_thread_is_joined(
     def leave() -> None:
         batches = etl.read("exp-1", client=factory, page_size=5, batch_rows=5)
         next(batches)
-        assert ["distinct-async-read_0"] == threads()
+        assert ["distinct-async-read"] == threads()
         if way == "close":
             batches.close()  # type: ignore[attr-defined]
         elif way == "raise":
@@ -102,3 +105,12 @@ def test_an_invalid_option_is_refused_at_once() -> None:
     with pytest.raises(errors.InvalidRequestError):
         etl.read("", client=DistinctClient)
     assert [] == threads()
+
+
+def test_an_iterator_that_a_traceback_keeps_alive_does_not_keep_the_process_from_ending(world: World) -> None:
+    program = "from distinct_async import etl\nread = etl.read('exp-1', batch_rows=50)\nfor batch in read:\n    1 / 0"
+    with FakeServer.run_in_thread(world) as fake:
+        variables = os.environ | {"DISTINCT_API_KEY": fake.api_key, "DISTINCT_BASE_URL": fake.url}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=variables, timeout=25, capture_output=True, text=True, check=False)
+    assert (1, True) == (done.returncode, "ZeroDivisionError" in done.stderr)
