@@ -15,6 +15,7 @@ NEEDS: dict[str, Iterable[str]] = {
     "test_example_fastapi.py": ("fastapi", "httpx", "uvicorn"),
     "test_fastapi.py": ("fastapi", "httpx", "jsonschema_rs", "uvicorn", "wsproto"),
     "test_isal.py": ("isal",),
+    "test_orchestrators.py": ("duckdb", "pyarrow", "pytz"),
     "test_schemathesis.py": ("jsonschema_rs", "schemathesis"),
     "test_wheel.py": ("fastapi", "httpx", "httpx2", "pytest_aiohttp"),
 }
