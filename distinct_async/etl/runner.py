@@ -148,7 +148,7 @@ class _Reading(Generic[R]):
         return self.make_result(
             rows=sum(one.rows for one in each),
             expected=sum(one.expected for one in each),
-            complete=len(results) == len(ids) and all(one.complete for one in each),
+            complete=all(one.complete for one in each),
             failures=tuple(failure for one in each for failure in one.failures),
             requests=sum(one.requests for one in each),
             retries=sum(one.retries for one in each),
