@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import asdict
 
-from benchmarks import etl, gets, importing, memory, peers, plot, profiled, structuring, walks
+from benchmarks import etl, gets, importing, memory, peers, plot, profiled, reports, structuring, walks
 from benchmarks.server import running
 from benchmarks.turns import Section
 
@@ -26,8 +26,9 @@ _SUBJECTS = {
     "profile": profiled.measure,
     "peers": peers.measure,
     "etl": etl.measure,
+    "reports": reports.measure,
 }
-_SHORT = [name for name in _SUBJECTS if name not in {"memory", "profile", "peers", "etl"}]
+_SHORT = [name for name in _SUBJECTS if name not in {"memory", "profile", "peers", "etl", "reports"}]
 _README = Path(__file__).parent / "README.md"
 _INGREDIENTS = ("distinct-async", "aiohttp", "attrs", "cattrs", "msgspec", "orjson", "pydantic")
 
