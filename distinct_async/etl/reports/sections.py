@@ -196,11 +196,11 @@ def _per_visitor(rows: Sequence[tuple[int, int]], visitors: int) -> Section:
     once = sum(people for visits, people in rows if visits == 1)
     middle = _median(rows, visitors)
     if once >= FEW and once * 2 > visitors:
-        title = f"{percent(once, visitors)} of the visitors scanned once"
+        title = f"{percent(once, visitors)} of the people scanned once"
     else:
-        title = f"Half of the visitors scanned at least {count(middle, 'time')}; the mean is {total / visitors:.1f}"
+        title = f"Half of the people scanned at least {count(middle, 'time')}; the mean is {total / visitors:.1f}"
     if visitors < FEW:
-        names, title = [], f"Fewer than {FEW} visitors"
+        names, title = [], f"Fewer than {FEW} people"
     return Section(
         title,
         "People by the number of their scans.",

@@ -158,7 +158,7 @@ async def test_one_scan_is_counted_and_nobody_is_singled_out(
     result = await etl.report(client, "exp-1", file)
     assert (1, 1) == (result.visits, result.visitors)
     assert "1 scan" in Page(file).text
-    assert {"No hour has 5 people", "No day has 5 people", "Fewer than 5 visitors"} < {*Page(file).titles}
+    assert {"No hour has 5 people", "No day has 5 people", "Fewer than 5 people"} < {*Page(file).titles}
     assert [["1 other", "1", "100 %", "", "", ""]] == Page(file).table("touchpoint")
 
 
