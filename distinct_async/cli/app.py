@@ -338,6 +338,8 @@ def _app(console: Console) -> App:
         Args:
             command: Its name; by default the list of all commands.
         """
+        if command is not None and command not in app:
+            raise CycloptsError(f"there is no command {command}")
         words = () if command is None else (command,)
         app((*words, "--help"), exit_on_error=False, print_error=False, result_action="return_value")
 
