@@ -183,3 +183,16 @@ async def test_the_views_can_be_read_from_another_database(client: DistinctClien
     with duckdb.connect() as other:
         other.execute(f"ATTACH '{database}' AS stored (READ_ONLY)")
         assert expected == {name: other.execute(f"FROM stored.{name}").fetchall() for name in FIGURES}
+
+
+@pytest.mark.parametrize("change", ["2026-03-29T00:50:00Z", "2026-10-25T00:50:00Z"])
+async def test_the_time_between_touchpoints_is_real_time_also_when_the_clocks_change(
+    client: DistinctClient, fake: FakeServer, database: Path, change: str
+) -> None:
+    fake.world = world = World()
+    world.add_scan("tp-1", "user-1", change)
+    world.add_scan("tp-2", "user-1", datetime.fromisoformat(change) + timedelta(minutes=20))
+    await etl.sync(client, "exp-1", database)
+    asked(database, "CREATE OR REPLACE MACRO visits_timezone() AS 'Europe/Berlin'")
+    expected = [("tp-1", 1, None), ("tp-2", 1, 1200)]
+    assert expected == asked(database, "SELECT touchpoint_id, passed, median_seconds FROM touchpoint_funnel")
