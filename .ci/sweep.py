@@ -17,6 +17,7 @@ from typing import ClassVar
 
 WIDTHS = range(360, 1501, 6)
 WIDE = 1440  # from here on, Python code must fit its box; below, it may scroll within it
+LEFT_OUT = ("_modules/", "404")  # source code; what has another base
 LIMIT = 240  # seconds
 
 # A frame's width is the viewport of the page in it. "Cut" is what lies outside and no box scrolls to.
@@ -67,7 +68,8 @@ class Handler(SimpleHTTPRequestHandler):
         if self.path != "/harness":
             super().do_GET()
             return
-        pages = sorted(f"/{each.relative_to(self.site).as_posix()}" for each in self.site.rglob("*.html"))
+        found = (each.relative_to(self.site).as_posix() for each in self.site.rglob("*.html"))
+        pages = sorted(f"/{each}" for each in found if not each.startswith(LEFT_OUT))
         text = HARNESS.replace("PAGES", json.dumps(pages)).replace("WIDTHS", json.dumps([*WIDTHS]))
         self._respond(text.replace("WIDE", str(WIDE)).encode())
 

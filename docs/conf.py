@@ -1,9 +1,12 @@
 """Configuration of the site, which ``nox -s docs`` builds without a network."""
 
 import io
+import os
 import re
 import sys
+import tomllib
 from contextlib import redirect_stdout
+from html import escape
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +30,13 @@ author = "distinct-async contributors"
 version = release = version_of(project)
 
 autodoc_mock_imports = ["dlt", "pyspark"]  # too heavy for this session
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -47,13 +56,21 @@ napoleon_use_ivar = True  # "Attributes:" as a list of fields, not as entries be
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"
-html_title = "distinct-async"
+html_title = f"distinct-async {version}"
+html_logo = html_favicon = "_static/logo.svg"
+# Read the Docs sets it; the default is a placeholder until the site is public.
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "https://distinct-async.readthedocs.io/en/stable/")
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["../distinct_async/testing/openapi.json"]
 html_copy_source = False
 html_show_copyright = False
+HERE = Path(__file__).parent
+PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 html_theme_options = {
+    "source_repository": PROJECT["urls"]["Repository"],
+    "source_branch": "main",
+    "source_directory": "docs/",
     "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
     "dark_css_variables": {"color-brand-primary": "#5cc8c2", "color-brand-content": "#5cc8c2"},
 }
@@ -110,7 +127,6 @@ def adapt_markdown(_app: "Sphinx", docname: str, source: list[str]) -> None:
     source[0] = PLOT.sub(lambda plot: plot[0] if (folder / plot[1]).exists() else "", text)
 
 
-HERE = Path(__file__).parent
 FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
 DRAWING = re.compile(r"^!\[.*\]\(([\w-]+\.svg)\)$", re.MULTILINE)
 PLOT = re.compile(r"^!\[.*\]\((\.\./.+\.svg)\)$", re.MULTILINE)  # exists after `python -m benchmarks plot`
@@ -142,6 +158,47 @@ def help_of(*words: str) -> str:
     return output.getvalue()
 
 
+DESCRIPTIONS: dict[str, tuple[str, str]] = {}  # title and first paragraph of each page
+
+
+def describe_page(
+    app: "Sphinx", page: str, _template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Add the description of a page for search engines and link previews: its first paragraph."""
+    if doctree is None:
+        return
+    first = next((node.astext() for node in doctree.findall(nodes.paragraph)), "")
+    text = " ".join(first.split())
+    text = text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] + " ..."
+    title = re.sub("<.*?>", "", str(context["title"]))
+    DESCRIPTIONS[page] = title, text
+    url = f"{app.config.html_baseurl}{page}.html"
+    tags = {"og:title": title, "og:description": text, "og:type": "website", "og:url": url}
+    tags["og:site_name"] = project
+    lines = [f'<meta name="description" content="{escape(text)}"/>']
+    lines += [f'<meta property="{name}" content="{escape(content)}"/>' for name, content in tags.items()]
+    if page == "404":  # it is shown at any address
+        lines.append(f'<base href="{escape(app.config.html_baseurl)}"/>')
+    context["metatags"] = context.get("metatags", "") + "\n".join(lines)
+
+
+LONGEST = 160
+
+
+def list_pages(app: "Sphinx", error: Exception | None) -> None:
+    """Write the site's pages for search engines (``sitemap.xml``) and for language models (``llms.txt``)."""
+    if error or app.builder.name != "html":
+        return
+    pages = {name: each for name, each in sorted(DESCRIPTIONS.items()) if name != "404"}
+    urls = {name: f"{app.config.html_baseurl}{name}.html" for name in pages}
+    sitemap = "".join(f"<url><loc>{url}</loc></url>\n" for url in urls.values())
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+    text = "".join(f"- [{title}]({urls[name]}): {first}\n" for name, (title, first) in pages.items())
+    out = Path(app.outdir)
+    (out / "sitemap.xml").write_text(f"{head}{sitemap}</urlset>\n", encoding="utf-8")
+    (out / "llms.txt").write_text(f"# {project}\n\n> {PROJECT['description']}\n\n{text}", encoding="utf-8")
+
+
 def setup(app: "Sphinx") -> dict[str, Any]:
     """Register the extensions of this file."""
     app.add_directive("commands", Commands)
@@ -150,4 +207,6 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     app.connect("missing-reference", resolve_reference)
     app.connect("autodoc-process-signature", process_signature)
     app.connect("source-read", adapt_markdown)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("html-page-context", describe_page)
+    app.connect("build-finished", list_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -12,6 +12,7 @@ SITE = ROOT / "docs"
 # nothing.
 NEEDS = {
     "README.md": ("duckdb", "pyarrow", "pytz"),
+    "docs/how-to/cookbook.md": ("duckdb", "pandas", "pyarrow", "pytz"),
     "docs/how-to/duckdb.md": ("duckdb", "pyarrow", "pytz"),
     "docs/how-to/fastapi.md": ("fastapi", "httpx", "uvicorn"),
     "docs/how-to/files.md": ("duckdb", "pandas", "polars", "pyarrow"),

@@ -31,7 +31,7 @@ SERVERS = ("distinct-async serve", "uvicorn ", "python -m aiohttp.web ", "python
 PORT = re.compile(r"(?<=127\.0\.0\.1:)80[08]0\b|(?<=--port )80[08]0\b")  # here it is a free one
 # Documents speak to a POSIX shell.
 READABLE = sys.platform != "win32" and all(map(shutil.which, ("bash", "curl")))
-PATIENCE = 60  # seconds, for a machine that has much else to do
+PATIENCE = 120  # seconds, for a machine that has much else to do
 
 
 def known_packages() -> set[str]:

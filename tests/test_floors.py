@@ -101,7 +101,8 @@ FLOORS = {
     ),
     ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",
-    ".cli.demo": ". .cli.console .cli.signals .errors .etl .models .testing attrs rich",
+    ".cli.comparison": ".testing asyncio attrs http.client msgspec",
+    ".cli.demo": ". .cli.comparison .cli.console .cli.signals .errors .etl .models .testing attrs rich",
     ".cli.doctor": (
         ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors .session .vendors "
         "asyncio attrs"

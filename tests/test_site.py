@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import distinct_async
+from distinct_async import errors
 from distinct_async.vendors import VENDORS
 
 from .documents import ROOT, SITE
@@ -65,3 +66,16 @@ def test_every_link_of_the_readme_to_a_file_leads_somewhere() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
     assert links
     assert [] == [link for link in links if not (ROOT / link).exists()]
+
+
+def test_every_error_is_in_troubleshooting() -> None:
+    page = (SITE / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    names = {*errors.__all__} - {"DistinctError"}  # which only its subclasses are raised as
+    assert [] == sorted(name for name in names if f"`{name}`" not in page)
+
+
+def test_the_menu_has_at_most_20_entries_and_the_readme_90_lines() -> None:
+    index = (SITE / "index.md").read_text(encoding="utf-8")
+    menus = re.findall(r"^```{toctree}\n(?::.*\n)*\n(.*?)^```", index, re.MULTILINE | re.DOTALL)
+    assert 0 < sum(len(menu.splitlines()) for menu in menus) <= 20
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 90

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
+from distinct_async.cli.comparison import CAP, PAGE_SIZE, compare
 from distinct_async.cli.console import Live, count, make_table
 from distinct_async.cli.signals import run
 from distinct_async.errors import ConfigurationError
@@ -78,6 +79,8 @@ def show(console: Console) -> bool:
     )
     busiest = _busiest(touchpoints)
     firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
+    quietest = min(touchpoints, key=lambda each: each.total_visits)
+    survives = run(_show_comparison(console, world, quietest))
     report = run(_sync_twice(console, world))
     holds = _show_check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
     _heading(console, "The same with your own keys")
@@ -87,7 +90,7 @@ def show(console: Console) -> bool:
             console, "A report of these scans, for a browser", f'etl.report(client, "{_EXPERIENCE}", "report.html")'
         )
         _put(console, str(report))
-    return holds
+    return holds and survives
 
 
 async def _make_calls(
@@ -173,6 +176,29 @@ async def _show_impression(console: Console, client: DistinctClient) -> None:
     drawn.add_row("Student", impression.student_id)
     drawn.add_row("Device", str(impression.metadata["device_type"]))
     _put(console, drawn)
+
+
+async def _show_comparison(console: Console, world: World, touchpoint: TouchpointSummary) -> bool:
+    """Show what is lost from a misbehaving server; return whether this library lost and repeated nothing."""
+    command = f"distinct-async visits {touchpoint.id} --checkpoint position.json --output visits.jsonl"
+    _heading(console, "A server that misbehaves, and a kill", command)
+    _put(console, f"It returns {CAP} rows per page instead of {PAGE_SIZE}, and 4 % of the requests fail:")
+    _put(console, "HTTP 503 or a reset connection. All three retry.")
+    console.print()
+    found = await compare(world, touchpoint.id)
+    drawn = _table(f"Every visit at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated", "Requests"))
+    for name, each in (
+        ("a loop until a page is short", found.until_short),
+        ("a loop until a page is empty", found.until_empty),
+        ("distinct-async, killed once", found.library),
+    ):
+        drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated, each.requests)))
+    _put(console, drawn)
+    console.print()
+    _put(console, f"SIGKILL ended it with {found.killed_at:,} rows in the file; run again, it continued.")
+    lost = found.until_empty.lost
+    _put(console, f"A naive loop lost {lost:,} rows; this one lost {found.library.lost:,}.")
+    return (found.library.lost, found.library.repeated) == (0, 0)
 
 
 async def _sync_twice(console: Console, world: World) -> Path | None:

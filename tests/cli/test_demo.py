@@ -13,6 +13,8 @@ import pytest
 from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import called, installed, piped
 
+pytestmark = pytest.mark.timeout(120)  # the demo starts processes
+
 
 @pytest.fixture(scope="module")
 def demo() -> subprocess.CompletedProcess[str]:
@@ -96,6 +98,20 @@ def test_the_impression_is_the_worlds(demo: subprocess.CompletedProcess[str], wo
     shown = dict(row.split(maxsplit=1) for row in rows)
     assert 'client.impressions.get("imp_000001")' == call
     assert [expected["poster_id"], expected["program_id"]] == [shown["Poster"], shown["Program"]]
+
+
+def test_hand_written_loops_lose_rows_and_the_killed_command_loses_none(
+    demo: subprocess.CompletedProcess[str], scans: Mapping[str, tuple[Scan, ...]]
+) -> None:
+    total = len(scans["Main Stage"])
+    pages = -(-total // 500)
+    kept = sum(min(200, total - 500 * page) for page in range(pages))
+    *_, short, empty, library, killed, verdict = section(demo.stdout, "A server that misbehaves")
+    assert [[200, total - 200, 0], [kept, total - kept, 0], [total, 0, 0]] == [
+        numbers(line)[:3] for line in (short, empty, library)
+    ]
+    assert 0 < numbers(killed)[0] < total
+    assert f"A naive loop lost {total - kept:,} rows; this one lost 0." == verdict
 
 
 def test_a_database_is_synced_twice_and_the_second_time_asks_only_for_what_is_new(

@@ -20,7 +20,7 @@ async def test_a_block_of_a_document_runs(block: CodeType, monkeypatch: pytest.M
     await asyncio.to_thread(run, block)
 
 
-@pytest.mark.timeout(180)  # a process for each line
+@pytest.mark.timeout(240)  # a process for each line
 @pytest.mark.skipif(not READABLE, reason="there is no bash, or no curl")
 @pytest.mark.usefixtures("distinct_env")
 @pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS])

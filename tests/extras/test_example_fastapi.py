@@ -1,4 +1,4 @@
-"""The example and the README's FastAPI section, run as a reader would: under uvicorn, on the fake vendors."""
+"""The example and the how-to's service, run as a reader would: under uvicorn, on the fake vendors."""
 
 import asyncio
 import importlib
@@ -48,11 +48,11 @@ def environment(fake: FakeServer, vantio: FakeServer, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def readme(tmp_path: Path) -> Path:
-    """A folder with the README's files, each copied into an empty one."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def how_to(tmp_path: Path) -> Path:
+    """An empty folder with the how-to's service and its test."""
+    text = (ROOT / "docs" / "how-to" / "fastapi.md").read_text(encoding="utf-8")
     files = dict(FENCE.findall(text))
-    assert {"service.py", "test_service.py"} == {*files}
+    assert {"service.py", "test_service.py"} <= {*files}
     for name, code in files.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
     return tmp_path
@@ -143,9 +143,9 @@ async def test_one_command_starts_the_example_with_no_key() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-async def test_the_readmes_snippet_in_an_empty_file_is_a_working_service(readme: Path, world: World) -> None:
+async def test_the_how_tos_snippet_in_an_empty_file_is_a_working_service(how_to: Path, world: World) -> None:
     port = free_port()
-    for process in started("-m", "uvicorn", "service:app", "--port", str(port), cwd=readme):
+    for process in started("-m", "uvicorn", "service:app", "--port", str(port), cwd=how_to):
         url = f"http://127.0.0.1:{port}"
         shown: dict[str, Any] = json.loads(await wait_for(f"{url}/experiences/exp-1", process))
         async with aiohttp.ClientSession() as http:
@@ -158,10 +158,10 @@ async def test_the_readmes_snippet_in_an_empty_file_is_a_working_service(readme:
 
 
 @pytest.mark.timeout(120)  # a pytest of its own, on a machine that may be busy
-def test_the_readmes_test_snippet_passes(readme: Path) -> None:
+def test_the_how_tos_test_snippet_passes(how_to: Path) -> None:
     words = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_service.py"]
     words += ["-o", "asyncio_default_fixture_loop_scope=function"]  # some releases of pytest-asyncio warn without it
-    done = subprocess.run(words, cwd=readme, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, check=False)
+    done = subprocess.run(words, cwd=how_to, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, check=False)
 
     assert 0 == done.returncode, done.stdout.decode()
-    assert b"1 passed" in done.stdout
+    assert b"3 passed" in done.stdout
