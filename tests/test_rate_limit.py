@@ -98,6 +98,19 @@ async def test_no_attempt_is_sent_during_a_pause_that_began_while_it_waited_for_
     assert all(each.waited > 0.9 for each in seen[1:])
 
 
+async def test_a_pause_is_over_before_the_limiter_is_entered(fake: FakeServer) -> None:
+    limiter = Limiter(2)
+    fake.fail(status=429, headers={"Retry-After": "1"}, times=1)
+    async with client_of(fake, limiter) as client:
+        first = asyncio.create_task(client.metrics.experience("exp-1"))
+        while not limiter.left:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(client.metrics.experience("exp-1"))
+        await asyncio.sleep(0.1)
+        assert 1 == limiter.entered
+        await asyncio.gather(first, second)
+
+
 @asynccontextmanager
 async def once() -> Any:
     yield

@@ -997,3 +997,18 @@ def test_no_value_of_a_row_can_be_read_from_its_digest() -> None:
 
 def test_a_question_reads_like_a_call() -> None:
     assert "metrics.total_visits(touchpoint_id='tp-1')" == str(QUESTION)
+
+
+# --- rule 10: the last rows -------------------------------------------------------------------------------------------
+
+
+def test_a_list_that_grows_behind_its_last_row_is_known_to_ascend_by_its_first_one() -> None:
+    state = walk(page_size=1, last=1)
+    (ask,) = requests(state, 0)
+    assert Ask(0, size=1, state="resolve") == ask
+    assert not feed(state, ask, page(0, 1, 10)).give
+
+    (ask,) = requests(state, 0)
+    assert Ask(9, 10, size=1) == ask
+    assert Fed(0, 1) == feed(state, ask, page(9, 1, 11))
+    assert state.ended
