@@ -10,7 +10,7 @@ import distinct_async
 from distinct_async import errors
 from distinct_async.vendors import VENDORS
 
-from .documents import ROOT, SITE
+from .documents import BLOCK, ROOT, SITE
 
 PACKAGE = Path(distinct_async.__file__).parent
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((SITE / "reference").glob("*.md")))
@@ -79,3 +79,16 @@ def test_the_menu_has_at_most_20_entries_and_the_readme_90_lines() -> None:
     menus = re.findall(r"^```{toctree}\n(?::.*\n)*\n(.*?)^```", index, re.MULTILINE | re.DOTALL)
     assert 0 < sum(len(menu.splitlines()) for menu in menus) <= 20
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 90
+
+
+def test_a_page_says_where_blocks_with_a_bare_await_run() -> None:
+    silent = []
+    for page in SITE.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for block in BLOCK.findall(text):
+            try:
+                compile(block, page.name, "exec")
+            except SyntaxError:
+                if "`python -m asyncio`" not in text:
+                    silent.append(page.name)
+    assert [] == silent
