@@ -27,7 +27,10 @@ pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'di
 
 from distinct_async.spark import Options, allot
 
-pytestmark = pytest.mark.timeout(240)  # a session starts in 10 seconds, and in 50 on a busy machine
+pytestmark = [
+    pytest.mark.timeout(240),  # a session starts in 10 seconds, and in 50 on a busy machine
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas"),  # which Dask brings
+]
 
 KEYS = ("touchpoint_id", "visits_type", "position", "user_id", "timestamp_utc")
 
