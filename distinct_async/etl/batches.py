@@ -70,7 +70,8 @@ def batches(
         InvalidRequestError: An option is invalid; at once.
         CheckpointError: The state is of another experience or a later version, or unreadable; at once.
         ConfigurationError: The extra is missing; at once.
-        DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
+        DistinctError: A list failed; raised after the others of its experience are finished, with what was done
+            there in its `result`. Further experiences are not read.
     """
     options = JobOptions(
         experience=experience_id,
@@ -172,7 +173,8 @@ def read(
         InvalidRequestError: An option is invalid; at once.
         CheckpointError: The state is of another experience or a later version, or unreadable; at once.
         ConfigurationError: The extra or a setting is missing.
-        DistinctError: A list failed; raised after the others are finished, with what was done in its `result`.
+        DistinctError: A list failed; raised after the others of its experience are finished, with what was done
+            there in its `result`. Further experiences are not read.
     """
     options = JobOptions(
         experience=experience_id,
@@ -312,7 +314,7 @@ def stream(
         client: A client with a Distinct key.
         experience_id: The experience's id, as in your Distinct account; or several, read one after the other.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
-        touchpoint_ids: Only these touchpoints; None for all.
+        touchpoint_ids: Only these touchpoints, of one experience; None for all.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a batch at most, about; 1 or more.

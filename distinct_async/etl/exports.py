@@ -63,7 +63,7 @@ async def export(
         path: The file; its folder is created if it is missing. If it is a link, the file that it leads to is replaced.
             Of two exports to it at once, one ends with an error.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
-        touchpoint_ids: Only these touchpoints; None for all.
+        touchpoint_ids: Only these touchpoints, of one experience; None for all.
         format: ``"parquet"``, ``"csv"`` or ``"jsonl"`` (JSON lines); None for the one that the path's suffix names.
             If the suffix names another, that is an error.
         on_drift: What to do if rows have moved during a walk, or since a crash: ``"raise"`` a `DriftError`, or

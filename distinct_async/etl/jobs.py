@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import TypedDict
 
 from attrs import Factory, define, field
@@ -81,6 +82,8 @@ class Job:
     _retries: int = field(default=0, init=False)
     _runs: set[Run[Visit]] = field(factory=set, init=False)
     _chunks: dict[tuple[VisitList, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
+    _latest: dict[VisitList, datetime | None] = field(factory=dict, init=False)  # the last time of each range
+    _disordered: set[VisitList] = field(factory=set, init=False)  # ranges whose times go back somewhere
     _waiting: int = field(default=0, init=False)  # their rows
     _full: asyncio.Event = field(factory=asyncio.Event, init=False)
     _room: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -244,6 +247,13 @@ class Job:
 
     def _receive(self, chunk: Chunk, page: Page[Visit]) -> None:
         chunk.visits.extend(page.items)
+        if chunk.visit_list.stop is not None:  # a majority of the steps between pages is no proof
+            times = [self._latest.get(chunk.visit_list), *(visit.timestamp_utc for visit in page.items)]
+            times = times[times[0] is None :]
+            if times != sorted(times):  # type: ignore[type-var]  # only the first could be None
+                self._disordered.add(chunk.visit_list)
+            if times:
+                self._latest[chunk.visit_list] = times[-1]
         self.rows += len(page)
         self._waiting += len(page)
         if self._waiting >= self.options.batch_rows:
@@ -252,8 +262,7 @@ class Job:
         if self.options.on_progress is not None:
             self.options.on_progress(self.progress)
 
-    @staticmethod
-    def _prove(visit_list: VisitList, run: Run[Visit]) -> None:
+    def _prove(self, visit_list: VisitList, run: Run[Visit]) -> None:
         """Raise a `DriftError` if the rows of a range cannot be those that were planned."""
         stop, report, planned = visit_list.stop, run.report, visit_list.declared
         if stop is None:
@@ -265,8 +274,10 @@ class Job:
             problem = f"the list shrank from {planned} to {total}"
         elif visit_list.after is not None:
             problem = None if run.checkpoint == visit_list.after else f"row {stop - 1} has changed"
-        elif total is not None and total > planned and not report.ascends:
-            problem = f"the list grew from {planned} to {total} and is not sorted oldest-first"
+        elif total is not None and total > planned and not (report.ascends and visit_list not in self._disordered):
+            problem = (
+                f"the list grew from {planned} to {total}, and its rows do not show that it is sorted oldest-first"
+            )
         if problem is not None:
             raise DriftError(problem)
 

@@ -1,9 +1,10 @@
 """The options that all jobs share, validated once."""
 
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Literal, get_args
+from inspect import iscoroutinefunction
+from typing import Any, Literal, get_args
 
-from attrs import evolve, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.errors import InvalidRequestError
@@ -25,6 +26,11 @@ def _experience(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] |
     if not ids:
         raise InvalidRequestError("experience_id must be an id or a list of ids, got an empty list")
     return ids
+
+
+def _check_callback(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types
+    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+        raise InvalidRequestError(f"{attribute.name} must be a plain function, not {value!r}; it is not awaited")
 
 
 def _prefetch(value: int) -> int:
@@ -66,9 +72,9 @@ class JobOptions:
     on_drift: OnJobDrift = "raise"
     page_size: int | None = field(default=500, converter=_page_size)
     state: MutableMapping[str, str] | None = None
-    on_rebuild: Callable[[VisitList], object] | None = None
+    on_rebuild: Callable[[VisitList], object] | None = field(default=None, validator=_check_callback)
     prefetch: int = field(default=4, converter=_prefetch)
-    on_progress: Callable[[Progress], object] | None = None
+    on_progress: Callable[[Progress], object] | None = field(default=None, validator=_check_callback)
     batch_rows: int = field(default=50_000, converter=_batch_rows)
     batch_seconds: float = 2.0
 

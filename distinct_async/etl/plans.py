@@ -106,7 +106,8 @@ class Plan:
 
         Their rows differ by at most 10,000. Long lists are cut at multiples of 10,000 rows, so that pages stay whole.
         A part proves itself: reading it yields exactly its rows, or raises a `DriftError` if the list has become
-        shorter, or has grown and is not sorted oldest-first. So a task may be repeated while lists grow at their ends.
+        shorter, or has grown and a row of the part is not in the order of times. So a task may be repeated while lists
+        grow at their ends. No client can see that as many rows were removed as added, or added where their times fit.
         Parts can be pickled, and hold no key.
 
         Args:

@@ -54,7 +54,7 @@ async def sync(
         experience_id: The experience's id, as in your Distinct account; or several ids, read at once.
         database: The file; created if it is missing, once the experience was found.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both.
-        touchpoint_ids: Only these touchpoints; None for all.
+        touchpoint_ids: Only these touchpoints, of one experience; None for all.
         on_drift: What to do if stored rows no longer match the server's: ``"raise"`` a `DriftError`, or
             ``"rebuild"`` the list: it is replaced in one transaction by what the server lists now.
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.

@@ -131,7 +131,7 @@ class FileDestination:
         self._target, self._format, self._safe_cells = target, file_format, safe_cells
         selected = None if touchpoint_ids is None else tuple(sorted(touchpoint_ids))
         self._ids = experience_ids
-        only = experience_ids[0] if len(experience_ids) == 1 else experience_ids
+        only = experience_ids[0] if len(experience_ids) == 1 else tuple(sorted(experience_ids))
         self._header = _Header(only, visits_type, touchpoint_ids=selected)
         self._folder = target.with_name(f"{target.name}.parts")
         self._journal = self._folder / "journal.jsonl"
@@ -383,7 +383,7 @@ class FileDestination:
         return _Manifest(
             file=self._target.name,
             format=self._format,
-            experience_id=self._header.experience_id,
+            experience_id=self._ids[0] if len(self._ids) == 1 else self._ids,
             visits_type=self._header.visits_type,
             complete=complete,
             declared=sum(each.declared for each in lists),

@@ -168,6 +168,30 @@ async def test_a_file_of_several_experiences_is_not_written_if_one_of_them_fails
     assert 450 == result.rows
 
 
+async def test_an_unfinished_file_is_continued_with_the_ids_in_another_order(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    fake.fail(query={"touchpointId": "tp-1-0"}, status=400, times=1)
+    with pytest.raises(errors.BadRequestError):
+        await etl.export(client, IDS, tmp_path / "visits.csv")
+    result = await etl.export(client, IDS[::-1], tmp_path / "visits.csv")
+    rows = read_file(result.path)
+    assert named(world, *IDS) == named_in(rows)
+    assert list(IDS[::-1]) == list(dict.fromkeys(row["experience_id"] for row in rows))
+
+
+@pytest.mark.parametrize("name", ["on_progress", "on_rebuild"])
+async def test_a_callback_that_would_have_to_be_awaited_is_refused(client: DistinctClient, name: str) -> None:
+    async def callback(_: object) -> None:
+        raise AssertionError
+
+    options: Any = {name: callback}
+    with pytest.raises(errors.InvalidRequestError, match=f"{name} must be a plain function"):
+        etl.batches(client, "exp-1", **options)
+    with pytest.raises(errors.InvalidRequestError, match=f"{name} must be a plain function"):
+        etl.batches(client, "exp-1", **{name: 5})  # type: ignore[arg-type]
+
+
 async def test_a_refused_key_ends_all_experiences(world: World, tmp_path: Path) -> None:
     async with FakeServer(world) as fake, DistinctClient("wrong-key", base_url=fake.url) as client:
         with pytest.raises(errors.AuthenticationError) as caught:

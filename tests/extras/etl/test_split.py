@@ -147,8 +147,24 @@ async def test_a_list_that_grew_at_its_front_fails(client: DistinctClient, fake:
     fake.world, fake.order = world_of(200), "descending"
     (part,) = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(1)
     fake.world.add_scan("tp-1", "user-new", BEGAN + timedelta(days=1))
-    with pytest.raises(errors.DriftError, match="not sorted oldest-first"):
+    with pytest.raises(errors.DriftError, match="do not show that it is sorted oldest-first"):
         [batch async for batch in etl.batches(client, part, page_size=40)]
+
+
+async def test_one_row_inserted_out_of_order_is_noticed_in_the_part_that_has_it(
+    client: DistinctClient, fake: FakeServer
+) -> None:
+    fake.world = world_of(20_500)
+    first, second = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(2)
+    fake.world.insert("tp-1", 15_003, "user-new", "2020-01-01T00:00:00Z")
+    failed = []
+    for part in (first, second):
+        try:
+            await rows_read(client, part)
+        except errors.DriftError as error:
+            failed.append(str(error))
+    assert 1 == len(failed)
+    assert "plan again" in failed[0]
 
 
 async def test_only_the_touchpoints_that_are_named_are_planned(client: DistinctClient, fake: FakeServer) -> None:
