@@ -34,13 +34,11 @@ class Outcome:
         rows: The rows it returned.
         lost: Rows of the list that it does not have.
         repeated: Rows that it has more often than the list.
-        requests: The requests that the server saw.
     """
 
     rows: int
     lost: int
     repeated: int
-    requests: int
 
 
 @frozen
@@ -69,9 +67,8 @@ async def compare(world: World, touchpoint_id: str) -> Comparison:
 
         def outcome(rows: Sequence[Row]) -> Outcome:
             found, truth = Counter(rows), Counter(expected)
-            requests = len(fake.requests)
             fake.requests.clear()
-            return Outcome(len(rows), (truth - found).total(), (found - truth).total(), requests)
+            return Outcome(len(rows), (truth - found).total(), (found - truth).total())
 
         short = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=True))
         empty = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=False))

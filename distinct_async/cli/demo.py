@@ -186,13 +186,13 @@ async def _show_comparison(console: Console, world: World, touchpoint: Touchpoin
     _put(console, "HTTP 503 or a reset connection. All three retry.")
     console.print()
     found = await compare(world, touchpoint.id)
-    drawn = _table(f"Every visit at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated", "Requests"))
+    drawn = _table(f"Visits at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated"))
     for name, each in (
-        ("a loop until a page is short", found.until_short),
-        ("a loop until a page is empty", found.until_empty),
-        ("distinct-async, killed once", found.library),
+        ("loop until a short page", found.until_short),
+        ("loop until an empty page", found.until_empty),
+        ("distinct-async, killed", found.library),
     ):
-        drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated, each.requests)))
+        drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated)))
     _put(console, drawn)
     console.print()
     _put(console, f"SIGKILL ended it with {found.killed_at:,} rows in the file; run again, it continued.")
