@@ -138,7 +138,8 @@ class Database:
     """
 
     def __init__(self, path: Path, schema: str, *, added: Mapping[str, str] | None = None, fill: str = "") -> None:
-        self.path, self._schema = path, schema
+        self.path: Path = path
+        self._schema = schema
         self._added, self._fill = added or {}, fill
         self._absent: list[str] = []
         self._db: duckdb.DuckDBPyConnection | None = None
