@@ -16,7 +16,11 @@ from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
-PLUGIN = "distinct_async/testing/plugin.py"  # in the wheel it is `_distinct_async_pytest.py`
+# What the wheel has at its top level, as `force-include` in pyproject.toml says
+MOVED = {
+    "distinct_async/testing/plugin.py": "_distinct_async_pytest.py",
+    "distinct_async/pyspark_distinct.py": "pyspark_distinct.py",
+}
 
 
 class Checks:
@@ -64,9 +68,9 @@ def check(tag: str | None, dist: Path) -> int:
         sections.get("[Unreleased]", ("", "?"))[1] == "", "its section [Unreleased] is empty", only_released=rehearsal
     )
 
-    package = {name for name in tracked if name.startswith("distinct_async/")} - {PLUGIN}
+    package = {MOVED.get(name, name) for name in tracked if name.startswith("distinct_async/")}
     in_wheel = {name for name in names if ".dist-info/" not in name}
-    same(checks, "the wheel", package | {"_distinct_async_pytest.py"}, in_wheel)
+    same(checks, "the wheel", package, in_wheel)
     same(checks, "the sdist", {name for name in tracked if not name.startswith(".ci/")} | {"PKG-INFO"}, in_sdist)
     checks("distinct_async/py.typed" in names, "the wheel is typed")
     checks(any(name.endswith("/licenses/LICENSE") for name in names), "the wheel has the license")
