@@ -62,7 +62,7 @@ async def test_every_row_of_the_world_is_stored_once_with_all_that_is_known_of_i
     columns = "touchpoint_id, name, value, total_visits, unique_visits"
     assert declared == asked(database, f"SELECT {columns} FROM touchpoints ORDER BY ALL")  # noqa: S608
     counted = sorted(
-        ("exp-1", each, kind, count, count, 0, bool(count))
+        ("exp-1", each, kind, count, count, 0, True)
         for each, _, _, total, unique in declared
         for kind, count in (("TOTAL", total), ("UNIQUE", unique))
     )
