@@ -1,6 +1,7 @@
 """The how-tos for engines, read as a user would: each block is a script, in an empty folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,9 @@ def test_a_block_of_a_document_runs_in_a_file_of_its_own(
         text=True,
         check=False,
     )
-    assert 0 == done.returncode, done.stderr
+    # deltalake with pyarrow aborts in one of 40 exits, also in a script without this library, after all is done
+    aborted = -signal.SIGABRT, "terminate called without an active exception\n"
+    if "deltalake" not in script or aborted != (done.returncode, done.stderr):
+        assert 0 == done.returncode, done.stderr
     if "print(" in script:
         assert f"{sum(len(fake.world.scans(each)) for each in fake.world.touchpoints)}" in done.stdout

@@ -7,13 +7,13 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from distinct_async.etl.arrow import SCHEMA
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import rows_in, rows_of
 
@@ -89,7 +89,7 @@ def kill(process: asyncio.subprocess.Process) -> None:
 async def test_a_stream_that_is_killed_and_started_again_has_every_row_once(
     start: Start, fake: FakeServer, world: World
 ) -> None:
-    dice, kills, grown = random.Random(KILLS), 0, False
+    numbers, kills, grown = random.Random(KILLS), 0, False
     fake.latency = 0.01
     while True:
         fake.requests.clear()
@@ -97,10 +97,10 @@ async def test_a_stream_that_is_killed_and_started_again_has_every_row_once(
         ending = asyncio.create_task(process.communicate())
         try:
             if kills < KILLS:
-                requests = dice.randrange(1, 160)
+                requests = numbers.randrange(1, 160)
                 while len(fake.requests) < requests and not ending.done():
                     await asyncio.sleep(0.01)
-                await asyncio.wait([ending], timeout=dice.uniform(0, 1.5))  # writing and committing
+                await asyncio.wait([ending], timeout=numbers.uniform(0, 1.5))  # writing and committing
         finally:
             if kills < KILLS:
                 kill(process)
@@ -123,8 +123,8 @@ def stored() -> list[Any]:
     for log in Path("rows/_spark_metadata").iterdir():
         if not log.name.startswith("."):
             files |= {json.loads(line)["path"] for line in log.read_text().splitlines()[1:]}
-    rows = [row for name in files for row in rows_in(pq.read_table(name.removeprefix("file://")))]
-    return [(*row[:4], row[4].astimezone(UTC)) for row in rows]
+    tables = [pq.read_table(name.removeprefix("file://")) for name in files]
+    return [row for table in tables for row in rows_in(table.cast(SCHEMA))]  # Spark writes times without their zone
 
 
 async def test_a_key_is_in_no_log_no_plan_and_no_event(start: Start, fake: FakeServer, here: Path) -> None:
