@@ -15,7 +15,7 @@ from distinct_async.testing import FakeServer
 @pytest.fixture(params=["pyarrow", "duckdb", "pytz", "vl_convert", "ua_parser"])
 def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A package that cannot be imported; our modules that need it were never loaded."""
-    for name in list(sys.modules):
+    for name in sorted(sys.modules, reverse=True):
         if name.startswith(
             (
                 "distinct_async.etl.arrow",
@@ -24,6 +24,8 @@ def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
                 "distinct_async.etl.reports.",
             )
         ):
+            parent, _, child = name.rpartition(".")
+            monkeypatch.setattr(sys.modules[parent], child, sys.modules[name])  # set back at the end, as in sys.modules
             monkeypatch.delitem(sys.modules, name)
         if name.partition(".")[0] == request.param:
             monkeypatch.delitem(sys.modules, name)
