@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from distinct_async.client import DistinctClient
 from distinct_async.config import Key
-from distinct_async.errors import ConfigurationError, DriftError
+from distinct_async.errors import DriftError
 from distinct_async.etl import VisitList, read
+from distinct_async.etl.destinations import TABLES
 from distinct_async.etl.extras import requires_extra
+from distinct_async.etl.impressions import has_vantio_key
 from distinct_async.etl.options import JobOptions, OnJobDrift
+from distinct_async.etl.plans import visits_types
 from distinct_async.etl.runner import with_job_retries
 from distinct_async.etl.state import read_states, state_name
 from distinct_async.models import VisitsType
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["distinct"]
 
 _KEY = ("experience_id", "touchpoint_id", "position")
-_TABLES: dict[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
 
 @dlt.source(name="distinct", section="distinct")
@@ -90,7 +92,6 @@ def distinct(
     options = JobOptions(
         experience=experience_ids, visits_type=visits_type, on_drift=on_drift, page_size=page_size, prefetch=prefetch
     )
-    kinds = [each for each in _TABLES if visits_type in {None, each}]
     return [
         dlt.resource(
             _touchpoints(make_client, options.experience_ids),
@@ -98,25 +99,15 @@ def distinct(
             write_disposition="replace",
             primary_key=("experience_id", "touchpoint_id"),
         ),
-        *(_visits(make_client, options, each) for each in kinds),
+        *(_visits(make_client, options, each) for each in visits_types(visits_type)),
         dlt.resource(
             _impressions(make_client),
             name="impressions",
             write_disposition="merge",
             primary_key="id",
-            selected=_has_vantio_key(make_client),
+            selected=has_vantio_key(make_client()),
         ),
     ]
-
-
-def _has_vantio_key(make_client: Callable[[], DistinctClient]) -> bool:
-    try:
-        make_client().require("vantio")
-    except ConfigurationError as error:
-        if error.problem != "is not set":
-            raise
-        return False
-    return True
 
 
 async def _touchpoints(
@@ -160,7 +151,7 @@ def _visits(make_client: Callable[[], DistinctClient], options: JobOptions, kind
 
     return dlt.resource(
         visits,
-        name=_TABLES[kind],
+        name=TABLES[kind],
         write_disposition={"disposition": "merge", "strategy": "delete-insert"} if rebuild else "append",
         primary_key=_KEY,
         columns={"deleted": {"hard_delete": True}} if rebuild else None,

@@ -140,6 +140,21 @@ def storage_errors(subject: object, *more: type[Exception]) -> Iterator[None]:
     raise StorageError(message) from None
 
 
+def read_lines(path: Path, subject: object) -> list[str]:
+    """Return the lines of a text, without spaces around them and without empty ones.
+
+    Args:
+        path: The file.
+        subject: What the message calls it.
+
+    Raises:
+        StorageError: It cannot be read, or is not UTF-8.
+    """
+    with storage_errors(subject, UnicodeError):
+        text = path.read_text(encoding="utf-8-sig")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def read_key_file(path: Path, name: str) -> dict[str, str]:
     """Return what a key file sets, by the names of the variables: lines like ``DISTINCT_API_KEY=...``, or one key.
 

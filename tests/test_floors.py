@@ -117,7 +117,8 @@ FLOORS = {
     ".cli.serve": ".cli.signals .testing asyncio cyclopts",
     ".cli.signals": "asyncio signal",
     ".dlt": (
-        ".client .config .errors .etl .etl.arrow .etl.extras .etl.options .etl.runner .etl.state .models dlt pyarrow"
+        ".client .config .errors .etl .etl.arrow .etl.destinations .etl.extras .etl.impressions .etl.options "
+        ".etl.plans .etl.runner .etl.state .models dlt pyarrow"
     ),
     ".client": (
         ".config .core .endpoints.impressions .endpoints.metrics .engine .errors .sansio.messages .sansio.retry "
@@ -148,8 +149,8 @@ FLOORS = {
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (
-        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .models .sansio.pages "
-        ".version duckdb os pyarrow pytz time"
+        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .sansio.pages .version duckdb "
+        "os pyarrow pytz time"
     ),
     ".etl.destinations.files": (
         ".errors .etl.arrow .etl.destinations .etl.destinations.formats .etl.plans .etl.results .files .models "
@@ -173,6 +174,15 @@ FLOORS = {
     ),
     ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages attrs",
     ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
+    ".etl.reports": (
+        ".client .errors .etl.destinations.duckdb .etl.extras .etl.impressions .etl.options .etl.reports.figures "
+        ".etl.reports.page .etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files "
+        ".sansio.messages attrs os"
+    ),
+    ".etl.reports.charts": "vl_convert",
+    ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
+    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version msgspec",
+    ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
         ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.plans .etl.results .sansio.retry asyncio "
@@ -183,15 +193,6 @@ FLOORS = {
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
         "attrs os"
     ),
-    ".etl.reports": (
-        ".client .errors .etl.destinations.duckdb .etl.extras .etl.impressions .etl.options .etl.reports.figures "
-        ".etl.reports.page .etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files "
-        ".sansio.messages attrs os"
-    ),
-    ".etl.reports.charts": "vl_convert",
-    ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
-    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version msgspec",
-    ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",
     ".spark": (

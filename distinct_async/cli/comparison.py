@@ -21,7 +21,6 @@ PAGE_SIZE = 500
 CAP = 200  # rows per page that the server returns, whatever is requested
 _FAILING = 0.02  # of the requests, twice: HTTP 503 and a reset connection
 _TRIES = 8
-_COMMAND = "from distinct_async.cli import main; main()"
 
 Row = tuple[str, str]
 
@@ -117,7 +116,7 @@ async def _kill_and_resume(
     words += ["--checkpoint", str(folder / "position"), "--output", str(output)]
 
     async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(sys.executable, "-c", _COMMAND, *words)
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "distinct_async", *words)
 
     process = await start()
     ended = asyncio.ensure_future(process.wait())

@@ -13,7 +13,7 @@ from attrs import frozen
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number
 
-from distinct_async.files import resolve_path, same_file, storage_errors
+from distinct_async.files import read_lines, resolve_path, same_file
 from distinct_async.models import VisitsType
 
 Format = Literal["table", "json", "jsonl", "csv"]
@@ -195,9 +195,7 @@ def read_experiences(given: Sequence[str], file: Path | None) -> list[str]:
     """
     ids = [*given]
     if file is not None:
-        with storage_errors(f"--experiences {file}"):
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        ids += [line for line in lines if line and not line.startswith("#")]
+        ids += [line for line in read_lines(file, f"--experiences {file}") if not line.startswith("#")]
     if not ids:
         raise CycloptsError(
             f"--experiences {file}: there is no id in it" if file else "name an experience, or --experiences FILE"

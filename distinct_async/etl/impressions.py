@@ -12,10 +12,10 @@ from attrs import frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.endpoints.impressions import iterate
-from distinct_async.errors import InvalidRequestError
+from distinct_async.errors import ConfigurationError, InvalidRequestError
 from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.runner import call_in_thread, open_in_thread, with_job_retries
-from distinct_async.files import storage_errors
+from distinct_async.files import read_lines
 from distinct_async.sansio.messages import identifier
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ async def sync_impressions(
                     await call_in_thread(thread, table.put, page.items)
             complete = run.report.complete
         else:
-            given = await call_in_thread(thread, _lines, Path(fspath(ids))) if isinstance(ids, PathLike) else ids
+            given: Iterable[str] | AsyncIterable[str]
+            if isinstance(ids, PathLike):
+                given = await call_in_thread(thread, read_lines, Path(fspath(ids)), Path(fspath(ids)))
+            else:
+                given = ids
             async with aclosing(_batches(iterate(given))) as batches:
                 async for batch in batches:
                     missing += await _look_up(client, thread, table, batch)
@@ -129,7 +133,10 @@ async def _batches(ids: AsyncGenerator[str, None]) -> AsyncGenerator[list[str], 
         yield batch
 
 
-def _lines(path: Path) -> list[str]:
-    with storage_errors(path, UnicodeError):
-        text = path.read_text(encoding="utf-8-sig")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def has_vantio_key(client: DistinctClient) -> bool:
+    """Return whether a client can read impressions."""
+    try:
+        client.require("vantio")
+    except ConfigurationError:
+        return False
+    return True

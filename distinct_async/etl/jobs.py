@@ -82,7 +82,7 @@ class Job:
     _retries: int = field(default=0, init=False)
     _runs: set[Run[Visit]] = field(factory=set, init=False)
     _chunks: dict[tuple[VisitList, bool], Chunk] = field(factory=dict, init=False)  # received and not yet taken
-    _latest: dict[VisitList, datetime | None] = field(factory=dict, init=False)  # the last time of each range
+    _latest: dict[VisitList, list[datetime]] = field(factory=dict, init=False)  # the last time of each range
     _disordered: set[VisitList] = field(factory=set, init=False)  # ranges whose times go back somewhere
     _waiting: int = field(default=0, init=False)  # their rows
     _full: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -248,12 +248,10 @@ class Job:
     def _receive(self, chunk: Chunk, page: Page[Visit]) -> None:
         chunk.visits.extend(page.items)
         if chunk.visit_list.stop is not None:  # a majority of the steps between pages is no proof
-            times = [self._latest.get(chunk.visit_list), *(visit.timestamp_utc for visit in page.items)]
-            times = times[times[0] is None :]
-            if times != sorted(times):  # type: ignore[type-var]  # only the first could be None
+            times = [*self._latest.get(chunk.visit_list, ()), *(visit.timestamp_utc for visit in page.items)]
+            if times != sorted(times):
                 self._disordered.add(chunk.visit_list)
-            if times:
-                self._latest[chunk.visit_list] = times[-1]
+            self._latest[chunk.visit_list] = times[-1:]
         self.rows += len(page)
         self._waiting += len(page)
         if self._waiting >= self.options.batch_rows:

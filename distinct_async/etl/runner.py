@@ -109,7 +109,7 @@ class _Reading(Generic[R]):
 
     async def _read(self, experience_id: str, options: JobOptions) -> R:
         if options.on_progress is not None:
-            options = evolve(options, on_progress=partial(self._report, experience_id))
+            options = evolve(options, on_progress=partial(self._report, options.on_progress, experience_id))
         try:
             plan = await options.make_plan(self.client)
             states = await call_in_thread(self.thread, self.destination.begin, plan)
@@ -126,19 +126,18 @@ class _Reading(Generic[R]):
             job.stopped = error
         return self.make_result(rows=self.destination.rows(experience_id), **job.figures())
 
-    def _report(self, experience_id: str, progress: Progress) -> None:
+    def _report(self, on_progress: Callable[[Progress], object], experience_id: str, progress: Progress) -> None:
         self._progress[experience_id] = progress
-        if self.options.on_progress is not None:
-            each = self._progress.values()
-            self.options.on_progress(
-                Progress(
-                    rows=sum(one.rows for one in each),
-                    expected=sum(one.expected for one in each),
-                    requests=sum(one.requests for one in each),
-                    retries=sum(one.retries for one in each),
-                    elapsed=time.monotonic() - self._began,
-                )
+        each = self._progress.values()
+        on_progress(
+            Progress(
+                rows=sum(one.rows for one in each),
+                expected=sum(one.expected for one in each),
+                requests=sum(one.requests for one in each),
+                retries=sum(one.retries for one in each),
+                elapsed=time.monotonic() - self._began,
             )
+        )
 
     def result(self) -> R:
         """Return the result of all."""

@@ -212,7 +212,7 @@ CREATE TABLE IF NOT EXISTS parsed_user_agents (
 VISITS: Final = {"reconciliation": RECONCILIATION, **_ROWS, **FIGURES}
 IMPRESSIONS: Final = {"local_impressions": LOCAL_IMPRESSIONS, "impressions_by_device": BY_DEVICE}
 
-_OURS = "Created by distinct-async"
+_MARK = "Created by distinct-async"
 # What has one of the names: its comment, with a checksum of the query, if this module created it.
 _PRESENT = """
 SELECT table_name, NULL FROM duckdb_tables()
@@ -232,10 +232,10 @@ def create_views(views: Mapping[str, str], connection: duckdb.DuckDBPyConnection
     """
     connection.execute(TIMEZONE)
     present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
-    own = {name for name, comment in present.items() if comment and comment.startswith(_OURS)}
+    own = {name for name, comment in present.items() if comment and comment.startswith(_MARK)}
     taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}
     for name, query in _views_without(views, taken).items():
-        comment = f"{_OURS} ({crc32(query.encode()):08x})"
+        comment = f"{_MARK} ({crc32(query.encode()):08x})"
         if present.get(name) != comment:
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS '{comment}'")
 

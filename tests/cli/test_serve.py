@@ -195,8 +195,8 @@ def test_its_help_loads_neither_aiohttp_nor_the_fake_vendors() -> None:
 
 
 async def test_a_sample_of_several_experiences_has_the_touchpoints_by_turns() -> None:
-    with serving("--touchpoints", "3", "--scans", "60", "--experiences", "2") as (_, told):
-        async with client_of(told) as client:
+    with serving("--touchpoints", "3", "--scans", "60", "--experiences", "2") as (_, settings):
+        async with client_of(settings) as client:
             shared = [(await client.metrics.experience(each)).touchpoints for each in ("exp-1", "exp-2")]
 
     assert [["tp-1", "tp-3"], ["tp-2"]] == [[each.id for each in one] for one in shared]

@@ -221,7 +221,7 @@ pipeline.run(distinct("exp-1", page_size=20))
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a matter of POSIX")
 async def test_a_pipeline_that_is_killed_and_run_again_has_every_row_once(fake: FakeServer, world: World) -> None:
-    fake.latency, dice, kills = 0.002, random.Random(KILLS), 0
+    fake.latency, numbers, kills = 0.002, random.Random(KILLS), 0
     while True:
         fake.requests.clear()
         process = await asyncio.create_subprocess_exec(
@@ -229,10 +229,10 @@ async def test_a_pipeline_that_is_killed_and_run_again_has_every_row_once(fake: 
         )
         ending = asyncio.create_task(process.communicate())
         if kills < KILLS:
-            requests = dice.randrange(1, 200)
+            requests = numbers.randrange(1, 200)
             while len(fake.requests) < requests and not ending.done():
                 await asyncio.sleep(0.005)
-            await asyncio.wait([ending], timeout=dice.uniform(0, 2))  # normalising and loading
+            await asyncio.wait([ending], timeout=numbers.uniform(0, 2))  # normalising and loading
         if kills < KILLS and not ending.done():
             process.send_signal(signal.SIGKILL)
         _, errors = await ending

@@ -310,3 +310,12 @@ def test_a_job_without_experiences_says_what_is_missing(
     assert 2 == command(*words)
     assert said in command.err
     assert ["empty"] == [each.name for each in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"\xef\xbb\xbfexp-1\n", 0), (b"exp-\xe9\n", 1)])
+def test_a_file_of_experiences_may_begin_with_a_mark_and_must_be_utf_8(
+    command: Command, tmp_path: Path, content: bytes, code: int
+) -> None:
+    (tmp_path / "ids.txt").write_bytes(content)
+    assert code == min(1, command("sync", tmp_path / "w.duckdb", "--experiences", tmp_path / "ids.txt"))
+    assert ("--experiences" in command.err) == bool(code)

@@ -1,4 +1,4 @@
-"""isal is no extra of ours: whoever installs it has it."""
+"""isal is not an extra of this package: whoever installs it has it."""
 
 from distinct_async import session
 

@@ -117,7 +117,7 @@ async def test_a_connection_that_is_reset_while_idle_leaves_no_complaint_of_asyn
 
 
 def echo(key: str) -> dict[str, Behaviour]:
-    """Every place of an response that some text of ours could be taken from, with the key in it."""
+    """Every place of an response that some text of this library could be taken from, with the key in it."""
     message = {"statusCode": 404, "message": f"No account for {key}."}
     escaped = "".join(rf"\u{ord(letter):04x}" for letter in key).encode()
     long = b"-" * (4096 - 100)

@@ -7,9 +7,12 @@ from attrs import define, field, frozen
 
 from distinct_async.etl.plans import ListKey, Plan, VisitList
 from distinct_async.etl.results import Result
-from distinct_async.models import Visit
+from distinct_async.models import Visit, VisitsType
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.walk import Report
+
+TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
+"""The names of the tables of visits."""
 
 
 @frozen

@@ -20,12 +20,11 @@ import pytz  # noqa: F401  # duckdb needs it to return TIMESTAMPTZ, and would sa
 
 from distinct_async.errors import InvalidRequestError, StorageError
 from distinct_async.etl.arrow import record_batch
-from distinct_async.etl.destinations import Chunk, ListState
+from distinct_async.etl.destinations import TABLES, Chunk, ListState
 from distinct_async.etl.plans import ListKey, Plan
 from distinct_async.etl.results import Result
 from distinct_async.etl.views import VISITS, create_views
 from distinct_async.files import resolve_path, storage_errors
-from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.version import __version__
 
@@ -37,7 +36,6 @@ _MEMORY = 32  # MiB, and one for each thousand of lists
 _CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
 _TRIES, _PAUSE = 100, 0.02  # seconds
 
-_TABLES: Mapping[VisitsType, str] = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
 
 _ADDED = "touchpoint_name VARCHAR"  # since 0.2.0
 _ROW = "experience_id, touchpoint_id, touchpoint_name, position, user_id, timestamp_utc"
@@ -93,7 +91,7 @@ _NAMES = "".join(
 UPDATE {table} SET touchpoint_name = touchpoints.name FROM touchpoints
 WHERE touchpoints.experience_id = {table}.experience_id AND touchpoints.touchpoint_id = {table}.touchpoint_id;
 """
-    for table in _TABLES.values()
+    for table in TABLES.values()
 )
 
 _HERE = "database_name = current_database() AND schema_name = current_schema()"
@@ -263,7 +261,7 @@ class DuckDBDestination:
         self._rows = Counter[str]()  # inserted, by experience
         self._states: dict[ListKey, ListState] = {}
         self._settings: tuple[object, ...] | None = None  # the owner's
-        self._database = Database(path, _SCHEMA, added=dict.fromkeys(_TABLES.values(), _ADDED), fill=_NAMES)
+        self._database = Database(path, _SCHEMA, added=dict.fromkeys(TABLES.values(), _ADDED), fill=_NAMES)
 
     def begin(self, plan: Plan) -> dict[ListKey, ListState]:
         """Note what the plan declares and that a run begins; return what is here already."""
@@ -318,7 +316,7 @@ class DuckDBDestination:
         rows, kept = Counter[str](), {}
         with self._database.transaction():
             # One statement for all lists: a statement costs more than a thousand rows
-            for visits_type, name in _TABLES.items():
+            for visits_type, name in TABLES.items():
                 appended = [each for each in chunks if each.visit_list.visits_type == visits_type and not each.rebuild]
                 if appended:
                     new = pa.Table.from_batches(map(record_batch, appended))
@@ -334,7 +332,7 @@ class DuckDBDestination:
     def _rebuild(self, chunk: Chunk) -> int:
         """Stage the rows of a list; with the last of them, let them replace what is there."""
         *touchpoint, visits_type = key = chunk.visit_list.key
-        this, name = "experience_id = ? AND touchpoint_id = ?", _TABLES[visits_type]
+        this, name = "experience_id = ? AND touchpoint_id = ?", TABLES[visits_type]
         rows = pa.Table.from_batches([record_batch(chunk)])
         self._database.insert("INTO staged", rows, f"visits_type, {_ROW}")
         if chunk.end is None:

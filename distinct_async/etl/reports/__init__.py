@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from attrs import frozen
 
 from distinct_async.client import DistinctClient
-from distinct_async.errors import ConfigurationError, InvalidRequestError
+from distinct_async.errors import InvalidRequestError
 from distinct_async.etl.extras import requires_extra
-from distinct_async.etl.impressions import sync_impressions
+from distinct_async.etl.impressions import has_vantio_key, sync_impressions
 from distinct_async.etl.options import OnJobDrift
 from distinct_async.etl.results import Progress
 from distinct_async.etl.runner import call_in_thread, open_in_thread
@@ -123,7 +123,7 @@ async def report(
                 raise InvalidRequestError("file and warehouse are the same file")
         if client is not None and not offline:
             await sync(client, experience_id, database, visits_type="TOTAL", on_drift=on_drift, on_progress=on_progress)
-            if impressions and _has_vantio_key(client):
+            if impressions and has_vantio_key(client):
                 await sync_impressions(client, database, program_id=program_id, page_size=100)
         async with open_in_thread(partial(Warehouse, database)) as (thread, opened):
             figures = await call_in_thread(thread, opened.read, chosen)
@@ -140,11 +140,3 @@ async def report(
         missing=figures.missing,
         complete=figures.complete,
     )
-
-
-def _has_vantio_key(client: DistinctClient) -> bool:
-    try:
-        client.require("vantio")
-    except ConfigurationError:
-        return False
-    return True

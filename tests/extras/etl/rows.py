@@ -46,15 +46,20 @@ def rows_in(table: Any) -> list[Row]:
     return [(*row[:4], row[4].astimezone(UTC)) for row in rows]
 
 
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """The rows of an exported file with all columns; nothing of this project reads it."""
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
 def rows_from(path: Path) -> list[Row]:
-    """The rows of an exported file; nothing of ours reads it."""
+    """The rows of an exported file."""
     if path.suffix == ".parquet":
         return rows_in(pq.read_table(path))
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            read: list[dict[str, Any]] = list(csv.DictReader(file))
-    else:
-        read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    read = read_file(path)
     assert {COLUMNS} == {tuple(row) for row in read} or not read
     return [
         (

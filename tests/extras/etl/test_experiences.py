@@ -1,20 +1,18 @@
 """Several experiences in one job, and the columns that tell their rows apart."""
 
 import asyncio
-import csv
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from distinct_async import DistinctClient, errors, etl
 from distinct_async.testing import FakeServer, World
 
-from .rows import asked
+from .rows import asked, read_file
 
 BEGAN = datetime(2026, 6, 1, 7, tzinfo=UTC)
 IDS = ("exp-1", "exp-2", "exp-3")
@@ -55,14 +53,6 @@ def named_in(rows: list[dict[str, Any]]) -> list[Named]:
     return sorted(
         (row["experience_id"], row["touchpoint_id"], row["touchpoint_name"] or "", int(row["position"])) for row in rows
     )
-
-
-def read_file(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        return rows
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
 
 
 def stored(database: Path) -> list[Named]:

@@ -2,9 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from distinct_async import DistinctClient, etl
@@ -12,7 +10,7 @@ from distinct_async.errors import DriftError
 from distinct_async.testing import FakeServer, World
 from tests.written import grown_world, rearranged_world, written
 
-from .rows import BOTH, asked, rows_from, rows_of, rows_stored
+from .rows import BOTH, asked, read_file, rows_from, rows_of, rows_stored
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ async def test_an_unfinished_export_of_0_1_0_is_finished(
     result = await etl.export(client, "exp-1", target, visits_type=None)
     assert result.complete
     assert rows_of(world, *BOTH) == rows_from(target)
-    assert names_of(world) == sorted({(row["touchpoint_id"], row["touchpoint_name"]) for row in table_rows(target)})
+    assert names_of(world) == sorted({(row["touchpoint_id"], row["touchpoint_name"]) for row in read_file(target)})
     first = [request.query.get("offset") for request in fake.requests if "TOTAL" in str(request.query)]
     assert "59" in first  # the 60 rows of tp-1 that the parts have are not asked for
     assert not (tmp_path / "unfinished.parquet.parts").exists()
@@ -79,11 +77,6 @@ async def test_a_finished_export_of_0_1_0_is_replaced(client: DistinctClient, wo
 
 def names_of(world: World) -> list[tuple[str, str | None]]:
     return sorted((each, world.touchpoint(each).name) for each in world.touchpoints)
-
-
-def table_rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
 
 
 def _unique_growth(world: World) -> int:
