@@ -190,8 +190,8 @@ FLOORS = {
     ),
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (
-        ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner .models "
-        "attrs os"
+        ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner "
+        ".etl.views .models attrs os"
     ),
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",

@@ -197,6 +197,7 @@ def export(
 def sync(
     *experience_id_and_database: str,
     experiences: Experiences = None,
+    timezone: str | None = None,
     rows: JobRows = JobRows(),
     format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
     common: Common = Common(),
@@ -209,6 +210,7 @@ def sync(
         experience_id_and_database: The experience's id, for example exp-1, or several, which are read at once. Last
             the file of the database; created if it is missing.
         experiences: A file with ids of experiences, one per line; then only the database is named.
+        timezone: Of the views, for example Europe/Berlin; the database keeps it. UTC at first.
         format: The format of the summary; by default a table on a terminal, JSON lines in a pipe.
     """
     if not experience_id_and_database:
@@ -221,7 +223,7 @@ def sync(
 
     from distinct_async import etl  # noqa: PLC0415  # as above
 
-    return run_job(etl.sync, ids, database, rows, Output(format), common)
+    return run_job(partial(etl.sync, timezone=timezone), ids, database, rows, Output(format), common)
 
 
 def report(

@@ -40,6 +40,7 @@ async def sync(
     page_size: int | None = 500,
     prefetch: int = 4,
     batch_rows: int = 50_000,
+    timezone: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SyncResult:
     """Bring a DuckDB database up to date with an experience's visits, each row exactly once (extra ``duckdb``).
@@ -60,6 +61,8 @@ async def sync(
         page_size: Visits per request, 1 or more; None for the server's default, 50. A server may cap it silently.
         prefetch: Pages requested ahead in each list, 1 or more.
         batch_rows: Rows in a transaction, about; 1 or more.
+        timezone: The time zone of the views, for example ``"Europe/Berlin"``, which the database keeps; None for the
+            one that it has, UTC at first.
         on_progress: Called with a `Progress` after each page.
 
     Returns:
@@ -85,8 +88,10 @@ async def sync(
     )
     with requires_extra("duckdb"):
         from distinct_async.etl.destinations.duckdb import DuckDBDestination, database_path
+        from distinct_async.etl.views import check_timezone
+    zone = None if timezone is None else check_timezone(timezone)
     path = database_path(database)
-    destination, make_result = partial(DuckDBDestination, path), partial(SyncResult, database=path)
+    destination, make_result = partial(DuckDBDestination, path, zone), partial(SyncResult, database=path)
     return await run_job(client, options, destination, make_result, _warn)
 
 

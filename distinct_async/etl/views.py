@@ -13,7 +13,7 @@ import duckdb
 
 from distinct_async.errors import InvalidRequestError
 
-TIMEZONE: Final = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
+_TIMEZONE = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
 
 # The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
 RECONCILIATION: Final = """
@@ -223,14 +223,17 @@ WHERE database_name = current_database() AND schema_name = current_schema() AND 
 """
 
 
-def create_views(views: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
+def create_views(views: Mapping[str, str], connection: duckdb.DuckDBPyConnection, timezone: str | None = None) -> None:
     """Create the views that are missing or of another version; a user's own table or view of such a name stays.
 
     Args:
         views: `VISITS` or `IMPRESSIONS`.
         connection: To a database that has their tables.
+        timezone: The time zone of their local times, as of `check_timezone`; None to leave it, UTC at first.
     """
-    connection.execute(TIMEZONE)
+    connection.execute(_TIMEZONE)
+    if timezone is not None and connection.execute("SELECT visits_timezone()").fetchone() != (timezone,):
+        connection.execute(f"CREATE OR REPLACE MACRO visits_timezone() AS '{timezone}'")
     present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
     own = {name for name, comment in present.items() if comment and comment.startswith(_MARK)}
     taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}

@@ -255,6 +255,16 @@ def summaries(command: Command) -> dict[str, tuple[int, bool]]:
     return {row["experience_id"]: (row["rows"], row["complete"]) for row in rows}
 
 
+def test_a_sync_sets_the_time_zone_of_the_views(command: Command, tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    assert 2 == command("sync", "exp-1", database, "--timezone", "Mars/Olympus")
+    assert "timezone 'Mars/Olympus' is unknown" in command.err
+    for words in (("--timezone", "europe/berlin"), ()):
+        assert 0 == command("sync", "exp-1", database, *words)
+        with duckdb.connect(database) as connection:
+            assert [("Europe/Berlin",)] == connection.execute("SELECT DISTINCT timezone FROM visits_by_day").fetchall()
+
+
 @pytest.mark.parametrize("way", ["words", "file", "both"])
 def test_several_experiences_are_synced_at_once_with_a_summary_each(
     way: str, command: Command, distinct_world: World, tmp_path: Path

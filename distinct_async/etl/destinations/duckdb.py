@@ -251,12 +251,14 @@ class DuckDBDestination:
 
     Args:
         path: Of the file; absolute.
+        timezone: The time zone of its views; None to leave it.
 
     Raises:
         StorageError: The database cannot be opened or does not fit.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timezone: str | None = None) -> None:
+        self._timezone = timezone
         self._runs: dict[str, int] = {}  # by experience
         self._rows = Counter[str]()  # inserted, by experience
         self._states: dict[ListKey, ListState] = {}
@@ -267,7 +269,7 @@ class DuckDBDestination:
         """Note what the plan declares and that a run begins; return what is here already."""
         database, now = self._database, datetime.now(UTC)
         if not self._runs:
-            database.create_tables(partial(create_views, VISITS))
+            database.create_tables(partial(create_views, VISITS, timezone=self._timezone))
         self._limit_memory(len(self._states) + len(plan.works))
         touchpoints = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)

@@ -664,6 +664,7 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
         {"prefetch": 0},
         {"visits_type": "BOTH"},
         {"experience_id": ""},
+        {"timezone": "Mars/Olympus"},
     ]
     for options in wrong:
         with pytest.raises(errors.InvalidRequestError):
