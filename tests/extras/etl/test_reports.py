@@ -17,7 +17,7 @@ import pytest
 from distinct_async import DistinctClient, errors, etl
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.reading import Page
-from tests.extras.etl.test_views import two_seasons
+from tests.extras.etl.test_views import cohorts, funnel, local, two_seasons
 
 ZONES = ("Europe/Berlin", "Asia/Kolkata")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -39,14 +39,6 @@ def crowded() -> World:
     return world
 
 
-def local(world: World, zone: str) -> list[tuple[datetime, str, str]]:
-    return [
-        (scan.at.astimezone(ZoneInfo(zone)).replace(tzinfo=None), one, scan.user_id)
-        for one in world.touchpoints
-        for scan in world.scans(one)
-    ]
-
-
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "warehouse.duckdb"
@@ -58,6 +50,32 @@ def digest(path: Path) -> str:
 
 def number(text: str) -> int:
     return int(text.replace(",", ""))
+
+
+def share(part: int, whole: int) -> str:
+    return "100 %" if part == whole else f"{100 * part / whole:.1f} %"
+
+
+def seconds(text: str) -> list[int]:
+    """The seconds of "3 d 4 h", and of its smaller unit: what it is rounded to."""
+    units = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
+    words = text.split()
+    numbers = [int(count) * units[unit] for count, unit in zip(words[::2], words[1::2], strict=True)]
+    return [sum(numbers), units[words[-1]]]
+
+
+def impressions(world: World, zone: str) -> list[dict[str, Any]]:
+    """The world's impressions, each with its local time and who it was, as plain words in its user agent say."""
+    rows = []
+    for one in world.impressions:
+        row = world.impression(one)
+        agent, at = str(row["user_agent"]), datetime.fromisoformat(str(row["scanned_at"]))
+        previews, metadata = "WhatsApp" in agent or "facebook" in agent, row["metadata"]
+        assert isinstance(metadata, dict)
+        source = "link previews" if previews else "bots" if "Googlebot" in agent else "people"
+        device = metadata.get("device_type", "desktop" if "Windows" in agent else "unknown")
+        rows.append({**row, "at": at.astimezone(ZoneInfo(zone)), "source": source, "device": device})
+    return rows
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -99,20 +117,64 @@ async def test_the_numbers_are_those_of_the_world_across_changes_of_the_clocks(
         row[0]: number(row[1]) for row in page.table("touchpoint")
     }
     assert len(users) == sum(number(row[1]) for row in page.table("scans"))
+    compare_cohorts(page, visits)
+    compare_funnel(page, world)
+    compare_impressions(page, impressions(world, zone))
 
 
+def compare_cohorts(page: Page, visits: list[tuple[datetime, str, str]]) -> None:
+    assert [
+        [f"{week.day} {week:%b %Y} ({newcomers})", f"{later}", share(people, newcomers)]
+        for week, later, newcomers, people in cohorts(visits)
+    ] == page.table("week of")
+
+
+def compare_funnel(page: Page, world: World) -> None:
+    steps = funnel(world)
+    expected = [
+        [f"{step}. Place {one}", f"{passed:,}", share(passed, steps[0][2])]
+        for step, (one, _, passed, _) in enumerate(steps, 1)
+    ]
+    rows = page.table("step")
+    assert expected == [row[:3] for row in rows]
+    assert "" == rows[0][3]
+    for (_, _, _, middle), row in zip(steps[1:], rows[1:], strict=True):
+        shown, unit = seconds(row[3])
+        assert middle == pytest.approx(shown, abs=unit / 2)
+
+
+def compare_impressions(page: Page, rows: list[dict[str, Any]]) -> None:
+    people = [row for row in rows if row["source"] == "people"]
+    sources = Counter(row["source"] for row in rows)
+    shown = {row[0]: row[1:] for row in page.table("source")}
+    assert {name: [f"{count:,}", share(count, len(rows))] for name, count in sources.items()} == {
+        name: shown[name] for name in sources
+    }
+    for column, counts in (
+        ("device", Counter(row["device"] for row in people)),
+        ("poster", Counter(row["poster_id"] for row in people)),
+    ):
+        expected = {name: [f"{count:,}", share(count, len(people))] for name, count in counts.items()}
+        assert expected == {row[0]: row[1:] for row in page.table(column)}
+    instagram = sum("Instagram" in row["user_agent"] for row in people)  # one of the families of ua-parser
+    browsers = {row[0]: number(row[1]) for row in page.table("browser")}
+    assert (len(people), instagram) == (sum(browsers.values()), browsers["Instagram"])
+
+
+@pytest.mark.parametrize("zone", ZONES)
 async def test_a_report_of_some_days_counts_only_them_but_knows_who_came_before(
-    client: DistinctClient, fake: FakeServer, file: Path
+    client: DistinctClient, fake: FakeServer, file: Path, zone: str
 ) -> None:
     fake.world = world = crowded()
-    since, until = date(2026, 3, 29), date(2026, 3, 30)
-    result = await etl.report(client, "exp-1", file, timezone="Europe/Berlin", since=since, until=until)
-    visits = local(world, "Europe/Berlin")
+    since, until = date(2026, 3, 29), date(2026, 3, 30)  # the clocks change on the first
+    result = await etl.report(client, "exp-1", file, timezone=zone, since=since, until=until)
+    visits, page = local(world, zone), Page(file)
     chosen = [each for each in visits if since <= each[0].date() <= until]
     assert (len(chosen), len({user for _, _, user in chosen})) == (result.visits, result.visitors)
     before = {user for at, _, user in visits if at.date() < since}
-    ((_, new, _), _) = Page(file).table("day", "new")
+    ((_, new, _), _) = page.table("day", "new")
     assert len({user for at, _, user in chosen if at.date() == since} - before) == number(new)
+    compare_impressions(page, [row for row in impressions(world, zone) if since <= row["at"].date() <= until])
 
 
 async def test_the_file_loads_nothing_and_names_nobody(client: DistinctClient, world: World, file: Path) -> None:

@@ -46,6 +46,41 @@ def first_times(visits: Sequence[Visit]) -> dict[str, datetime]:
     return {user: at for at, _, user in sorted(visits, reverse=True)}
 
 
+def cohorts(visits: Sequence[Visit]) -> list[tuple[date, int, int, int]]:
+    """First week, weeks later, newcomers, visitors."""
+
+    def week(at: datetime) -> date:
+        return (at - timedelta(at.weekday())).date()
+
+    first = {user: week(at) for user, at in first_times(visits).items()}
+    active = {(first[user], (week(at) - first[user]).days // 7, user) for at, _, user in visits}
+    sizes, counts = Counter(first.values()), Counter((start, later) for start, later, _ in active)
+    return [(*key, sizes[key[0]], counts[key]) for key in sorted(counts)]
+
+
+def funnel(world: World) -> list[tuple[str, int, int, float | None]]:
+    """Touchpoint, visitors, passed, median seconds; in real time."""
+    reached: dict[str, dict[str, datetime]] = defaultdict(dict)
+    for at, touchpoint, user in sorted(local(world, "UTC"), reverse=True):
+        reached[user][touchpoint] = at
+    turns: dict[str, list[int]] = defaultdict(list)
+    for times in reached.values():
+        for turn, (_, touchpoint) in enumerate(sorted((at, one) for one, at in times.items()), 1):
+            turns[touchpoint].append(turn)
+    order = sorted(turns, key=lambda one: (sum(turns[one]) / len(turns[one]), -len(turns[one]), one))
+    steps: list[tuple[str, int, int, float | None]] = []
+    passing = list(reached.values())
+    for before, touchpoint in zip([None, *order], order, strict=False):
+        waits = []
+        passing = [
+            each for each in passing if touchpoint in each and (before is None or each[before] <= each[touchpoint])
+        ]
+        if before is not None:
+            waits = [(each[touchpoint] - each[before]).total_seconds() for each in passing]
+        steps.append((touchpoint, len(turns[touchpoint]), len(passing), median(waits) if waits else None))
+    return steps
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     return tmp_path / "warehouse.duckdb"
@@ -96,14 +131,7 @@ def test_visitors_are_counted_by_their_visits(warehouse: tuple[Path, list[Visit]
 
 def test_cohorts_are_the_weeks_of_the_first_visits(warehouse: tuple[Path, list[Visit], str]) -> None:
     database, visits, _ = warehouse
-
-    def week(at: datetime) -> date:
-        return (at - timedelta(at.weekday())).date()
-
-    first = {user: week(at) for user, at in first_times(visits).items()}
-    active = {(first[user], (week(at) - first[user]).days // 7, user) for at, _, user in visits}
-    sizes, counts = Counter(first.values()), Counter((start, later) for start, later, _ in active)
-    expected = [(*key, sizes[key[0]], counts[key], counts[key] / sizes[key[0]]) for key in sorted(counts)]
+    expected = [(*each, each[3] / each[2]) for each in cohorts(visits)]
     columns = "first_week, weeks_later, newcomers, visitors, retention"
     assert expected == asked(database, f"SELECT {columns} FROM weekly_cohorts")  # noqa: S608  # our own names
 
@@ -112,25 +140,7 @@ def test_the_funnel_follows_the_order_in_which_people_first_reach_touchpoints(
     warehouse: tuple[Path, list[Visit], str],
 ) -> None:
     database, _, _ = warehouse
-    reached: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for at, touchpoint, user in sorted(local(two_seasons(), "UTC"), reverse=True):
-        reached[user][touchpoint] = at
-    turns: dict[str, list[int]] = defaultdict(list)
-    for times in reached.values():
-        for turn, (_, touchpoint) in enumerate(sorted((at, one) for one, at in times.items()), 1):
-            turns[touchpoint].append(turn)
-    order = sorted(turns, key=lambda one: (sum(turns[one]) / len(turns[one]), -len(turns[one]), one))
-    expected: list[tuple[Any, ...]] = []
-    passing = list(reached.values())
-    for step, touchpoint in enumerate(order, 1):
-        waits, before = [], order[step - 2] if step > 1 else None
-        passing = [
-            each for each in passing if touchpoint in each and (before is None or each[before] <= each[touchpoint])
-        ]
-        if before is not None:
-            waits = [(each[touchpoint] - each[before]).total_seconds() for each in passing]
-        middle = median(waits) if waits else None
-        expected.append((step, touchpoint, f"Place {touchpoint}", len(turns[touchpoint]), len(passing), middle))
+    expected = [(step, one, f"Place {one}", *rest) for step, (one, *rest) in enumerate(funnel(two_seasons()), 1)]
     columns = "step, touchpoint_id, touchpoint_name, visitors, passed, median_seconds"
     assert expected == asked(database, f"SELECT {columns} FROM touchpoint_funnel")  # noqa: S608  # our own names
 
