@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,8 +141,10 @@ async def test_a_documented_answer_is_read_field_by_field(name: str) -> None:
 
 
 async def test_the_documented_list_of_impressions_is_walked() -> None:
-    async with served(whole(sample("impressions")), {"impressions": []}) as (client, _):
+    listed = json.loads(sample("impressions"))["impressions"]
+    async with served(whole(sample("impressions")), {"impressions": listed[-1:]}) as (client, server):
         assert LISTED == await client.impressions.list().collect()
+    assert 2 == len(server.requests)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,20 @@ async def test_rows_that_move_are_drift(
     assert len(ids) == error.checkpoint.position
 
 
+@pytest.mark.parametrize("capped", [2, 20, COUNT - 1])
+@pytest.mark.parametrize("change", [add_in_front, remove_from_front, replace_the_front])
+async def test_rows_that_move_behind_a_first_page_that_is_capped_are_drift(
+    change: Callable[[World], None], capped: int, client: DistinctClient, world: World, fake: FakeServer
+) -> None:
+    before, fake.max_limit = list(world.impressions), capped
+
+    ids, error, complete = await changed_while_listed(client, world, change, after=capped)
+
+    assert isinstance(error, DriftError)
+    assert before[:capped] == ids
+    assert not complete
+
+
 @pytest.mark.parametrize("change", [add_in_front, remove_from_front, replace_the_front])
 async def test_a_list_that_changes_before_its_first_page_or_at_its_end_is_complete(
     change: Callable[[World], None], client: DistinctClient, world: World
@@ -160,10 +174,26 @@ async def test_an_id_that_comes_twice_is_drift_however_far_apart(client: Distinc
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize(("page_size", "expected"), [(10, 5), (30, 3), (50, 2), (100, 2), (2, 31)])
-async def test_an_overlap_costs_few_requests(
-    page_size: int, expected: int, client: DistinctClient, fake: FakeServer
+@pytest.mark.parametrize("capped", [2, 20, COUNT - 1])
+async def test_an_empty_page_that_passes_behind_a_capped_one_costs_no_row(
+    capped: int, client: DistinctClient, world: World, fake: FakeServer
 ) -> None:
+    fake.max_limit = capped
+    fake.fail(path="/api/v1/impressions", nth=2, body=b'{"impressions": []}')
+
+    async with client.impressions.list().run() as run:
+        assert list(world.impressions) == [row.id async for row in run]
+    assert run.report.complete
+
+
+@pytest.mark.parametrize(
+    ("page_size", "capped", "expected"),
+    [(10, 30, 5), (30, 30, 3), (50, 50, 2), (100, 100, 2), (2, 30, 31), (50, 29, 4), (50, 15, 5)],
+)
+async def test_an_overlap_costs_few_requests(
+    page_size: int, capped: int, expected: int, client: DistinctClient, fake: FakeServer
+) -> None:
+    fake.max_limit = capped
     assert COUNT == len(await client.impressions.list(page_size=page_size).collect())
     assert expected == len(fake.requests)
 

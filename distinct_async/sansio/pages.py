@@ -18,8 +18,9 @@ State = Literal["alone", "ahead", "sequential", "short", "behind", "past_total",
 With a total. alone: requests one page, whose length becomes the plan. ahead: prefetches by that plan. past_total: looks
 whether the total is the end.
 
-Without a total. sequential: requests one page; if rows have ids, it begins with the last row received. short: the last
-page was not full, so requests what is behind it. behind: the last page had the known row only; requests what is behind.
+Without a total. sequential: requests one page; if rows have ids, it begins with the last row received. short: the
+same, but the last page was not full, so this may show the end. behind: the last page had the known row only; requests
+what is behind.
 
 shifted: looks whether the offset is ignored. resolve: asks for the total, to know where the last rows begin. ended:
 requests nothing.

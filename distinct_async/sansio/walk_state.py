@@ -17,21 +17,20 @@ https://docs.vantio.app/api-reference/impressions/list-impressions). Everything 
 7. A page that echoes another offset is requested once more, then it is a loop. A page equal to the one before it may be
    a loop, or rows that were uploaded twice: one request, a row further on, decides, since a server that ignores the
    offset returns the same page there too. Pages whose rows all have one time and no id look the same everywhere, and
-   are accepted: a user may scan often in one second. Equal pages with ids are a loop at once, unless they overlap.
+   are accepted: a user may scan often in one second.
 8. Totals that change: see `Totals`.
 9. Without a total, pages are requested one after the other. If rows have ids, each page begins with the last row of the
-   page before (`Continuity`); so does the first page of a resumed walk. The end is an empty page behind a page that is
-   not full, or behind one with the known row only. Rows behind a page that is not full show that the server caps its
-   pages: as long as that one is full from here on.
-
+   page before (`Continuity`); so does the first page of a resumed walk. A page without further rows is the end if the
+   page before was not full; if it was, one request behind the known row decides. Further rows behind a page that is not
+   full show that the server caps its pages: from here on one as long as that, or with ids any, may be full.
 10. The last n rows begin n before the total, for which one row is requested first. If the total is no more than the
    rows received, it may be only their number (rule 5): one more request behind them decides.
 
 What no client can see: one row removed and another added between two pages, before the walk's position; a page size
 that is capped silently under a "total" that is only the page's own length. Without a total also: rows that change
-places without one of the last `REMEMBERED` ids coming again; a row removed where the server caps pages at one row,
-which leaves nothing to overlap; a row removed, or an empty page that passes, behind a first page that was capped below
-50 rows.
+places without one of the last `REMEMBERED` ids coming again; a row removed, or an empty page that passes, where the
+server caps pages at one row, which leaves nothing to overlap; what is behind the first page that is not full, if the
+server cuts the next one to the known row.
 """
 
 from collections.abc import Callable, Sequence
@@ -143,7 +142,7 @@ class WalkState:
         if request.state == "resolve" and request.offset and status in {400, 404}:
             self._begin(request.offset)
             return True
-        if request.state in _PAST_THE_END and status in {400, 404}:
+        if request.state in _PAST_THE_END and request.offset == self.offset and status in {400, 404}:
             self._finish()
             return True
         return False
@@ -208,7 +207,7 @@ class WalkState:
         self.totals.first = self.totals.last = self.totals.current = total
 
     def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> Decision:
-        if request.state == "short" and facts.items and self._recognise_cap(facts):
+        if request.state == "short" and request.offset + len(facts.items) > self.offset and self._recognise_cap(facts):
             return _AGAIN
         own_count = request.state == "past_total" and self._is_own_count(request, facts)
         moved = self.totals.compare(facts, request.total, own_count=own_count)
@@ -243,7 +242,7 @@ class WalkState:
         if request.state == "past_total" and count and self._is_own_count(request, facts):
             self.totals.distrust()
             self._step(facts)
-        elif not count or (total is not None and self.offset >= total):
+        elif not count or (total is not None and self.offset >= total) or (request.state == "short" and count == known):
             self._finish()
         elif total is None:
             self._step(facts, known)
@@ -259,18 +258,19 @@ class WalkState:
         count = len(facts.items)
         if count == known:
             self.state = "behind"
-        elif count < self._full:
-            self.state = "short"
-        else:
-            self.state = "sequential"
-            self.continuity.anchor = self.digest_row(facts.items[-1]) if facts.ids else None
+            return
+        self.state = "short" if count < self._full else "sequential"
+        if facts.ids and (count > 1 or self.state == "sequential"):  # a page of one row shows no further one
+            self.continuity.anchor = self.digest_row(facts.items[-1])
 
     def _recognise_cap(self, facts: PageFacts) -> bool:
-        """Learn that the page before was full. Return whether the rows behind it must be requested with an overlap."""
-        self._full = len(self._previous.items)
-        if facts.ids:
+        """Learn that the page before was full. Return whether to request the rows behind it again, with an overlap."""
+        overlaps = self.continuity.anchor is not None
+        self._full = 1 if overlaps else len(self._previous.items)
+        if facts.ids and not overlaps:
             self._step(self._previous)
-        return bool(facts.ids)
+            return True
+        return False
 
     def _deliver(
         self, request: PageRequest, facts: PageFacts, known: int, *, discard: bool, warning: str | None
@@ -303,8 +303,6 @@ class WalkState:
             self._fail_repeated(request.offset, f"for the {self._identical}th time")
         if not facts.ids:
             return facts.unmistakable()
-        if len(facts.items) > 1 and self.continuity.anchor is None:
-            self._fail_repeated(request.offset, "and no id can come twice")
         return len(facts.items) > 1  # a single row may have moved: `Continuity` decides
 
     def _is_suspicious(self, request: PageRequest, facts: PageFacts, total: int) -> bool:

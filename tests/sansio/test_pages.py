@@ -708,10 +708,10 @@ def walk_listed(*pages: Sequence[int], **settings: Any) -> tuple[WalkState, list
     return state, requested, rows
 
 
-def test_each_full_page_is_followed_by_one_that_begins_with_its_last_row() -> None:
-    state, requested, rows = walk_listed([0, 1, 2], [2, 3, 4], [4, 5], [])
+def test_each_page_is_followed_by_one_that_begins_with_its_last_row() -> None:
+    state, requested, rows = walk_listed([0, 1, 2], [2, 3, 4], [4, 5], [5])
 
-    assert [(0, 3), (2, 3), (4, 3), (6, 3)] == requested
+    assert [(0, 3), (2, 3), (4, 3), (5, 3)] == requested
     assert [0, 1, 2, 3, 4, 5] == rows
     assert state.complete
 
@@ -739,11 +739,33 @@ def test_a_server_that_caps_pages_at_1_is_walked_too() -> None:
     assert state.complete
 
 
-def test_rows_behind_a_page_that_is_not_full_are_requested_again_with_an_overlap() -> None:
-    state, requested, rows = walk_listed([0, 1], [2, 3], [1, 2], [2, 3], [3], [], page_size=9)
+def test_rows_behind_a_page_that_is_not_full_show_that_pages_are_capped() -> None:
+    state, requested, rows = walk_listed([0, 1], [1, 2], [2, 3], [3], [], page_size=9)
 
-    assert [0, 2, 1, 2, 3, 4] == [offset for offset, _ in requested]
+    assert [0, 1, 2, 3, 4] == [offset for offset, _ in requested]
     assert [0, 1, 2, 3] == rows
+    assert state.complete
+
+
+def test_rows_behind_a_page_of_one_row_are_requested_again_with_an_overlap() -> None:
+    state, requested, rows = walk_listed([0], [1, 2], [0, 1], [1, 2], [2], [], page_size=9)
+
+    assert [0, 1, 0, 1, 2, 3] == [offset for offset, _ in requested]
+    assert [0, 1, 2] == rows
+    assert state.complete
+
+
+@pytest.mark.parametrize(("requests", "count"), [(2, 0), (2, 1), (2, 2), (2, 49), (3, 50)])
+def test_the_end_of_a_list_without_a_total_costs_one_request_or_two_behind_a_full_page(
+    requests: int, count: int
+) -> None:
+    server, state, requested = [*range(count)], walk(page_size=None), 0
+    while not state.ended:
+        (request,) = state.requests(0)
+        requested += 1
+        state.receive(request, listed(*server[request.offset : request.offset + 50]))
+
+    assert min(requests, 1 + count) == requested
     assert state.complete
 
 
@@ -764,7 +786,10 @@ def test_a_page_of_the_documented_sizes_is_full_whatever_was_requested(size: int
         pytest.param([[0, 1, 2], [2, 3, 4], [4, 0, 1]], "2 rows came twice", id="moved far to the back"),
         pytest.param([[0, 1, 1]], "1 row came twice", id="within a page"),
         pytest.param([[0, 1, 2], [], []], "row 2 is gone", id="all removed"),
-        pytest.param([[0, 1], [2], [2, 3]], "row 1 has changed", id="one removed behind a page that is not full"),
+        pytest.param([[0, 1], [2, 3]], "row 1 has changed", id="one removed behind a page that is not full"),
+        pytest.param([[0, 1], [2]], "row 1 has changed", id="one removed, and the rest is one row"),
+        pytest.param([[0, 1], [], []], "row 1 is gone", id="one removed at the end"),
+        pytest.param([[0], [2], [1, 2]], "row 0 has changed", id="one removed behind a page of one row"),
         pytest.param([[0, 1, 2], [2], [2]], "1 row came twice", id="one added in front, seen at the end"),
     ],
 )
@@ -794,10 +819,18 @@ def test_a_row_that_was_never_delivered_is_not_skipped_where_drift_is_only_repor
 
 
 def test_an_empty_page_behind_a_full_one_is_requested_once_more() -> None:
-    state, requested, rows = walk_listed([0, 1, 2], [], [2, 3], [])
+    state, requested, rows = walk_listed([0, 1, 2], [], [2, 3], [3])
 
-    assert [0, 2, 2, 4] == [offset for offset, _ in requested]
+    assert [0, 2, 2, 3] == [offset for offset, _ in requested]
     assert [0, 1, 2, 3] == rows
+    assert state.complete
+
+
+def test_an_empty_page_where_the_known_row_is_due_is_requested_once_more() -> None:
+    state, requested, rows = walk_listed([0, 1], [], [1, 2], [2], [])
+
+    assert [0, 1, 1, 2, 3] == [offset for offset, _ in requested]
+    assert [0, 1, 2] == rows
     assert state.complete
 
 
@@ -811,7 +844,7 @@ def test_without_ids_an_empty_page_behind_a_full_one_is_requested_once_more_too(
 
 
 @pytest.mark.parametrize("status", [400, 404])
-@pytest.mark.parametrize("pages", [[[0, 1, 2], [2]], [[0, 1]]])
+@pytest.mark.parametrize("pages", [[[0, 1, 2], [2]], [[0]]])
 def test_a_refusal_behind_a_list_without_a_total_is_its_end(pages: list[list[int]], status: int) -> None:
     state, *_ = walk_listed(*pages)
 
@@ -819,15 +852,21 @@ def test_a_refusal_behind_a_list_without_a_total_is_its_end(pages: list[list[int
     assert state.complete
 
 
-def test_a_page_with_the_ids_of_the_one_before_is_a_loop_at_once() -> None:
-    with pytest.raises(PageLoopError, match="no id can come twice"):
-        walk_listed([0, 1], [0, 1])
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("pages", [[[0, 1, 2]], [[0, 1]]])
+def test_a_refusal_of_the_known_row_is_an_error(pages: list[list[int]], status: int) -> None:
+    state, *_ = walk_listed(*pages)
+
+    assert not state.is_end(requests(state, 0)[0], status)
+    assert not state.ended
 
 
 def test_an_overlapping_page_that_equals_the_one_before_is_a_loop_or_drift() -> None:
     """Two rows in front of the list bring the page before again; a row further on it is another one."""
     with pytest.raises(PageLoopError, match="and so does the page one row further on"):
         walk_listed([0, 1, 2], [0, 1, 2], [0, 1, 2])
+    with pytest.raises(PageLoopError, match="and so does the page one row further on"):
+        walk_listed([0, 1], [0, 1], [0, 1])
     with pytest.raises(DriftError, match="row 2 has changed"):
         walk_listed([0, 1, 2], [0, 1, 2], [1, 2, 3])
 
