@@ -1,5 +1,6 @@
 """The views of a database, compared with plain counts over the world's own scans, in several time zones."""
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -12,7 +13,7 @@ import duckdb
 import pytest
 
 from distinct_async import DistinctClient, etl
-from distinct_async.etl.views import FIGURES
+from distinct_async.etl.views import FIGURES, VISITS, create_views
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import asked
 
@@ -58,10 +59,10 @@ def cohorts(visits: Sequence[Visit]) -> list[tuple[date, int, int, int]]:
     return [(*key, sizes[key[0]], counts[key]) for key in sorted(counts)]
 
 
-def funnel(world: World) -> list[tuple[str, int, int, float | None]]:
-    """Touchpoint, visitors, passed, median seconds; in real time."""
+def funnel(visits: Sequence[Visit]) -> list[tuple[str, int, int, float | None]]:
+    """Touchpoint, visitors, passed, median seconds; of visits in UTC."""
     reached: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for at, touchpoint, user in sorted(local(world, "UTC"), reverse=True):
+    for at, touchpoint, user in sorted(visits, reverse=True):
         reached[user][touchpoint] = at
     turns: dict[str, list[int]] = defaultdict(list)
     for times in reached.values():
@@ -140,7 +141,9 @@ def test_the_funnel_follows_the_order_in_which_people_first_reach_touchpoints(
     warehouse: tuple[Path, list[Visit], str],
 ) -> None:
     database, _, _ = warehouse
-    expected = [(step, one, f"Place {one}", *rest) for step, (one, *rest) in enumerate(funnel(two_seasons()), 1)]
+    expected = [
+        (step, one, f"Place {one}", *rest) for step, (one, *rest) in enumerate(funnel(local(two_seasons(), "UTC")), 1)
+    ]
     columns = "step, touchpoint_id, touchpoint_name, visitors, passed, median_seconds"
     assert expected == asked(database, f"SELECT {columns} FROM touchpoint_funnel")  # noqa: S608  # our own names
 
@@ -155,6 +158,33 @@ def test_the_top_touchpoints_have_shares_and_ratios(warehouse: tuple[Path, list[
     ]
     columns = "touchpoint_id, touchpoint_name, visits, visitors, share, unique_ratio, visits_per_visitor"
     assert expected == asked(database, f"SELECT {columns} FROM top_touchpoints")  # noqa: S608  # our own names
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_experiences_with_the_same_users_and_touchpoints_are_apart_and_equal_times_have_an_order(seed: int) -> None:
+    rng = random.Random(seed)
+    visits: dict[str, list[Visit]] = {"exp-1": [], "exp-2": []}
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE touchpoints (experience_id TEXT, touchpoint_id TEXT, name TEXT)")
+        columns = "experience_id TEXT, touchpoint_id TEXT, user_id TEXT, timestamp_utc TIMESTAMPTZ"
+        connection.execute(f"CREATE TABLE visits ({columns})")
+        create_views({name: query for name, query in VISITS.items() if name != "reconciliation"}, connection)
+        for experience_id, rows in visits.items():
+            for _ in range(150):
+                at = datetime(2026, 3, 1) + timedelta(days=rng.randrange(30), minutes=rng.randrange(2))  # noqa: DTZ001
+                rows.append((at, f"tp-{rng.randrange(4)}", f"user-{rng.randrange(12)}"))
+                connection.execute("INSERT INTO visits VALUES (?, ?, ?, ?)", (experience_id, *rows[-1][1:], f"{at}+00"))
+        steps = "SELECT touchpoint_id, visitors, passed, median_seconds FROM touchpoint_funnel"
+        weeks = "SELECT first_week, weeks_later, newcomers, visitors FROM weekly_cohorts"
+        days = "SELECT sum(new_visitors), sum(visitors) FROM visits_by_day"
+        for experience_id, rows in visits.items():
+            people = len({user for _, _, user in rows}), len({(user, at.date()) for at, _, user in rows})
+            for expected, query in (
+                (funnel(rows), steps),
+                (cohorts(rows), weeks),
+                ([people], days),
+            ):
+                assert expected == connection.execute(f"{query} WHERE experience_id = ?", [experience_id]).fetchall()
 
 
 async def test_a_second_sync_leaves_views_as_they_are_and_replaces_those_of_another_version(
