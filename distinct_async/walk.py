@@ -8,7 +8,8 @@ from attrs import Attribute, evolve, field, frozen, validators
 
 from distinct_async.engine import Engine
 from distinct_async.errors import CheckpointError, InvalidRequestError
-from distinct_async.run import Page, Report, ReportCallback, Run, Source
+from distinct_async.page import Page, Report, ReportCallback, Source
+from distinct_async.run import Run
 from distinct_async.sansio.checkpoints import Checkpoint
 from distinct_async.sansio.drift import Continuity
 from distinct_async.sansio.messages import choice, whole_number

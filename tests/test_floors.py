@@ -40,6 +40,7 @@ ORDER = [
     ".session",
     ".core",
     ".engine",
+    ".page",
     ".run",
     ".walk",
     ".endpoints",
@@ -81,12 +82,14 @@ FLOORS = {
     ".session": ".config .errors .sansio.messages .timers .vendors .version aiohttp asyncio isal multidict os ssl yarl",
     ".core": ".config .errors .sansio.messages .sansio.retry .session .vendors asyncio attrs os",
     ".engine": ".config .core .errors .redaction .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
+    ".page": ".notebook .sansio.checkpoints .sansio.messages .sansio.pages attrs",
     ".run": (
-        ".core .engine .errors .notebook .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state "
+        ".core .engine .errors .page .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state "
         "asyncio attrs"
     ),
     ".walk": (
-        ".engine .errors .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages .sansio.walk_state attrs"
+        ".engine .errors .page .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages "
+        ".sansio.walk_state attrs"
     ),
     ".endpoints.impressions": (
         ".core .engine .errors .models .sansio.matching .sansio.messages .sansio.pages .shapes .structure .walk "
