@@ -199,9 +199,8 @@ class _Rebuilt:
 
 
 def _with_deleted(batch: "pa.RecordBatch", *, deleted: bool) -> "pa.RecordBatch":
-    return batch.append_column(
-        pa.field("deleted", pa.bool_(), nullable=False), pa.repeat(pa.scalar(deleted), len(batch))
-    )
+    # Nullable: tables that were appended to so far get the column too, and later runs may append again
+    return batch.append_column("deleted", pa.repeat(pa.scalar(deleted), len(batch)))
 
 
 async def _impressions(make_client: Callable[[], DistinctClient]) -> "AsyncIterator[pa.Table]":

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from distinct_async.testing import FakeServer, World
+from tests.extras.etl.rows import Row, rows_in
 
 KEY = "distinct-key-0123456789abcdef"  # without the words by which Spark blanks values
 _STATUS = pytest.StashKey[int]()
@@ -62,6 +66,70 @@ def spark(spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
         os.environ.update(before)
     yield session
     session.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The URL of an empty database in Postgres."""
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi", reason="adbc-driver-postgresql is not installed")
+    name = f"test_{os.urandom(4).hex()}"
+    with dbapi.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}").close()
+    return f"{postgres_server.rpartition('/')[0]}/{name}"
+
+
+def rows_in_postgres(url: str, table: str) -> list[Row]:
+    """The rows of a table."""
+    from adbc_driver_postgresql.dbapi import connect  # noqa: PLC0415
+
+    with connect(url) as connection, connection.execute(f"SELECT * FROM {table}") as cursor:  # noqa: S608
+        return rows_in(cursor.fetch_arrow_table())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a Postgres server that is ours alone."""
+    found = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
+    if found is None:
+        pytest.skip("Postgres is not installed: apt-get install postgresql")
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
+        if user:
+            shutil.chown(folder, user)
+
+        def control(*words: str) -> None:
+            command = [found, *words, "-s", "-D", f"{folder}/data"]
+            subprocess.run(command, check=True, cwd=folder, user=user, stdout=subprocess.DEVNULL)
+
+        control("initdb", "-o", "--username=qr --auth=trust --no-sync")
+        control("start", "-w", "-l", f"{folder}/log", "-o", f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off")
+        try:
+            yield f"postgresql://qr:any@127.0.0.1:{port}/postgres"
+        finally:
+            control("stop", "-m", "immediate")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """What AWS's clients read in the environment, for a server of ours with an empty bucket."""
+    boto3 = pytest.importorskip("boto3", reason="moto is not installed: pip install 'moto[s3,server]'")
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"], **keys).create_bucket(Bucket="bucket")
+    yield variables
+    server.stop()
 
 
 @pytest.fixture

@@ -1,10 +1,5 @@
-"""The dlt source, loaded by a real dlt into DuckDB and files: every row once, also if it is killed."""
+"""The dlt source, loaded by a real dlt into DuckDB, Postgres and files: every row once, also if it is killed."""
 
-import asyncio
-import os
-import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +16,8 @@ from distinct_async.errors import InvalidRequestError
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import BOTH, KEYS, Row, rows_in, rows_of
 
-from .conftest import KEY
+from .conftest import KEY, rows_in_postgres
+from .kills import posix_only, run_with_kills
 
 dlt = pytest.importorskip("dlt", reason="dlt is not installed: pip install 'distinct-async[dlt]'")
 
@@ -32,8 +28,6 @@ pytestmark = [
     # Of dlt 1.31 and its dependencies
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-
-KILLS = int(os.environ.get("KILLS", "3"))
 
 
 @pytest.fixture
@@ -69,12 +63,18 @@ def asked(question: str) -> list[Any]:
         return database.execute(question).fetchall()
 
 
+TABLES = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
+
+
+def loaded_into_postgres(url: str) -> list[Row]:
+    return sorted(row for table in TABLES.values() for row in rows_in_postgres(url, f"scans.{table}"))
+
+
 def loaded(*kinds: str) -> list[Row]:
-    tables = {"TOTAL": "visits", "UNIQUE": "unique_visits"}
     rows = [
         row
         for kind in kinds or BOTH
-        for row in asked(f"SELECT {', '.join(KEYS)} FROM scans.{tables[kind]}")  # noqa: S608
+        for row in asked(f"SELECT {', '.join(KEYS)} FROM scans.{TABLES[kind]}")  # noqa: S608
     ]
     return sorted((*row[:4], row[4].astimezone(UTC)) for row in rows)
 
@@ -126,7 +126,16 @@ def rows_in_files(table_format: str, table: str) -> list[Row]:
     return rows_in(dataset.to_table() if table_format == "delta" else dataset)
 
 
-def test_rows_that_have_moved_end_the_run_and_what_was_loaded_stays(run: Callable[..., Any], world: World) -> None:
+def test_postgres_has_every_row_once(run: Callable[..., Any], world: World, postgres: str) -> None:
+    for options in ({}, {"on_drift": "rebuild"}, {}):
+        world.grow(50)
+        run(destination=dlt.destinations.postgres(postgres), **options)
+    assert sorted(rows_of(world, *BOTH)) == loaded_into_postgres(postgres)
+
+
+def test_rows_that_have_moved_end_the_run_and_leave_the_tables_until_a_rebuild(
+    run: Callable[..., Any], world: World
+) -> None:
     run()
     before = loaded()
     world.insert("tp-1", 3, "user-new", datetime(2026, 6, 1, tzinfo=UTC))
@@ -135,6 +144,11 @@ def test_rows_that_have_moved_end_the_run_and_what_was_loaded_stays(run: Callabl
         with pytest.raises(Exception, match=r"touchpoint 'tp-1'.*no longer match the server.*on_drift='rebuild'"):
             run()
         assert before == loaded()
+    run(on_drift="rebuild")  # as the message says
+    assert sorted(rows_of(world, *BOTH)) == loaded()
+    world.grow(10)
+    run()
+    assert sorted(rows_of(world, *BOTH)) == loaded()
 
 
 def test_rebuild_replaces_only_the_lists_whose_rows_have_moved(run: Callable[..., Any], world: World) -> None:
@@ -212,35 +226,23 @@ SCRIPT = """
 import dlt
 from distinct_async.dlt import distinct
 
-destination = dlt.destinations.duckdb("qr.duckdb")
-pipeline = dlt.pipeline("qr", destination=destination, dataset_name="scans", pipelines_dir="p")
+pipeline = dlt.pipeline("qr", destination=DESTINATION, dataset_name="scans", pipelines_dir="p")
 pipeline.run(distinct("exp-1", page_size=20))  # after a crash it first loads what is pending
 pipeline.run(distinct("exp-1", page_size=20))
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kill -9 is a matter of POSIX")
-async def test_a_pipeline_that_is_killed_and_run_again_has_every_row_once(fake: FakeServer, world: World) -> None:
-    fake.latency, numbers, kills = 0.002, random.Random(KILLS), 0
-    while True:
-        fake.requests.clear()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SCRIPT, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-        )
-        ending = asyncio.create_task(process.communicate())
-        if kills < KILLS:
-            requests = numbers.randrange(1, 200)
-            while len(fake.requests) < requests and not ending.done():
-                await asyncio.sleep(0.005)
-            await asyncio.wait([ending], timeout=numbers.uniform(0, 2))  # normalising and loading
-        if kills < KILLS and not ending.done():
-            process.send_signal(signal.SIGKILL)
-        _, errors = await ending
-        if process.returncode == 0:
-            assert sorted(rows_of(world, *BOTH)) == loaded()
-            if kills >= KILLS:
-                break
-            world.grow(100)
-        else:
-            assert -signal.SIGKILL == process.returncode, errors.decode()[-2000:]
-            kills += 1
+@posix_only
+@pytest.mark.parametrize("name", ["duckdb", "postgres"])
+async def test_a_pipeline_that_is_killed_and_run_again_has_every_row_once(
+    name: str, fake: FakeServer, world: World, request: pytest.FixtureRequest
+) -> None:
+    fake.latency = 0.002
+    url = request.getfixturevalue(name) if name == "postgres" else "qr.duckdb"
+
+    def check() -> None:
+        assert sorted(rows_of(world, *BOTH)) == (loaded() if name == "duckdb" else loaded_into_postgres(url))
+        world.grow(100)
+
+    script = SCRIPT.replace("DESTINATION", f"dlt.destinations.{name}({url!r})")
+    await run_with_kills(script, fake, check, requests=200)

@@ -32,6 +32,8 @@ def test_a_block_of_a_document_runs_in_a_file_of_its_own(
         "DLT_DATA_DIR": str(tmp_path / "dlt"),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         **(request.getfixturevalue("spark_environment") if "pyspark" in script else {}),
+        **(request.getfixturevalue("s3") if '"s3"' in script else {}),
+        **({"POSTGRES_URL": request.getfixturevalue("postgres")} if "POSTGRES_URL" in script else {}),
     }
     done = subprocess.run(
         [sys.executable, "script.py"],

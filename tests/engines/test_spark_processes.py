@@ -18,12 +18,11 @@ from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import rows_in, rows_of
 
 from .conftest import KEY
-
-KILLS = int(os.environ.get("KILLS", "2"))
+from .kills import KILLS, posix_only
 
 pytestmark = [
     pytest.mark.timeout(240 + 60 * KILLS),  # a session starts in 10 seconds, and in 50 on a busy machine
-    pytest.mark.skipif(os.name != "posix", reason="kill -9 and process groups are a matter of POSIX"),
+    posix_only,
 ]
 
 SESSION = """
