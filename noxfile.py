@@ -144,7 +144,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print the benchmarks: ratios, from one interleaved run; words after ``--`` go to them."""
-    session.install("-e", ".", *group("bench"), *(group("plot") if "plot" in session.posargs else ()))
+    session.install("-e", ".", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -74,7 +74,7 @@ def check(tag: str | None, dist: Path) -> int:
     same(checks, "the sdist", {name for name in tracked if not name.startswith(".ci/")} | {"PKG-INFO"}, in_sdist)
     checks("distinct_async/py.typed" in names, "the wheel is typed")
     checks(any(name.endswith("/licenses/LICENSE") for name in names), "the wheel has the license")
-    check_metadata(checks, metadata, project)
+    check_metadata(checks, metadata, project, rehearsal=rehearsal)
     check_sources(checks, tracked)
     return checks.failed
 
@@ -90,7 +90,7 @@ def same(checks: Checks, what: str, wanted: set[str], found: set[str]) -> None:
     checks(not difference, f"{what} has {len(found)} files" + (f", not these: {difference}" if difference else ""))
 
 
-def check_metadata(checks: Checks, metadata: Message, project: dict[str, object]) -> None:
+def check_metadata(checks: Checks, metadata: Message, project: dict[str, object], *, rehearsal: bool) -> None:
     """Check the wheel's metadata against ``pyproject.toml``."""
     for field in ("name", "requires-python"):
         checks(metadata[field] == project[field], f"the metadata has {field} {metadata[field]}")
@@ -98,6 +98,7 @@ def check_metadata(checks: Checks, metadata: Message, project: dict[str, object]
     readme = str(metadata.get_payload())
     relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", readme)
     checks(len(readme) > 1_000, "the metadata has the README")
+    checks("not on PyPI yet" not in readme, "the README installs from PyPI", only_released=rehearsal)
     checks(not relative, f"the README's links are absolute {relative or ''}")
 
 

@@ -87,11 +87,6 @@ async def _main(subjects: Iterable[str], tell: Callable[[str], None], *, full: b
     return sections
 
 
-async def _plot() -> None:
-    async with running() as server:
-        print(plot.draw(await plot.measured(server)))
-
-
 def _into_readme(text: str) -> None:
     before, table, rest = _README.read_text(encoding="utf-8").partition("<!-- the last table -->\n")
     _, end, after = rest.partition("<!-- its end -->\n")
@@ -102,13 +97,13 @@ def main() -> None:
     """Measure what was asked for; print the table, and write it where that was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios to the floor; see README.md.")
     words = ("full", *_SUBJECTS)
-    alone = "; or `plot`, alone: draws docs/benchmarks.svg"
+    alone = "; or `plot`, alone: draws docs/benchmarks.svg from README.md"
     parser.add_argument("what", nargs="*", help=f"{', '.join(words)}; the quick ones, if you name none{alone}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same figures there")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     arguments = parser.parse_args()
     if arguments.what == ["plot"]:
-        asyncio.run(_plot())
+        print(plot.draw(_README.read_text(encoding="utf-8")))
         return
     if unknown := set(arguments.what).difference(words):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(words)}")
@@ -121,9 +116,12 @@ def main() -> None:
 
     circumstances = _circumstances()
     tell(textwrap.fill(", ".join(f"{name} {what}" for name, what in circumstances.items()), 100) + "\n")
-    sections = asyncio.run(_main(named or (_SUBJECTS if full else _SHORT), tell, full=full))
+    subjects = named or (_SUBJECTS if full else _SHORT)
+    sections = asyncio.run(_main(subjects, tell, full=full))
     if arguments.readme:
         _into_readme("\n".join(printed))
+        if "peers" in subjects:
+            plot.draw(_README.read_text(encoding="utf-8"))
     if arguments.json:
         arguments.json.write_text(
             json.dumps({**circumstances, "sections": [asdict(each) for each in sections]}, indent=1) + "\n"

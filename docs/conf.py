@@ -33,11 +33,18 @@ autodoc_mock_imports = ["dlt", "pyspark"]  # too heavy for this session
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+# Version 1 of the format, a line of text for each name that we link, so that the site is built without a network.
+# Copied from Debian's python3.11-doc and python-aiohttp-doc; to link another name, add its line.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.txt"),
+    "aiohttp": ("https://docs.aiohttp.org/en/stable", "inventories/aiohttp.txt"),
+}
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
@@ -82,7 +89,8 @@ def resolve_reference(
     """Resolve a name that Sphinx did not find, or return None, which is a warning and therefore an error.
 
     Names of this package are found by their last parts, for example `NotFoundError` or `Walk.resume`, and types by the
-    module that defines them. Names of other packages, parameters and values (`page_size`, `exp-1`) become plain text.
+    module that defines them. Parameters, values (`page_size`, `exp-1`) and names of other packages become plain text,
+    unless intersphinx has linked them.
     """
     if node.get("refdomain") != "py":
         return None
@@ -119,17 +127,19 @@ def process_signature(
     return ("", None) if what == "exception" else (signature.replace("= <not given>", "= ..."), returns)
 
 
-def adapt_markdown(_app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Replace what GitHub renders by what Sphinx renders better: captions of code blocks, themed drawings."""
+def adapt_markdown(_app: "Sphinx", _docname: str, source: list[str]) -> None:
+    """Adapt what is written for GitHub: captions of code blocks, themed drawings, an install that works today."""
     text = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
-    text = DRAWING.sub(r":::{container} wide\n```{raw} html\n:file: \1\n```\n:::", text)
-    folder = (HERE / docname).parent
-    source[0] = PLOT.sub(lambda plot: plot[0] if (folder / plot[1]).exists() else "", text)
+    if not RELEASED:
+        text = INSTALL.sub(r'\1".\2"\3     # in a clone of the repository: it is not on PyPI yet', text)
+    source[0] = DRAWING.sub(r"```{raw} html\n:file: \1\n```", text)
 
 
+# The README is the one place that says so.
+RELEASED = "not on PyPI yet" not in (HERE.parent / "README.md").read_text(encoding="utf-8")
+INSTALL = re.compile(r'^(python -m pip install )"?distinct-async(\[[\w,]+\]|)"?(.*?)(?: +#.*)?$', re.MULTILINE)
 FILE = re.compile(r"^```(\w+) (\w+\.\w+)$", re.MULTILINE)
-DRAWING = re.compile(r"^!\[.*\]\(([\w-]+\.svg)\)$", re.MULTILINE)
-PLOT = re.compile(r"^!\[.*\]\((\.\./.+\.svg)\)$", re.MULTILINE)  # exists after `python -m benchmarks plot`
+DRAWING = re.compile(r"^!\[.*\]\(((?:\.\./)*[\w-]+\.svg)\)$", re.MULTILINE)  # in the page, it follows the theme
 
 
 class Commands(SphinxDirective):

@@ -1,7 +1,9 @@
 """What the site must hold, read from its sources: every public name, every variable, every page within reach."""
 
 import ast
+import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,29 @@ def test_a_page_says_where_blocks_with_a_bare_await_run() -> None:
                 if "`python -m asyncio`" not in text:
                     silent.append(page.name)
     assert [] == silent
+
+
+def test_the_picture_of_the_benchmarks_shows_their_last_table() -> None:
+    readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    plot = runpy.run_path(str(ROOT / "benchmarks" / "plot.py"))
+
+    assert plot["drawn"](readme) == (SITE / "benchmarks.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["benchmarks.svg", "explanation/capped.svg", "explanation/layers.svg"])
+def test_a_drawing_is_legible_at_400_pixels_and_in_the_dark(name: str) -> None:
+    drawing = (SITE / name).read_text(encoding="utf-8")
+    (width,) = re.findall(r'viewBox="0 0 (\d+) ', drawing)
+
+    assert 12 <= min(map(int, re.findall(r"(\d+)px ", drawing))) * 360 / int(width)
+    assert "@media (prefers-color-scheme: dark)" in drawing
+    assert [] == re.findall(r"^.*(?:fill|stroke)=\"#.*$", drawing, re.MULTILINE)  # colours are in its styles
+
+
+@pytest.mark.parametrize("inventory", sorted((SITE / "inventories").iterdir()), ids=lambda path: path.stem)
+def test_the_site_links_names_of_other_packages_that_exist(inventory: Path) -> None:
+    _, _, _, *lines = inventory.read_text(encoding="utf-8").splitlines()
+    names = [line.split()[0] for line in lines]
+    assert sorted(names) == names
+    for name in names:
+        pkgutil.resolve_name(name if "." in name or inventory.stem != "python" else f"builtins.{name}")
