@@ -47,15 +47,13 @@ def _request(
 ) -> Request[T]:
     """Return the request with those parameters of the vendor's table that are given."""
     params = {"metricsType": metrics_type}
-    for key, value in ids.items():
-        if value is not None:
-            params[_WIRE_NAMES[key]] = identifier(value, key)
+    params |= {_WIRE_NAMES[key]: value for key, value in ids.items() if value is not None}
     if visits_type is not None:
         params["visitsType"] = visits_type
     if page_size is not None:
         params["pageSize"] = str(whole_number(page_size, "page_size", 1))
     if offset is not None:
-        params["offset"] = str(whole_number(offset, "offset", 0))
+        params["offset"] = str(offset)
     user_id = ids.get("user_id")
     shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
     private = (user_id,) if user_id else ()
@@ -69,17 +67,23 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
     }
 
 
-def visits_source(
-    name: str, visits_type: VisitsType, ids: dict[str, str | None], *, lean: bool = False
-) -> Source[Visit]:
-    """Return where a walk over visits gets its pages.
-
-    Args:
-        name: The endpoint's method, as checkpoints name it.
-        visits_type: What to request.
-        ids: ``touchpoint_id`` and ``experience_id``.
-        lean: Whether the rows stay msgspec's; see `structure.visits_page`.
-    """
+def walk_visits(
+    metrics: "Metrics",
+    visits_type: VisitsType,
+    touchpoint_id: str,
+    experience_id: str | None,
+    page_size: int | None,
+    offset: int,
+    limit: int | None,
+    prefetch: int,
+    on_drift: OnDrift = "raise",
+    last: int | None = None,
+    *,
+    lean: bool = False,
+) -> Walk[Visit]:
+    """Return a walk over visits, as `Metrics.total_visits` does; if `lean`, its rows stay msgspec's (`structure`)."""
+    ids = _touchpoint_ids(touchpoint_id, experience_id)
+    name = "total_visits" if visits_type == "TOTAL" else "unique_visits"
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
     decoder = structure.VISITS[visits_type]
     every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0))
@@ -91,7 +95,9 @@ def visits_source(
         return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, partial(check, offset))
 
     read = partial(structure.visits_page, lean=lean)
-    return Source(Question(f"metrics.{name}", ids), request, read, _identity)
+    source = Source(Question(f"metrics.{name}", ids), request, read, _identity)
+    # A function rather than a method, which users would see
+    return Walk(metrics._engine, source, page_size, offset, limit, prefetch, on_drift, last)  # noqa: SLF001
 
 
 def _identity(visit: Visit) -> str:
@@ -264,8 +270,9 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        source = visits_source("total_visits", "TOTAL", _touchpoint_ids(touchpoint_id, experience_id))
-        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)
+        return walk_visits(
+            self, "TOTAL", touchpoint_id, experience_id, page_size, offset, limit, prefetch, on_drift, last
+        )
 
     def unique_visits(
         self,
@@ -304,5 +311,6 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        source = visits_source("unique_visits", "UNIQUE", _touchpoint_ids(touchpoint_id, experience_id))
-        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)
+        return walk_visits(
+            self, "UNIQUE", touchpoint_id, experience_id, page_size, offset, limit, prefetch, on_drift, last
+        )

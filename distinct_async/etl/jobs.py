@@ -11,7 +11,7 @@ from attrs import Factory, define, field
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
-from distinct_async.endpoints.metrics import visits_source
+from distinct_async.endpoints.metrics import walk_visits
 from distinct_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -289,15 +289,11 @@ class Job:
 
     def _walk_of(self, visit_list: VisitList) -> Walk[Visit]:
         """Return a walk as `Metrics.total_visits` and `unique_visits` make it, but over the rows of msgspec."""
-        name = "total_visits" if visit_list.visits_type == "TOTAL" else "unique_visits"
-        # The plan's totals are those of the experience, so its lists are requested (what the id does is inferred)
-        ids: dict[str, str | None] = {
-            "touchpoint_id": visit_list.touchpoint.id,
-            "experience_id": self.plan.experience_id,
-        }
-        source = visits_source(name, visit_list.visits_type, ids, lean=True)
         start, limit = visit_list.start, None if visit_list.stop is None else visit_list.expected
-        return Walk(self.client._engine, source, self.options.page_size, start, limit, self.options.prefetch)
+        paging = self.options.page_size, start, limit, self.options.prefetch
+        # The plan's totals are those of the experience, so its lists are requested (what the id does is inferred)
+        ids = visit_list.touchpoint.id, self.plan.experience_id
+        return walk_visits(self.client.metrics, visit_list.visits_type, *ids, *paging, lean=True)
 
     def _chunk(self, visit_list: VisitList, start: int, checkpoint: Checkpoint, *, rebuild: bool) -> Chunk:
         key = visit_list, rebuild
