@@ -43,7 +43,10 @@ def resolve_path(
         InvalidRequestError: It is a URL, or no file can have this name.
         StorageError: Something else is there, or its folder is missing.
     """
-    text = os.fspath(path)
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
     if not isinstance(text, str):
         raise InvalidRequestError(f"{name} must be a str or a PathLike[str], got {type(path).__name__}")
     if not text:

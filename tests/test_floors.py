@@ -133,7 +133,7 @@ FLOORS = {
     ".testing.plugin": ".testing pytest",
     ".testing.sample": "random",
     ".testing.scans": "attrs msgspec",
-    ".testing.server": ".testing.faults .testing.vendors aiohttp asyncio attrs concurrent random ssl",
+    ".testing.server": ".testing.faults .testing.vendors aiohttp asyncio attrs concurrent os random ssl",
     ".testing.vendors": ".testing.scans .testing.world attrs msgspec",
     ".testing.world": ".testing.data .testing.sample .testing.scans attrs msgspec random",
     ".testing": ".testing.contract .testing.faults .testing.scans .testing.server .testing.world",
@@ -148,7 +148,7 @@ FLOORS = {
     ".etl.arrow": ".etl.destinations .etl.plans .models msgspec pyarrow",
     ".etl.batches": (
         ".client .core .errors .etl.arrow .etl.extras .etl.jobs .etl.options .etl.plans .etl.results .etl.runner "
-        ".etl.state .models asyncio concurrent pyarrow threading"
+        ".etl.state .models asyncio concurrent os pyarrow threading"
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
     ".etl.destinations.duckdb": (

@@ -117,11 +117,8 @@ def _explain(result: "Result", stderr: Stderr) -> None:
         stderr.note(f"no new rows: {count(result.requests + 1, 'request')} in {result.elapsed:.2f} s")
     if result.rows > result.expected:
         stderr.note("rows is above expected: visits were added after the job had read the totals")
-    if not result.complete:
-        stderr.say(
-            f"not complete: the experience declares {result.expected:,} visits, and some were not listed; run the same "
-            "command again later"
-        )
+    for problem in result.problems:
+        stderr.say(f"not complete: {problem}; run the same command again later")
 
 
 def _failure(error: DistinctError, result: "Result", stderr: Stderr) -> exits.PartialError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, MutableMapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
-from distinct_async.errors import ClientStateError, DistinctError
+from distinct_async.errors import ClientStateError, DistinctError, InvalidRequestError
 from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.jobs import Job
 from distinct_async.etl.options import JobOptions, OnJobDrift
@@ -52,9 +53,10 @@ def batches(
         experience_id: An experience's id, as in your Distinct account, or several, read one after the other; or a
             `Plan`, or a part of one (`Plan.split`): then exactly its rows are yielded, or an error is raised.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
-        touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
+        touchpoint_ids: Only these touchpoints; None for all. Only with one id: a plan has its own.
         state: What you have, one text for each list, empty at first. Only what is new is yielded; a list whose total is
             unchanged costs no request. It is updated before each batch is yielded: store both in one transaction.
+            Only with one id or a whole plan.
         on_drift: What to do if rows of a list have moved: ``"raise"`` a `DriftError`, or ``"rebuild"``: yield the list
             from its start (position 0) again, in place of all its rows that you have.
         on_rebuild: Called with the list before the first rows of a list that is rebuilt.
@@ -158,7 +160,7 @@ def read(
         client: Makes the client, in that thread; for example ``functools.partial(DistinctClient, rate_limit=5)``, which
             can be pickled and holds no key.
         visits_type: ``"TOTAL"`` (every scan) or ``"UNIQUE"`` (each user's first); None for both. Ignored with a plan.
-        touchpoint_ids: Only these touchpoints; None for all. Not with a plan, which has its own.
+        touchpoint_ids: Only these touchpoints; None for all. Only with one id: a plan has its own.
         state: As in `batches`; it is never ahead of the batch that you hold.
         on_drift: ``"raise"`` or ``"rebuild"``, as in `batches`.
         on_rebuild: As in `batches`; called in the thread.
@@ -187,16 +189,23 @@ def read(
         prefetch=prefetch,
         batch_rows=batch_rows,
     )
+    if not callable(client):
+        raise InvalidRequestError(
+            "client must be a function that makes a client, for example DistinctClient, not a client"
+        )
     return _read_in_thread(client, options)
 
 
 def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptions) -> "Iterator[pa.RecordBatch]":
     opened: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
-    opened = concurrent.futures.Future()
+    opened, process = concurrent.futures.Future(), os.getpid()
 
     async def serve() -> None:
         over = asyncio.Event()
-        async with make_client() as client, Stream(partial(generate_batches, client, options)) as stream:
+        client = make_client()
+        if not isinstance(client, DistinctClient):
+            raise InvalidRequestError(f"client must make a DistinctClient, but returned {type(client).__name__}")
+        async with client, Stream(partial(generate_batches, client, options)) as stream:
             opened.set_result((asyncio.get_running_loop(), over, stream))
             await over.wait()
 
@@ -212,11 +221,12 @@ def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptio
     try:
         yield from opened.result()[2]._read()  # noqa: SLF001
     finally:
-        if opened.exception() is None:
-            loop, over, _ = opened.result()
-            loop.call_soon_threadsafe(over.set)
-        if not sys.is_finalizing():
-            thread.join()
+        if os.getpid() == process:  # a forked one has no such thread
+            if opened.exception() is None:
+                loop, over, _ = opened.result()
+                loop.call_soon_threadsafe(over.set)
+            if not sys.is_finalizing():
+                thread.join()
 
 
 class Stream:
@@ -228,12 +238,13 @@ class Stream:
     def __init__(self, walk: "Callable[[], AsyncGenerator[pa.RecordBatch, None]]") -> None:
         self._walk = walk
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._walks: list[AsyncGenerator[pa.RecordBatch, None]] = []
         self._pulls: set[asyncio.Task[object]] = set()
         self._error: DistinctError | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._process = asyncio.get_running_loop(), os.getpid()
         return self
 
     async def __aexit__(
@@ -266,6 +277,8 @@ class Stream:
         walk: AsyncGenerator[pa.RecordBatch, None] | None = None
         try:
             while (loop := self._loop) is not None:
+                if os.getpid() != self._process:
+                    raise ClientStateError("the batches belong to another process; begin to read after the fork")
                 if asyncio._get_running_loop() is loop:  # noqa: SLF001  # here it would wait for itself
                     raise ClientStateError("read the stream in another thread; use await asyncio.to_thread(...)")
                 if walk is None:

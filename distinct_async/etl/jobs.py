@@ -49,6 +49,7 @@ class Figures(TypedDict):
     retries: int
     elapsed: float
     error: DistinctError | None
+    problems: tuple[str, ...]
 
 
 @define(eq=False)
@@ -108,22 +109,31 @@ class Job:
         """Return what a result says beside its rows."""
         progress = self.progress
         error = self.stopped or (self.failures[0].error if self.failures else None)
+        problems = () if self.stopped is not None else tuple(self._problems())
         return {
             "expected": self.plan.expected,
-            "complete": error is None and self.plan.complete and all(map(self._is_complete, self.plan.works)),
+            "complete": error is None and not problems,
             "failures": tuple(self.failures),
             "requests": progress.requests,
             "retries": progress.retries,
             "elapsed": progress.elapsed,
             "error": error,
+            "problems": problems,
         }
 
-    def _is_complete(self, visit_list: VisitList) -> bool:
-        if (report := self.reports.get(visit_list)) is not None:
-            if visit_list.stop is not None:
-                return True  # proved when it ended
-            return report.complete and self._positions[visit_list] >= visit_list.expected
-        return self._is_current(visit_list) and self._position(visit_list) >= visit_list.expected
+    def _problems(self) -> Iterator[str]:
+        if not self.plan.complete:
+            listed, declared = len(self.plan.touchpoints), self.plan.declared
+            yield f"experience {self.plan.experience_id!r} declares {declared} touchpoints and lists {listed}"
+        failed = {failure.work for failure in self.failures}
+        for each in self.plan.works:
+            report, position = self.reports.get(each), self._positions.get(each, self._position(each))
+            if each in failed or (report is not None and each.stop is not None):  # a range was proved when it ended
+                continue
+            if position < each.expected:
+                yield f"{each}: {position} of {each.expected} declared rows are there"
+            elif report is not None and not report.complete:
+                yield f"{each}: rows may be missing, the list changed while it was read"
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
         """Yield rows as they come: about `batch_rows`, or what came in `batch_seconds`; a slow consumer is waited for.

@@ -22,10 +22,18 @@ def _experience(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] |
         return value
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return identifier(value, "experience_id")
-    ids = tuple(dict.fromkeys(identifier(each, "experience_id") for each in value))
+    given = tuple(value)
+    if any(isinstance(each, Plan) for each in given):
+        raise InvalidRequestError("experience_id must be one plan, or a list of ids; read each plan by itself")
+    ids = tuple(dict.fromkeys(identifier(each, "experience_id") for each in given))
     if not ids:
         raise InvalidRequestError("experience_id must be an id or a list of ids, got an empty list")
     return ids
+
+
+def _check_state(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types
+    if value is not None and not isinstance(value, MutableMapping):
+        raise InvalidRequestError(f"{attribute.name} must be a dict or another mutable mapping, not {value!r}")
 
 
 def _check_callback(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types
@@ -71,7 +79,7 @@ class JobOptions:
     touchpoint_ids: frozenset[str] | None = field(default=None, converter=selection)
     on_drift: OnJobDrift = "raise"
     page_size: int | None = field(default=500, converter=_page_size)
-    state: MutableMapping[str, str] | None = None
+    state: MutableMapping[str, str] | None = field(default=None, validator=_check_state)
     on_rebuild: Callable[[VisitList], object] | None = field(default=None, validator=_check_callback)
     prefetch: int = field(default=4, converter=_prefetch)
     on_progress: Callable[[Progress], object] | None = field(default=None, validator=_check_callback)

@@ -200,13 +200,16 @@ def selection(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:
     """Return the ids as a set; None for all touchpoints.
 
     Raises:
-        InvalidRequestError: They are one string, or one of them is not an id.
+        InvalidRequestError: They are one string, there is none, or one of them is not an id.
     """
     if touchpoint_ids is None:
         return None
     if isinstance(touchpoint_ids, str | bytes) or not isinstance(touchpoint_ids, Iterable):
         raise InvalidRequestError("touchpoint_ids must be a list of ids, not one value; for one touchpoint pass [id]")
-    return frozenset(identifier(each, "touchpoint_ids") for each in touchpoint_ids)
+    selected = frozenset(identifier(each, "touchpoint_ids") for each in touchpoint_ids)
+    if not selected:
+        raise InvalidRequestError("touchpoint_ids is empty; pass None for all touchpoints")
+    return selected
 
 
 def visits_types(visits_type: str | None) -> tuple[VisitsType, ...]:

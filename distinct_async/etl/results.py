@@ -53,6 +53,7 @@ class Result:
         retries: How many of them were retries.
         elapsed: Seconds since the job began.
         error: What ended the job, or the error of the first list that failed; None if it went well.
+        problems: What is missing although nothing failed, a sentence each.
         experiences: By the id of the experience, the result of each that was begun.
     """
 
@@ -64,4 +65,5 @@ class Result:
     retries: int
     elapsed: float
     error: DistinctError | None = field(default=None, repr=False, eq=False)
+    problems: tuple[str, ...] = ()
     experiences: "Mapping[str, Result]" = field(factory=dict, repr=False, eq=False)

@@ -116,7 +116,9 @@ class _Reading(Generic[R]):
         except DistinctError as error:
             if len(self.options.experience_ids) == 1:
                 raise
-            none = Figures(expected=0, complete=False, failures=(), requests=0, retries=0, elapsed=0.0, error=error)
+            none = Figures(
+                expected=0, complete=False, failures=(), requests=0, retries=0, elapsed=0.0, error=error, problems=()
+            )
             return self.make_result(rows=0, **none)
         job = Job(self.client, plan, options, states)
         self.jobs.append(job)
@@ -153,6 +155,7 @@ class _Reading(Generic[R]):
             retries=sum(one.retries for one in each),
             elapsed=time.monotonic() - self._began,
             error=next((one.error for one in each if one.error is not None), None),
+            problems=tuple(problem for one in each for problem in one.problems),
             experiences=results,
         )
 

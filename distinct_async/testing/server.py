@@ -1,6 +1,7 @@
 """The fake vendors on a loopback socket, with recorded requests and fault injection."""
 
 import asyncio
+import os
 import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,6 +182,7 @@ class FakeServer(FakeVendors):
         """
         fake, loop, stop = cls(*args, **kwargs), asyncio.new_event_loop(), asyncio.Event()
         started: Future[None] = Future()
+        process = os.getpid()
 
         async def serve() -> None:
             async with fake:
@@ -199,8 +201,9 @@ class FakeServer(FakeVendors):
             try:
                 yield fake
             finally:
-                loop.call_soon_threadsafe(stop.set)
-                running.result()
+                if os.getpid() == process:  # a forked one has no such thread to wait for
+                    loop.call_soon_threadsafe(stop.set)
+                    running.result()
 
     async def __aenter__(self) -> Self:
         """Start listening."""

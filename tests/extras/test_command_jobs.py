@@ -139,7 +139,7 @@ def test_a_list_shorter_than_was_declared_is_not_complete(
         "export", "exp-1", "-o", tmp_path / "visits.jsonl", "--page-size", 500, "--visits-type", "TOTAL"
     )
     assert not summary(command)["complete"]
-    assert "not complete: the experience declares 1,001 visits" in command.err
+    assert f"not complete: touchpoint 'tp-1', TOTAL visits: {total} of {total + 1} declared rows" in command.err
 
 
 def test_drift_is_a_line_for_each_list_one_summary_and_7(

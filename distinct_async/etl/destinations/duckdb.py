@@ -4,6 +4,7 @@ Every method blocks; all are called from one thread.
 """
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pytz  # noqa: F401  # duckdb needs it to return TIMESTAMPTZ, and would say so only then
 
-from distinct_async.errors import InvalidRequestError, StorageError
+from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
 from distinct_async.etl.arrow import record_batch
 from distinct_async.etl.destinations import TABLES, Chunk, ListState
 from distinct_async.etl.plans import ListKey, Plan
@@ -29,6 +30,8 @@ from distinct_async.sansio.pages import Checkpoint
 from distinct_async.version import __version__
 
 T = TypeVar("T")
+
+_SERVICE = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 32  # MiB, and one for each thousand of lists
@@ -114,8 +117,13 @@ def database_path(database: str | PathLike[str]) -> Path:
         InvalidRequestError: It is a URL or ``:memory:``, or no file can have this name.
         StorageError: Something else is there, or its folder is missing or cannot be written.
     """
-    if os.fspath(database) == ":memory:":
+    given = str(database)
+    if given == ":memory:":
         raise InvalidRequestError("database ':memory:' would be lost when the job ends; name a file")
+    if service := _SERVICE.match(given):
+        raise InvalidRequestError(
+            f"database must be a local file; to DuckDB, {service[0]!r} names a service (a file: ./{given})"
+        )
     path = resolve_path(database, "database", suffixes=[".wal"])
     if not path.exists() and not os.access(path.parent, os.W_OK):
         raise StorageError(f"{path}: no file can be created in {path.parent}")
@@ -228,7 +236,16 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Commit the statements of this block, or undo them if it raises."""
         with self.errors(), self._commit_or_rollback():
-            yield
+            try:
+                yield
+            except duckdb.TransactionException as error:
+                if "Conflict" not in str(error):  # for example a full disk
+                    raise
+                raise self.not_alone() from error
+
+    def not_alone(self) -> StorageError:
+        """Return the error for two jobs that write the same rows."""
+        return StorageError(f"{self.path}: another sync of the same rows is running in this process; run one at a time")
 
     @contextmanager
     def _commit_or_rollback(self) -> Iterator[None]:
@@ -280,15 +297,21 @@ class DuckDBDestination:
         def note() -> dict[ListKey, ListState]:
             database.insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             database.insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
-            self._runs[plan.experience_id] = database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
-            database.connection.execute(
-                "INSERT INTO runs (run_id, experience_id, version, started_at, expected) VALUES (?, ?, ?, ?, ?)",
-                [self._runs[plan.experience_id], plan.experience_id, __version__, now, plan.expected],
-            )
-            self._states.update(stored := dict(self._stored_states(plan.experience_id)))
+            self._runs[plan.experience_id] = self._begin_run(plan.experience_id, plan.expected)
+            stored = dict(self._stored_states(plan.experience_id))
+            self._check_rows([each.key for each in plan.works if each.key not in stored])
+            self._states.update(stored)
             return stored
 
         return database.retry_conflicts(note)
+
+    def _begin_run(self, experience_id: str, expected: int | None) -> int:
+        run = self._database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
+        self._database.connection.execute(
+            "INSERT INTO runs (run_id, experience_id, version, started_at, expected) VALUES (?, ?, ?, ?, ?)",
+            [run, experience_id, __version__, datetime.now(UTC), expected],
+        )
+        return run
 
     def rows(self, experience_id: str) -> int:
         """Return how many rows of an experience were inserted."""
@@ -310,8 +333,31 @@ class DuckDBDestination:
             f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL", [experience_id]
         )
         for touchpoint_id, visits_type, checkpoint, declared, complete, ascends in rows.fetchall():
-            state = ListState(Checkpoint.from_json(checkpoint), declared, complete, ascends)
-            yield (experience_id, touchpoint_id, visits_type), state
+            key = experience_id, touchpoint_id, visits_type
+            try:
+                state = ListState(Checkpoint.from_json(checkpoint), declared, complete, ascends)
+            except CheckpointError as error:
+                raise self._inconsistent(key, f"its row in checkpoints is damaged ({error.message})") from None
+            yield key, state
+
+    def _check_rows(self, keys: Sequence[ListKey]) -> None:
+        """Refuse rows of a list of which no checkpoint is left: they would be stored twice."""
+        for visits_type, name in TABLES.items():
+            touchpoints = [touchpoint_id for _, touchpoint_id, kind in keys if kind == visits_type]
+            if not touchpoints:
+                continue
+            query = f"SELECT touchpoint_id FROM {name} WHERE experience_id = ? AND touchpoint_id IN (SELECT unnest(?))"
+            found = self._database.connection.execute(f"{query} LIMIT 1", [keys[0][0], touchpoints]).fetchone()
+            if found is not None:
+                key = keys[0][0], found[0], visits_type
+                raise self._inconsistent(key, f"{name} has rows of it, and checkpoints no position behind them")
+
+    def _inconsistent(self, key: ListKey, problem: str) -> StorageError:
+        experience_id, touchpoint_id, visits_type = key
+        return StorageError(
+            f"{self._database.path}: experience {experience_id!r}, touchpoint {touchpoint_id!r}, {visits_type} visits: "
+            f"{problem}; delete what the tables have of it and sync again"
+        )
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Store rows and checkpoints, in one transaction."""
@@ -362,18 +408,24 @@ class DuckDBDestination:
         unchanged = self._database.number(f"SELECT count(*) FROM known JOIN checkpoints USING ({', '.join(_KEYS)})")
         self._database.connection.unregister("known")
         if unchanged != len(known):
-            raise StorageError(f"{self._database.path}: another sync of this experience is running in this process")
+            raise self._database.not_alone()
 
     def finish(self, result: Result) -> None:
-        """Note how the runs have ended."""
+        """Note how the runs have ended, also of experiences that could not be begun."""
         if not self._runs:
             return
         setting = "finished_at = ?, rows = ?, complete = ?, failures = ?"
-        with self._database.transaction():
-            for experience_id, run in self._runs.items():
-                each = result.experiences[experience_id]
-                row = [datetime.now(UTC), each.rows, each.complete, [str(failure.work) for failure in each.failures]]
+
+        def note() -> None:
+            for experience_id, each in result.experiences.items():
+                run = self._runs.get(experience_id)
+                failures = [*(str(failure.work) for failure in each.failures), *each.problems]
+                if run is None:
+                    run, failures = self._begin_run(experience_id, None), [str(each.error)]
+                row = [datetime.now(UTC), each.rows, each.complete, failures]
                 self._database.connection.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, run])
+
+        self._database.retry_conflicts(note)
 
     def close(self) -> None:
         """Close the database, with the memory settings of its owner; what was committed stays."""

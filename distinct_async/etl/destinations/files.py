@@ -141,6 +141,7 @@ class FileDestination:
         self._slices: dict[ListKey, list[tuple[str, _Slice]]] = {}  # the name of the part and the slice, in order
         self._written: dict[ListKey, int] = {}
         self._parts: list[str] = []
+        self._only: str | None = None  # the experience of slices that name none
         self._length = 0  # bytes of the journal
         self._token = secrets.token_hex(4)  # no other export has files of these names
         self._tokens = {self._token}
@@ -148,6 +149,8 @@ class FileDestination:
             for path in (self._folder, self._journal, self._finished):
                 if path.is_symlink():
                     raise StorageError(f"{path} is a symbolic link; delete it, an export keeps its own files there")
+            if self._folder.is_file():
+                raise StorageError(f"{self._folder} is a file; delete or move it, an export keeps its parts there")
             self._new_folders = [each for each in target.parents if not each.is_dir()]
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._finished.exists():
@@ -177,6 +180,7 @@ class FileDestination:
         self._length = sum(map(len, lines))
         try:
             header = msgspec.json.decode(lines[0], type=_Header) if lines else self._header
+            self._only = header.experience_id if isinstance(header.experience_id, str) else None
             for line in lines[1:]:
                 self._note(msgspec.json.decode(line, type=_Part))
         except (msgspec.MsgspecError, UnicodeError, CheckpointError) as error:
@@ -184,10 +188,9 @@ class FileDestination:
                 f"{self._folder} was written by another version ({error}); finish it with that version or delete the "
                 "folder"
             ) from None
-        if header != self._header:
+        if not self._continues(header):
             raise InvalidRequestError(
-                f"{self._folder} is an unfinished export of experience {header.experience_id!r}, visits_type="
-                f"{header.visits_type!r}, touchpoint_ids={header.touchpoint_ids}; finish that one or delete the folder"
+                f"{self._folder} is an unfinished export of {_shortened(header)}; finish that one or delete the folder"
             )
         for name in self._parts:
             self._check_part(name)
@@ -195,6 +198,11 @@ class FileDestination:
             if begun:
                 self._journal.unlink(missing_ok=True)  # torn in its first line
             self._append(self._header)
+
+    def _continues(self, header: _Header) -> bool:
+        """Return whether the parts of a journal are of this export; of several experiences, some may be others now."""
+        same_rows = msgspec.structs.replace(header, experience_id=self._header.experience_id) == self._header
+        return same_rows and not set(self._ids).isdisjoint(_ids(header))
 
     def _check_part(self, name: str) -> None:
         path = self._folder / name
@@ -233,7 +241,7 @@ class FileDestination:
         self._parts.append(part.name)
         group = 0
         for each in part.slices:
-            key = each.experience_id or self._ids[0], each.touchpoint_id, each.visits_type
+            key = each.experience_id or self._only or "", each.touchpoint_id, each.visits_type
             if each.group is None:
                 each.group, group = group, group + bool(each.rows)
             if each.rebuild and each.start == 0:
@@ -293,7 +301,7 @@ class FileDestination:
             state.complete,
             state.ascends,
             chunk.rebuild,
-            experience_id=experience_id if len(self._ids) > 1 else None,
+            experience_id=None if experience_id == self._only else experience_id,
         )
 
     def finish(self, result: Result) -> None:
@@ -336,6 +344,8 @@ class FileDestination:
         for visit_list in self._lists:
             for name, piece in self._slices.get(visit_list.key, ()):
                 rows_of_it = read(name, piece.group or 0).slice(piece.offset, piece.rows)
+                if not _begins(rows_of_it, piece):
+                    raise self._damaged(name)
                 tables.append(complete_columns(rows_of_it, visit_list))
                 rows += piece.rows
                 if rows >= _GROUP_ROWS:
@@ -395,6 +405,22 @@ class FileDestination:
 
     def _errors(self) -> AbstractContextManager[None]:
         return storage_errors(self._target, pa.ArrowException)
+
+
+def _begins(rows: pa.Table, piece: _Slice) -> bool:
+    """Return whether the first row is that of the slice: a part may have been exchanged."""
+    first = (rows[name][0].as_py() for name in ("touchpoint_id", "position")) if len(rows) else ()
+    return (piece.touchpoint_id, piece.start) == tuple(first)
+
+
+def _ids(header: _Header) -> tuple[str, ...]:
+    return (header.experience_id,) if isinstance(header.experience_id, str) else header.experience_id
+
+
+def _shortened(header: _Header) -> str:
+    first, *others = map(repr, _ids(header))
+    more = f" and {len(others)} more" if others else ""
+    return f"experience {first}{more}, visits_type={header.visits_type!r}, touchpoint_ids={header.touchpoint_ids}"
 
 
 def manifest_of(target: Path) -> Path:

@@ -124,6 +124,8 @@ async def test_an_experience_that_is_not_there_does_not_keep_the_others_back(
         "exp-2": (150, True, nothing),
     } == found
     assert (270, False) == (result.rows, result.complete)
+    runs = asked(tmp_path / "w.duckdb", "SELECT experience_id, complete, rows, failures FROM runs ORDER BY ALL")
+    assert [("exp-1", True, 120, []), ("exp-2", True, 150, []), ("exp-9", False, 0, [str(caught.value)])] == runs
 
 
 async def test_the_errors_of_several_experiences_each_have_their_own_result(
@@ -168,6 +170,33 @@ async def test_an_unfinished_file_is_continued_with_the_ids_in_another_order(
     rows = read_file(result.path)
     assert named(world, *IDS) == named_in(rows)
     assert list(IDS[::-1]) == list(dict.fromkeys(row["experience_id"] for row in rows))
+
+
+async def test_an_unfinished_file_is_continued_without_the_experience_that_is_not_there(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "visits.csv"
+    for ids in (["exp-1", "exp-2", "typo"], ["typo", "exp-1"]):
+        with pytest.raises(errors.NotFoundError):
+            await etl.export(client, ids, path)
+    fake.requests.clear()
+    result = await etl.export(client, ["exp-1"], path)
+    assert (120, 1) == (result.rows, len(fake.requests))  # all is there
+    assert named(world, "exp-1") == named_in(read_file(path))
+    assert {"visits.csv", "visits.csv.manifest.json"} == names(tmp_path)
+
+
+async def test_an_unfinished_file_of_one_experience_is_continued_with_another(
+    client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "visits.csv"
+    fake.fail(query={"touchpointId": "tp-0-1"}, status=400, times=1)
+    with pytest.raises(errors.BadRequestError):
+        await etl.export(client, "exp-1", path)
+    with pytest.raises(errors.InvalidRequestError, match="unfinished export of experience 'exp-1', visits_type"):
+        await etl.export(client, "exp-2", path)
+    await etl.export(client, ["exp-2", "exp-1"], path)
+    assert named(world, "exp-1", "exp-2") == named_in(read_file(path))
 
 
 @pytest.mark.parametrize("name", ["on_progress", "on_rebuild"])
@@ -246,6 +275,7 @@ async def test_an_id_that_is_given_twice_is_read_once(client: DistinctClient, wo
     assert named(world, "exp-1") == stored(result.database)
 
 
+@pytest.mark.timeout(120)  # two seconds on an idle machine
 async def test_fifty_experiences_go_into_one_database(tmp_path: Path) -> None:
     world = World()
     for number in range(50):

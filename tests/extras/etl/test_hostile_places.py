@@ -105,6 +105,31 @@ async def test_a_database_of_0_1_0_gets_the_view_that_adds_up(client: DistinctCl
     assert {0} == {row[2] for row in await missing(database)}
 
 
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DELETE FROM checkpoints", "visits has rows of it, and checkpoints no position behind them"),
+        ("DELETE FROM checkpoints WHERE visits_type = 'UNIQUE'", "unique_visits has rows of it"),
+        ("UPDATE checkpoints SET checkpoint = '{' WHERE touchpoint_id = 'tp-2'", "its row in checkpoints is damaged"),
+    ],
+)
+async def test_rows_without_a_checkpoint_are_not_stored_twice(
+    client: DistinctClient, world: World, tmp_path: Path, statement: str, problem: str
+) -> None:
+    database = tmp_path / "w.duckdb"
+    await etl.sync(client, "exp-1", database)
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(statement)
+    world.grow(5, "tp-2")
+    with pytest.raises(errors.StorageError, match=rf"'exp-1', touchpoint 'tp-\d', (TOTAL|UNIQUE) visits: {problem}"):
+        await etl.sync(client, "exp-1", database)
+    with duckdb.connect(str(database)) as connection:
+        for table in ("checkpoints", "visits", "unique_visits"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a name of ours
+    await etl.sync(client, "exp-1", database)
+    assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
+
+
 async def test_columns_in_another_order_are_filled_by_name(
     client: DistinctClient, world: World, tmp_path: Path
 ) -> None:
@@ -196,6 +221,26 @@ async def test_a_damaged_part_says_which_folder_to_delete(
     parts.rmdir()
     await etl.export(client, "exp-1", path)
     assert rows_of(world) == rows_from(path)
+
+
+async def test_parts_that_were_exchanged_are_noticed(client: DistinctClient, fake: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    one, other, *_ = sorted((await unfinished(client, fake, path)).glob("*.parquet"))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(errors.StorageError, match=r"is damaged or missing; delete .*v\.parquet\.parts"):
+        await etl.export(client, "exp-1", path)
+    assert not path.exists()
+
+
+async def test_a_file_where_the_parts_belong_is_refused_at_the_start(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    (tmp_path / "v.csv.parts").write_text("mine")
+    with pytest.raises(errors.StorageError, match=r"v\.csv\.parts is a file; delete or move it"):
+        await etl.export(client, "exp-1", tmp_path / "v.csv")
+    assert [] == fake.requests
 
 
 @pytest.mark.parametrize("link", ["v.csv.parts", "v.csv.parts/journal.jsonl"])

@@ -101,6 +101,41 @@ async def test_a_client_that_cannot_be_made_is_an_error_and_no_thread_stays() ->
     assert [] == threads()
 
 
+def test_a_client_in_place_of_what_makes_one_is_refused(client: DistinctClient) -> None:
+    given: Any = client
+    with pytest.raises(errors.InvalidRequestError, match="client must be a function that makes a client"):
+        etl.read("exp-1", client=given)
+    nothing: Any = lambda: None  # noqa: E731  # of the wrong type
+    with pytest.raises(errors.InvalidRequestError, match="must make a DistinctClient, but returned NoneType"):
+        list(etl.read("exp-1", client=nothing))
+    assert [] == threads()
+
+
+FORK = """
+import os, sys
+from distinct_async import etl
+from distinct_async.errors import ClientStateError
+batches = etl.read("exp-1", batch_rows=10)
+rows = len(next(batches))
+if (child := os.fork()) == 0:
+    try:
+        next(batches)
+    except ClientStateError as error:
+        sys.exit(7 if "begin to read after the fork" in str(error) else 1)
+assert 7 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(rows + sum(map(len, batches)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_neither_reads_on_nor_hangs(world: World) -> None:
+    with FakeServer.run_in_thread(world) as fake:
+        variables = os.environ | {"DISTINCT_API_KEY": fake.api_key, "DISTINCT_BASE_URL": fake.url}
+        command = [sys.executable, "-W", "ignore", "-c", FORK]  # of a fork with threads Python 3.12 warns
+        done = subprocess.run(command, env=variables, timeout=25, capture_output=True, text=True, check=False)
+    assert ("", f"{len(rows_of(world))}\n") == (done.stderr, done.stdout)
+
+
 def test_an_invalid_option_is_refused_at_once() -> None:
     with pytest.raises(errors.InvalidRequestError):
         etl.read("", client=DistinctClient)

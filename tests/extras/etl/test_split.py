@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distinct_async import Checkpoint, DistinctClient, errors, etl
+from distinct_async.etl import plans
 from distinct_async.models import TouchpointSummary
 from distinct_async.testing import FakeServer, World
 
@@ -165,6 +166,64 @@ async def test_one_row_inserted_out_of_order_is_noticed_in_the_part_that_has_it(
             failed.append(str(error))
     assert 1 == len(failed)
     assert "plan again" in failed[0]
+
+
+@pytest.fixture
+def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "_CUT", 10)
+
+
+@pytest.mark.usefixtures("_short_ranges")
+@settings(
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
+@given(st.data())
+async def test_parts_give_the_planned_rows_in_any_order_and_twice_while_lists_grow(
+    client: DistinctClient, fake: FakeServer, data: st.DataObject
+) -> None:
+    totals = data.draw(st.lists(st.integers(0, 45), min_size=1, max_size=4), "totals")
+    world = fake.world = world_of(*totals)
+    planned = rows_of(world)
+    parts = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(data.draw(st.integers(1, 6), "parts"))
+    size = data.draw(st.integers(1, 30), "page size")
+    found: dict[int, Any] = {}
+    for index in data.draw(st.permutations([*range(len(parts))] * 2), "order"):
+        batches = [batch async for batch in etl.batches(client, parts[index], page_size=size)]
+        rows = rows_in(table_of(batches)) if batches else []
+        assert rows == found.setdefault(index, rows)
+        grown = data.draw(st.sampled_from([None, *world.touchpoints]), "grows")
+        if grown is not None:
+            world.add_scan(grown, "user-new", BEGAN + timedelta(hours=1, seconds=index))
+    assert planned == sorted(row for rows in found.values() for row in rows)
+
+
+@pytest.mark.usefixtures("_short_ranges")
+@settings(
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
+@given(st.data())
+async def test_the_part_that_can_know_of_a_change_raises(
+    client: DistinctClient, fake: FakeServer, data: st.DataObject
+) -> None:
+    total = data.draw(st.integers(2, 45), "total")
+    world = fake.world = world_of(total, 20)
+    parts = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(data.draw(st.integers(1, 6), "parts"))
+    position = data.draw(st.integers(0, total - 2), "position")
+    removed = data.draw(st.booleans(), "removed")
+    if removed:
+        world.remove("tp-1", position)
+    else:
+        world.insert("tp-1", position, "user-new", BEGAN + timedelta(days=1))
+    for part in parts:
+        ranges = [range(each.start, each.stop or 0) for each in part.works if each.touchpoint.id == "tp-1"]
+        # An insertion is known where the row and the one behind it are, a removal wherever there is a row
+        knows = any(each if removed else position in each and position + 1 in each for each in ranges)
+        try:
+            [batch async for batch in etl.batches(client, part, page_size=data.draw(st.integers(1, 30), "page size"))]
+        except errors.DriftError:
+            assert [] != ranges
+        else:
+            assert not knows
 
 
 async def test_only_the_touchpoints_that_are_named_are_planned(client: DistinctClient, fake: FakeServer) -> None:

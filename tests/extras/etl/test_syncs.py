@@ -153,11 +153,13 @@ async def test_a_list_that_stays_short_of_its_total_is_not_complete_and_not_walk
 ) -> None:
     declared = b'"totalVisits":%d' % len(world.scans("tp-3"))
     fake.fail(query={"metricsType": "EXPERIENCE"}, body=lambda body: body.replace(declared, b'"totalVisits":99'))
+    problem = f"touchpoint 'tp-3', TOTAL visits: {len(world.scans('tp-3'))} of 99 declared rows are there"
     for expected_pages in ([("tp-3", "TOTAL", 0)], []):
         pages(fake)
         result = await etl.sync(client, "exp-1", database, visits_type="TOTAL", page_size=100)
         assert expected_pages == [page for page in pages(fake) if page[0] == "tp-3"]
-        assert not result.complete
+        assert (False, (problem,)) == (result.complete, result.problems)
+    assert [([problem],)] * 2 == asked(database, "SELECT failures FROM runs")
     missing = asked(database, "SELECT touchpoint_id, missing FROM reconciliation WHERE missing != 0")
     assert [("tp-3", 99 - len(world.scans("tp-3")))] == missing
 
@@ -550,6 +552,19 @@ async def test_where_the_database_is_lost_the_first_error_is_reported(
 
     monkeypatch.setattr(DuckDBDestination, "write", fails)
     with pytest.raises(errors.StorageError, match="disk full"):
+        await etl.sync(client, "exp-1", database)
+
+
+async def test_a_write_that_meets_that_of_another_sync_says_so(
+    client: DistinctClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meets(self: DuckDBDestination, _: object) -> None:
+        with duckdb.connect(str(database)) as other:
+            other.execute("UPDATE checkpoints SET declared = 5")
+            self._database.connection.execute("UPDATE checkpoints SET declared = 6")
+
+    monkeypatch.setattr(DuckDBDestination, "_keep", meets)
+    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb: another sync of the same rows is running"):
         await etl.sync(client, "exp-1", database)
 
 
