@@ -468,8 +468,8 @@ async def test_cancelled_while_the_database_is_opened_it_is_closed(
     loop, task, opens = asyncio.get_running_loop(), asyncio.current_task(), DuckDBDestination.__init__
     assert task is not None
 
-    def cancelled(self: DuckDBDestination, path: Path) -> None:
-        opens(self, path)
+    def cancelled(self: DuckDBDestination, *args: Any) -> None:
+        opens(self, *args)
         loop.call_soon_threadsafe(task.cancel)
 
     await etl.sync(client, "exp-1", database)
