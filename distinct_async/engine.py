@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from inspect import iscoroutinefunction
 from math import inf
 from typing import Any, TypeVar, cast
 
@@ -31,7 +30,7 @@ from distinct_async.errors import (
 )
 from distinct_async.redaction import hide
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Attempt, AttemptCallback, Failure, Reading, Reply, Request
+from distinct_async.sansio.messages import Attempt, AttemptCallback, Failure, Reading, Reply, Request, callback_problem
 from distinct_async.sansio.retry import invalid, judge
 
 T = TypeVar("T")
@@ -105,12 +104,10 @@ class Observer:
         Raises:
             ConfigurationError: If it is not a function, or one that would have to be awaited.
         """
-        given: object = callback
         if callback is None:
             return None
-        if not callable(given) or iscoroutinefunction(given):
-            got = "a coroutine function" if callable(given) else type(given).__name__
-            raise invalid("on_attempt", f"must be a function that takes an Attempt, got {got}")
+        if problem := callback_problem(callback):
+            raise invalid("on_attempt", problem)
         return cls(callback)
 
     def notify(self, attempt: Attempt) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
@@ -60,7 +60,11 @@ class _UnusableBody(Exception):  # noqa: N818
 
 
 class Session:
-    """An aiohttp session and how the client uses it. Created inside the event loop it belongs to."""
+    """An aiohttp session and how the client uses it. Created inside the event loop it belongs to.
+
+    Attributes:
+        owned: Whether the client closes the session: not if the user passed it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -72,7 +76,7 @@ class Session:
         self._timers = AttemptTimers()
         self._bases: dict[Vendor, URL] = {}
         self._headers: dict[Vendor, Mapping[str, str]] = {}
-        self._owned = not isinstance(settings.session, aiohttp.ClientSession)
+        self.owned: bool = not isinstance(settings.session, aiohttp.ClientSession)
         self._http: aiohttp.ClientSession
         self._connector: _Connector | None = None
         if isinstance(settings.session, aiohttp.ClientSession):
@@ -98,11 +102,6 @@ class Session:
         """Whether the aiohttp session is closed, by the client or by its owner."""
         return self._http.closed
 
-    @property
-    def owned(self) -> bool:
-        """Whether the client closes the session: not if the user passed it."""
-        return self._owned
-
     def discard_connection(self) -> None:
         """Close the connection of the current task's latest request, which returned another request's response.
 
@@ -117,12 +116,12 @@ class Session:
 
     async def close(self) -> None:
         """Close the session if it is owned. Calling it twice is fine."""
-        if self._owned:
+        if self.owned:
             await self._http.close()
 
     def abandon(self) -> None:
         """Release a session whose event loop is closed, so that nothing can be awaited, without a warning."""
-        if self._owned and self._http.connector is not None:
+        if self.owned and self._http.connector is not None:
             for _ in self._http.connector.close().__await__():
                 pass  # on a closed loop, it only marks itself as closed
 
@@ -160,7 +159,7 @@ class Session:
             raise_for_status=False,
             timeout=timeouts,
             auto_decompress=False,
-            proxy=self._settings.proxies[request.vendor] if self._owned else None,
+            proxy=self._settings.proxies[request.vendor] if self.owned else None,
         ) as response:
             if not _LEAST_STATUS <= response.status <= _TOP_STATUS:
                 response.close()
@@ -364,9 +363,6 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> Failur
     return Failure("broken", f"the connection broke ({reason})")
 
 
-_Error = TypeVar("_Error", bound=BaseException)
-
-
 def _origin(error: BaseException) -> str:
     """Return where an exception was raised: module, function and line."""
     where = ""
@@ -378,7 +374,7 @@ def _origin(error: BaseException) -> str:
     return where
 
 
-def _without_frames(error: _Error) -> _Error:
+def _without_frames(error: BaseException) -> BaseException:
     """Return the error without traceback, cause and context, and with a note that says where it was raised."""
     if not isinstance(error, asyncio.CancelledError):
         error.add_note(f"raised in {_origin(error)}; the frames in between would show the API key")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
@@ -60,7 +59,6 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(datetime, _time)
-    converter.register_structure_hook_factory(_is_optional, _optional_factory)
     converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
     converter.register_structure_hook_factory(_is_rows, _rows_factory)
     converter.register_structure_hook_factory(attrs.has, _class_factory)
@@ -123,17 +121,6 @@ def _without_surrogates(value: Any) -> Any:
         case list():
             return [_without_surrogates(each) for each in value]
     return value
-
-
-def _is_optional(hint: Any) -> bool:
-    return get_origin(hint) is UnionType and type(None) in get_args(hint)
-
-
-def _optional_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    # Like the hook of cattrs, but it looks up the inner hook once instead of for each value
-    (inner,) = (kind for kind in get_args(hint) if kind is not type(None))
-    structure_inner = converter.get_structure_hook(inner)
-    return lambda value, _: None if value is None else structure_inner(value, inner)
 
 
 def _is_rows(hint: Any) -> bool:

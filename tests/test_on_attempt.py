@@ -178,7 +178,7 @@ async def test_views_have_their_own_and_keep_their_clients(fake: FakeServer) -> 
     ids=["int", "str", "async"],
 )
 def test_what_cannot_be_called_with_an_attempt_is_refused_at_once(given: Any, got: str) -> None:
-    expected = f"on_attempt must be a function that takes an Attempt, got {got}"
+    expected = f"on_attempt must be a plain function, got {got}"
     for make in (DistinctClient, DistinctClient().with_options):
         with pytest.raises(errors.ConfigurationError) as caught:
             make(on_attempt=given)

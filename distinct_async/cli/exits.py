@@ -95,7 +95,7 @@ def summary(error: errors.DistinctError) -> str:
     return printable(" ".join(str(bare).split()))
 
 
-_HINTS: Final[Sequence[tuple[type[errors.DistinctError], str]]] = (
+_HINTS: Final[Sequence[tuple[type[errors.DistinctError] | tuple[type[errors.DistinctError], ...], str]]] = (
     (errors.NotFoundError, "check the id"),
     (errors.DriftError, "start over, without the --checkpoint file"),
     (errors.CheckpointError, "was the --checkpoint made by another command?"),
@@ -103,9 +103,7 @@ _HINTS: Final[Sequence[tuple[type[errors.DistinctError], str]]] = (
     (errors.ServerError, "try again later"),
     (errors.AuthenticationError, f"check the API key; {_DOCTOR}"),
     (errors.PermissionDeniedError, f"is this machine's IP address on the key's allowlist? {_DOCTOR}"),
-    (errors.TransportError, _DOCTOR),
-    (errors.DecodeError, _DOCTOR),
-    (errors.PaginationError, _DOCTOR),
+    ((errors.TransportError, errors.DecodeError, errors.PaginationError), _DOCTOR),
 )
 
 

@@ -1,7 +1,6 @@
 """The options that all jobs share, validated once."""
 
 from collections.abc import Callable, Iterable, MutableMapping
-from inspect import iscoroutinefunction
 from typing import Any, Literal, get_args
 
 from attrs import Attribute, evolve, field, frozen
@@ -12,7 +11,7 @@ from distinct_async.etl.plans import Plan, VisitList, plan, selection, visits_ty
 from distinct_async.etl.results import Progress
 from distinct_async.etl.state import read_states
 from distinct_async.models import VisitsType
-from distinct_async.sansio.messages import identifier, whole_number
+from distinct_async.sansio.messages import callback_problem, identifier, whole_number
 
 OnJobDrift = Literal["raise", "rebuild"]
 
@@ -37,8 +36,8 @@ def _check_state(_: object, attribute: "Attribute[Any]", value: Any) -> None:  #
 
 
 def _check_callback(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types
-    if value is not None and (not callable(value) or iscoroutinefunction(value)):
-        raise InvalidRequestError(f"{attribute.name} must be a plain function, not {value!r}; it is not awaited")
+    if value is not None and (problem := callback_problem(value)):
+        raise InvalidRequestError(f"{attribute.name} {problem}")
 
 
 def _prefetch(value: int) -> int:
