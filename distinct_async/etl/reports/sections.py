@@ -125,7 +125,7 @@ def _days(rows: Sequence[tuple[date, int, int, int, int, float | None]]) -> Sect
         means = [(at, mean) for at, _, mean in shown if mean is not None]
         if len(means) > 8 and means[-9][1]:  # the last day may not be over
             change = means[-2][1] / means[-9][1] - 1
-            title += f"; {change:+.0%} in a week".replace("%", " %")
+            title += f"; {change:+.0%} in a week".replace("%", " %").replace("-", "\N{MINUS SIGN}")
     return Section(
         title,
         "Scans by day, and their mean over 7 days.",

@@ -104,6 +104,9 @@ async def test_the_numbers_are_those_of_the_world_across_changes_of_the_clocks(
     every = [start + timedelta(one) for one in range((max(days) - start).days + 1)]
     assert [(f"{day:%a} {day.day} {day:%b %Y}", days[day]) for day in every] == shown
 
+    best = max(every, key=lambda day: days[day])
+    assert f"Busiest day: {best:%a} {best.day} {best:%b %Y}, {days[best]:,} scans" in page.titles
+
     first = {user: at for at, _, user in sorted(visits, reverse=True)}
     present = defaultdict(set)
     for at, _, user in visits:
@@ -212,6 +215,23 @@ async def test_an_experience_without_scans_has_a_report_that_says_so(
     assert ["There are no impressions, so there are no devices"] == Page(file).titles
 
 
+async def test_the_last_two_weeks_are_compared(client: DistinctClient, fake: FakeServer, file: Path) -> None:
+    fake.world = world = World()
+    for day in range(1, 17):
+        for user in range(90 if day == 1 else 9 if day < 9 else 5):
+            world.add_scan("tp-1", f"user-{user}", f"2026-06-{day:02}T10:00:00Z")
+    await etl.report(client, "exp-1", file, impressions=False)
+    # From 2 to 8 June, and from 9 to 15: the last day may not be over
+    assert "Busiest day: Mon 1 Jun 2026, 90 scans; \N{MINUS SIGN}44 % in a week" in Page(file).titles
+
+
+async def test_without_a_vantio_key_the_report_says_what_is_missing(fake: FakeServer, file: Path) -> None:
+    async with DistinctClient(fake.api_key, base_url=fake.url) as client:
+        await etl.report(client, "exp-1", file)
+    assert "The warehouse has no impressions, so there are no devices" == Page(file).titles[-1]
+    assert "They need a Vantio key, in VANTIO_API_KEY." in Page(file).text
+
+
 async def test_one_scan_is_counted_and_nobody_is_singled_out(
     client: DistinctClient, fake: FakeServer, file: Path
 ) -> None:
@@ -224,14 +244,19 @@ async def test_one_scan_is_counted_and_nobody_is_singled_out(
     assert [["1 other", "1", "100 %", "", "", ""]] == Page(file).table("touchpoint")
 
 
-async def test_many_touchpoints_are_the_first_20_and_the_others(
+@pytest.mark.timeout(90)  # many small lists
+async def test_5000_touchpoints_are_the_first_20_and_the_others(
     client: DistinctClient, fake: FakeServer, file: Path
 ) -> None:
-    fake.world = world = World.sample(touchpoints=300, scans=5000, users=200)
-    await etl.report(client, "exp-1", file)
-    *first, rest = Page(file).table("touchpoint")
-    assert (20, f"{sum(bool(world.scans(one)) for one in world.touchpoints) - 20} others") == (len(first), rest[0])
-    assert 5000 == sum(number(row[1]) for row in [*first, rest])
+    fake.world = world = World.sample(touchpoints=5000, scans=1000, users=200)
+    await etl.report(client, "exp-1", file, impressions=False)
+    page = Page(file)
+    assert "5,000 touchpoints" in page.text
+    *first, rest = page.table("touchpoint")
+    counts = Counter(len(world.scans(one)) for one in world.touchpoints)
+    assert (20, f"{5000 - counts[0] - 20:,} others") == (len(first), rest[0])
+    assert sorted(counts.elements(), reverse=True)[:20] == [number(row[1]) for row in first]
+    assert (1000, True) == (sum(number(row[1]) for row in [*first, rest]), len(page.html) < 500_000)
 
 
 async def test_a_warehouse_is_brought_up_to_date_and_read_again_without_a_request(
