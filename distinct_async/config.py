@@ -77,7 +77,7 @@ class Key:
             return f"must be a str, got {type(self.value).__name__}"
         if not self.value.strip():
             return "is blank"
-        if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in self.value):
+        if any(ord(char) < 0x20 or ord(char) == 0x7F for char in self.value):
             return "contains a line break or another control character (does it come from a file, with its newline?)"
         if not self.value.isascii():
             return "contains a letter outside ASCII"
@@ -139,7 +139,7 @@ class Settings:
             if len(key.value) >= _SECRET_LENGTH:
                 text = text.replace(key.value, "***")
                 if key.value in _unescaped(text):
-                    return "***"  # which of its signs are whose cannot be said any more
+                    return "***"  # which characters are the key cannot be said any more
         return text
 
 

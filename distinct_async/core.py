@@ -133,7 +133,7 @@ class Core:
         loop, state = asyncio.get_running_loop(), self._state
         if state is not None and not state.loop.is_closed():
             if _is_elsewhere(state, loop):
-                raise _elsewhere(state)
+                raise _elsewhere_error(state)
             if not state.session.closed:
                 return state
             if not state.session.owned:
@@ -164,7 +164,7 @@ class Core:
         """End all calls with `ClientStateError`, wait for them and close the session; calling it twice is fine."""
         state = self._state
         if state is not None and not state.loop.is_closed() and _is_elsewhere(state, asyncio.get_running_loop()):
-            raise _elsewhere(state)
+            raise _elsewhere_error(state)
         self.closed, self._state = True, None
         if state is None or state.loop.is_closed():
             if state is not None and state.pid == os.getpid():
@@ -196,7 +196,7 @@ def _is_elsewhere(state: LoopState, loop: asyncio.AbstractEventLoop) -> bool:
     return state.loop is not loop or state.pid != os.getpid()
 
 
-def _elsewhere(state: LoopState) -> ClientStateError:
+def _elsewhere_error(state: LoopState) -> ClientStateError:
     """Return the error for a client that another process, or another loop that is still open, is using."""
     if state.pid != os.getpid():
         hint = "make a client after the fork, in each process"

@@ -43,7 +43,7 @@ def redact(message: str, private: Iterable[str] = ()) -> str:
     text = _DIGITS.sub(_without_phone, _COLONS.sub(_without_ipv6, text))
     if len(message) > _READ or len(text) > _KEPT:
         text = text[:_KEPT].rpartition(" ")[0] + " ..."  # half a word could be half an id
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def hide(text: str, private: Iterable[str]) -> str:

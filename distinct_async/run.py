@@ -61,7 +61,7 @@ class Run(Generic[T_co]):
         self._rows = self._requests = self._retries = 0
         self._waited = self._on_wire = 0.0
         self._generator: AsyncGenerator[Any, None] | None = None
-        self._over = False
+        self._ended = False
 
     def __repr__(self) -> str:
         """Return what is asked, and how far the run has come."""
@@ -145,7 +145,7 @@ class Run(Generic[T_co]):
     aclose = close
 
     def _claim(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        if self._generator is not None or self._over:
+        if self._generator is not None or self._ended:
             raise ClientStateError("a run can be iterated only once; make another with walk.run()")
         self._generator = generator  # close() closes it, so that `break` does not leave that to the garbage collector
         return generator
@@ -168,7 +168,7 @@ class Run(Generic[T_co]):
             await self._end()
 
     async def _end(self) -> None:
-        self._over = True
+        self._ended = True
         await self._discard()
 
     async def _discard(self) -> None:
@@ -200,7 +200,7 @@ class Run(Generic[T_co]):
 
     async def _receive_page(self) -> Page[T_co] | None:  # noqa: C901, PLR0912  # a page costs few calls: tests/test_cost.py
         """Wait for the next page in order. Return None if there is nothing in it to deliver."""
-        if self._over:
+        if self._ended:
             raise ClientStateError("this run is over; resume from its checkpoint with walk.resume(...)")
         if not self._window:
             self._refill()
@@ -238,7 +238,7 @@ class Run(Generic[T_co]):
         """Whether a wait for this page was cancelled by `close`, and not by the consumer's own cancellation."""
         consumer = asyncio.current_task()
         return (
-            self._over
+            self._ended
             and pending.task is not None
             and pending.task.done()
             and (consumer is None or not consumer.cancelling())
@@ -256,12 +256,12 @@ class Run(Generic[T_co]):
         try:
             reply = await self._engine.fetch(self._source.request(request.offset, request.page_size), state)
         except DistinctError as error:
-            self._count(error)
+            self._add_cost(error)
             raise
-        self._count(reply)
+        self._add_cost(reply)
         pending.reply = reply
 
-    def _count(self, call: Reply[Any] | DistinctError) -> None:
+    def _add_cost(self, call: Reply[Any] | DistinctError) -> None:
         self._requests += call.attempts
         self._retries += max(0, call.attempts - 1)
         self._waited += call.waited

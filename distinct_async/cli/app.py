@@ -112,9 +112,9 @@ def visits(
         offset, found = find_period(look, begin, end, common)
         rows = evolve(rows, offset=offset, limit=found if rows.limit is None else min(found, rows.limit))
 
-    def make(client: DistinctClient, limit: int | None) -> Walk[object]:
-        walk = client.metrics.unique_visits if visits_type == "UNIQUE" else client.metrics.total_visits
-        return walk(
+    def make_walk(client: DistinctClient, limit: int | None) -> Walk[object]:
+        method = client.metrics.unique_visits if visits_type == "UNIQUE" else client.metrics.total_visits
+        return method(
             touchpoint_id,
             experience_id=experience,
             page_size=rows.page_size,
@@ -124,7 +124,7 @@ def visits(
             last=last,
         )
 
-    write_walk(make, VISIT, rows, output, common)
+    write_walk(make_walk, VISIT, rows, output, common)
 
 
 def impression(impression_id: str, /, *more: str, output: Output = Output(), common: Common = Common()) -> None:
@@ -154,12 +154,12 @@ def impressions(
         poster: The id of the poster.
     """
 
-    def make(client: DistinctClient, limit: int | None) -> Walk[object]:
+    def make_walk(client: DistinctClient, limit: int | None) -> Walk[object]:
         return client.impressions.list(
             program_id=program, poster_id=poster, page_size=rows.page_size, offset=rows.offset, limit=limit
         )
 
-    write_walk(make, IMPRESSION, rows, output, common)
+    write_walk(make_walk, IMPRESSION, rows, output, common)
 
 
 def export(
@@ -357,7 +357,7 @@ def _app(console: Console) -> App:
         return exits.OK if show(console) else exits.BUG
 
     @app.command
-    @options.unfold
+    @options.join_help_lines
     def serve(
         *,
         port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,

@@ -32,7 +32,7 @@ def printable(text: str) -> str:
     """Return a text that cannot move the cursor, change colours, or reverse the line."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def count(number: int, one: str, more: str = "") -> str:
@@ -137,6 +137,7 @@ class Waiting:
         attempt: The attempt that is under way, or the next one.
         problem: Why the one before failed.
         starts: When it is sent.
+        over: Whether the command waits no more.
     """
 
     deadline: float

@@ -38,13 +38,13 @@ EXPORT_FORMATS: Final = ("parquet", "csv", "jsonl")
 T = TypeVar("T")
 
 
-def unfold(documented: T) -> T:
+def join_help_lines(documented: T) -> T:
     """Return the same, with each parameter's help in one line: cyclopts would keep the line breaks."""
     documented.__doc__ = re.sub(r"\n {8,}", " ", cleandoc(documented.__doc__ or ""))
     return documented
 
 
-@unfold
+@join_help_lines
 @Parameter(name="*", group=COMMON_GROUP)
 @frozen
 class Common:
@@ -152,7 +152,7 @@ class PageRows(Rows):
     page_size: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 
-@unfold
+@join_help_lines
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
 class WalkRows(PageRows):
@@ -166,7 +166,7 @@ class WalkRows(PageRows):
     checkpoint: Path | None = None
 
 
-@unfold
+@join_help_lines
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
 class JobRows:

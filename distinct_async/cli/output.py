@@ -191,7 +191,7 @@ _ENCODERS: Final[Mapping[Format, type[Encoder]]] = {"json": _Json, "jsonl": Enco
 
 
 def _escaped(text: str) -> str:
-    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _cell(value: object) -> object:
@@ -264,16 +264,16 @@ class _Appender(Writer):
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
         super().__init__(file, encoder, f"--output {path}", stderr)
         self._begun = self._size > 0
-        self._touched = False
+        self._changed = False
         self._saved, self._next = saved, 0.0
 
     def _put(self, data: bytes) -> None:
         with storage_errors(self._option):
-            if not self._touched:
+            if not self._changed:
                 self._note(0 if self._saved is None else self._saved.position)
                 self._file.truncate(self._size)
                 self._file.seek(self._size)
-                self._touched = True
+                self._changed = True
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
@@ -303,13 +303,13 @@ class _Appender(Writer):
         """Cut off what is not complete, and store the position."""
         try:
             with storage_errors(self._option):
-                if self._touched:
+                if self._changed:
                     self._file.truncate(self._size)
             self._store()
             self._progress.unlink(missing_ok=True)
         finally:
             self._file.close()
-            if self._is_new and not self._touched:
+            if self._is_new and not self._changed:
                 self._path.unlink(missing_ok=True)
 
 
@@ -376,7 +376,7 @@ def open_output(
         if chosen not in {"jsonl", "csv"}:
             raise CycloptsError(f"{option}: with --checkpoint rows are appended; use .jsonl or .csv")
         with storage_errors(option):
-            _adopt(path, chosen, saved)
+            _adopt_part_of_0_1_0(path, chosen, saved)
             appender = _Appender(path, encoder, stderr, checkpoint, saved)
         with closing(appender):
             yield appender
@@ -387,7 +387,7 @@ def open_output(
         writer.end()
 
 
-def _adopt(path: Path, file_format: str, saved: Checkpoint | None) -> None:
+def _adopt_part_of_0_1_0(path: Path, file_format: str, saved: Checkpoint | None) -> None:
     """Take over what version 0.1.0 left of an unfinished walk: a part whose name says its position."""
     if saved is not None:
         part = path.with_name(f"{path.name}.{saved.position}.{file_format}.part")

@@ -92,7 +92,7 @@ def write_impressions(impression_ids: Sequence[str], output: Output, common: Com
 
 
 def write_walk(
-    make: Callable[[DistinctClient, int | None], Walk[object]],
+    make_walk: Callable[[DistinctClient, int | None], Walk[object]],
     shape: Shape,
     rows: WalkRows,
     output: Output,
@@ -101,7 +101,7 @@ def write_walk(
     """Write what a walk yields.
 
     Args:
-        make: Makes the walk, with a limit of rows.
+        make_walk: Makes the walk, with a limit of rows.
         shape: Its rows.
         rows: Which of them.
         output: Where to.
@@ -117,7 +117,7 @@ def write_walk(
     with open_stderr(common) as stderr:
         saved = read_checkpoint(rows.checkpoint)
         client = make_client(common, read_key_file(common, stderr))
-        walk = make(client, _HEAD if table and rows.limit is None else rows.limit)
+        walk = make_walk(client, _HEAD if table and rows.limit is None else rows.limit)
         if saved is not None:
             walk = walk.resume(saved)
             stderr.note(f"continuing after row {saved.position:,}")

@@ -209,7 +209,7 @@ NOT_JSON = object()
 
 def _is_deep(body: bytes) -> bool:
     """Return whether a body is invalid because of its nesting, and not because it was truncated."""
-    return sum(body.count(sign) for sign in (b"[", b"{")) - sum(body.count(sign) for sign in (b"]", b"}")) > _DEEP
+    return body.count(b"[") + body.count(b"{") - body.count(b"]") - body.count(b"}") > _DEEP
 
 
 def decode_with_surrogates(body: bytes) -> object:
@@ -237,7 +237,7 @@ def _finite(text: str) -> float:
 
 def _is_dense(body: bytes) -> bool:
     """Return whether a body has so many values for its size that decoding it would take many times `max_body`."""
-    return sum(body.count(sign) * size for sign, size in _SIZES.items()) > _FACTOR * len(body)
+    return sum(body.count(token) * size for token, size in _SIZES.items()) > _FACTOR * len(body)
 
 
 _LARGE = 2**20  # bytes; a smaller body takes at most about 30 MB
@@ -252,7 +252,7 @@ def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading[Any]
 def _redirected(response: Response, setting: str) -> ProtocolError:
     """Return the error of a redirect, which is never followed: aiohttp would send the key to another origin."""
     target = response.headers.get("Location", "").partition("?")[0].partition("#")[0]
-    shown = "".join(sign for sign in target.rpartition("@")[2] if sign.isprintable())[:200]
+    shown = "".join(char for char in target.rpartition("@")[2] if char.isprintable())[:200]
     where = f"to {shown!r}" if shown else "without a Location"
     message = f"HTTP {response.status} redirect {where}: redirects are not followed"
     remedy = f"if that is the right place, set {setting} to it"
