@@ -30,7 +30,15 @@ from distinct_async.errors import (
 )
 from distinct_async.redaction import hide
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import Attempt, AttemptCallback, Failure, Reading, Reply, Request, callback_problem
+from distinct_async.sansio.messages import (
+    Attempt,
+    AttemptCallback,
+    NoResponse,
+    Reading,
+    Reply,
+    Request,
+    callback_problem,
+)
 from distinct_async.sansio.retry import invalid, judge
 
 T = TypeVar("T")
@@ -233,7 +241,7 @@ class Engine:
         finally:
             call.duration = loop.time() - began
             call.on_wire += call.duration
-        if not isinstance(outcome, Failure):
+        if not isinstance(outcome, NoResponse):
             call.status, call.headers = outcome.status, outcome.headers
         elif outcome.limit == "attempt" and left < timeouts.attempt:
             text = f"no complete response within the deadline of {self.options.deadline:.3g} s"

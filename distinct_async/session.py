@@ -1,4 +1,4 @@
-"""The only user of aiohttp: it sends a `Request` and returns a `Response` or a `Failure`.
+"""The only user of aiohttp: it sends a `Request` and returns a `Response` or a `NoResponse`.
 
 Every failure of aiohttp, the operating system and TLS becomes a value here, because the text, ``repr`` and traceback of
 a foreign exception could show the API key. This module, and aiohttp with it, is imported with the first request.
@@ -22,7 +22,7 @@ from yarl import URL
 
 from distinct_async.config import Settings
 from distinct_async.errors import ConfigurationError
-from distinct_async.sansio.messages import Failure, Request, Response
+from distinct_async.sansio.messages import NoResponse, Request, Response
 from distinct_async.timers import AttemptTimers
 from distinct_async.vendors import VENDORS, Vendor
 from distinct_async.version import __version__
@@ -52,9 +52,9 @@ _SSL_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")  # a line of CPython's source in t
 
 
 class _UnusableBody(Exception):  # noqa: N818
-    """The body cannot be used. It carries the `Failure` and does not leave this module."""
+    """The body cannot be used. It carries the `NoResponse` and does not leave this module."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: NoResponse) -> None:
         super().__init__(failure.text)
         self.failure = failure
 
@@ -125,7 +125,7 @@ class Session:
             for _ in self._http.connector.close().__await__():
                 pass  # on a closed loop, it only marks itself as closed
 
-    async def send(self, request: Request[Any], seconds: float, connect: float) -> Response | Failure:
+    async def send(self, request: Request[Any], seconds: float, connect: float) -> Response | NoResponse:
         """Make one attempt: from the connection to the last byte of the body within `seconds`."""
         timer = self._timers.start(seconds)
         try:
@@ -136,20 +136,20 @@ class Session:
             return _failure(wrong, connect, https=self._bases[request.vendor].scheme == "https")
         except BaseException as error:  # noqa: BLE001  # raised again unless the limit caused it
             if isinstance(error, asyncio.CancelledError) and timer.cancelled_alone:
-                return Failure(
+                return NoResponse(
                     "timeout", f"no complete response within {seconds:.3g} s (timeout per attempt)", "attempt"
                 )
             if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
                 cause = "probably because your session or ~/.netrc adds its own credentials"
-                return Failure("refused", f"aiohttp rejected the request, {cause}")
+                return NoResponse("refused", f"aiohttp rejected the request, {cause}")
             if isinstance(error, RuntimeError) and self.closed:
-                return Failure("broken", "the session is closed")
+                return NoResponse("broken", "the session is closed")
             # Cancelled, or raised by a trace hook of the user. Its frames hold the key, so they are removed.
             raise _without_frames(error)  # noqa: B904
         finally:
             self._timers.stop(timer)
 
-    async def _exchange(self, request: Request[Any], timeouts: aiohttp.ClientTimeout) -> Response | Failure:
+    async def _exchange(self, request: Request[Any], timeouts: aiohttp.ClientTimeout) -> Response | NoResponse:
         # These arguments override those of the user's session. No local variable holds the headers.
         async with self._http.request(
             "GET",
@@ -163,7 +163,7 @@ class Session:
         ) as response:
             if not _LEAST_STATUS <= response.status <= _TOP_STATUS:
                 response.close()
-                return Failure("refused", f"unexpected HTTP status {response.status} for a GET")
+                return NoResponse("refused", f"unexpected HTTP status {response.status} for a GET")
             if response.content.is_eof() and "Content-Encoding" not in response.headers:
                 body = response.content.read_nowait()  # it arrived with the head, as small bodies do
                 if len(body) > self._settings.max_body:
@@ -200,7 +200,7 @@ class Session:
             if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
                 response.close()
                 text = f"the server sent Content-Encoding {', '.join(codings)!r}, which was not requested"
-                raise _UnusableBody(Failure("encoding", text))
+                raise _UnusableBody(NoResponse("encoding", text))
             source = _decompressed(source, self._settings.max_body)
         async for piece in source:
             size += len(piece)
@@ -211,8 +211,8 @@ class Session:
         return b"".join(pieces)
 
 
-def _too_large(most: int) -> Failure:
-    return Failure("refused", f"the body is larger than max_body={most} bytes")
+def _too_large(most: int) -> NoResponse:
+    return NoResponse("refused", f"the body is larger than max_body={most} bytes")
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -315,7 +315,7 @@ async def _decompressed(pieces: AsyncIterator[bytes], most: int = 2**25) -> Asyn
         if decompressor is not None:
             yield decompressor.flush()
     except zlib.error:
-        raise _UnusableBody(Failure("broken", "the compressed body is damaged")) from None
+        raise _UnusableBody(NoResponse("broken", "the compressed body is damaged")) from None
 
 
 def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
@@ -326,41 +326,45 @@ def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return joined
 
 
-def _failure(wrong: Exception, connect: float, *, https: bool = False) -> Failure:  # a table, in order
+def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResponse:  # a table, in order
     """Return an exception as a value, without any text of the server: aiohttp's errors quote raw messages."""
     reason = _SSL_SOURCE.sub("", getattr(wrong, "strerror", None) or type(wrong).__name__)
     match wrong:
         case aiohttp.ConnectionTimeoutError():
-            return Failure("timeout", f"no connection within {connect:.3g} s", "connect")
+            return NoResponse("timeout", f"no connection within {connect:.3g} s", "connect")
         case TimeoutError():
-            return Failure("timeout", "the socket timed out", "attempt")
+            return NoResponse("timeout", "the socket timed out", "attempt")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
-            return Failure("tls", "the server's certificate is not trusted, or not for this host")
+            return NoResponse("tls", "the server's certificate is not trusted, or not for this host")
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            return Failure("tls", f"the TLS handshake failed ({reason}): does the server speak http rather than https?")
+            return NoResponse(
+                "tls", f"the TLS handshake failed ({reason}): does the server speak http rather than https?"
+            )
         case aiohttp.ClientHttpProxyError():
-            return Failure("connect", f"the proxy refused to connect (HTTP {wrong.status})")
+            return NoResponse("connect", f"the proxy refused to connect (HTTP {wrong.status})")
         case aiohttp.ClientConnectorDNSError():
-            return Failure("connect", f"the host name {wrong.host} does not resolve ({reason})")
+            return NoResponse("connect", f"the host name {wrong.host} does not resolve ({reason})")
         case aiohttp.ClientConnectorError() if https and isinstance(wrong.os_error, ConnectionResetError):
             # A refused connection or an unreachable host has other errors: this connection was open
-            return Failure("handshake", "the server closed the connection during the TLS handshake")
+            return NoResponse("handshake", "the server closed the connection during the TLS handshake")
         case aiohttp.ClientConnectorError():
             why = os.strerror(wrong.errno) if wrong.errno else reason  # the text of asyncio does not say why
-            return Failure("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")
+            return NoResponse("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")
         case aiohttp.InvalidURL():
-            return Failure("refused", "invalid URL; check base_url and the proxy URL")
+            return NoResponse("refused", "invalid URL; check base_url and the proxy URL")
         case UnicodeError():
-            return Failure("connect", "invalid host name in base_url")
+            return NoResponse("connect", "invalid host name in base_url")
         case aiohttp.ClientResponseError() if _NO_STATUS.search(wrong.message):
-            return Failure("refused", "the HTTP status is out of range")
+            return NoResponse("refused", "the HTTP status is out of range")
         case aiohttp.ClientResponseError() | HttpProcessingError():
-            return Failure("protocol", "the response is not well-formed HTTP")
+            return NoResponse("protocol", "the response is not well-formed HTTP")
         case aiohttp.ClientPayloadError():
-            return Failure("broken", "the connection closed before the whole body arrived")
+            return NoResponse("broken", "the connection closed before the whole body arrived")
         case aiohttp.ServerDisconnectedError():
-            return Failure("broken", "the server closed the connection without a response (is the URL scheme right?)")
-    return Failure("broken", f"the connection broke ({reason})")
+            return NoResponse(
+                "broken", "the server closed the connection without a response (is the URL scheme right?)"
+            )
+    return NoResponse("broken", f"the connection broke ({reason})")
 
 
 def _origin(error: BaseException) -> str:

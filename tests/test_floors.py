@@ -4,6 +4,7 @@ A new import fails until it is listed in `FLOORS`, and so does a listed import t
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -408,3 +409,19 @@ def test_aiohttp_and_the_extras_are_loaded_only_when_used() -> None:
     program = "import sys, distinct_async; distinct_async.DistinctClient('key'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set() == {"aiohttp", "cyclopts", "rich", "pydantic", "fastapi", "pyarrow", "duckdb"} & {*done.stdout.split()}
+
+
+SAME = {"FileFormat"}  # the command's is that of `etl`, which --help does not import
+
+
+def test_no_two_types_have_one_name() -> None:
+    names: dict[str, set[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            defined = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                defined = [name for name in [node.targets[0].id] if re.fullmatch(r"([A-Z][a-z]+)+", name)]
+            for name in defined:
+                names.setdefault(name, set()).add(str(path.relative_to(PACKAGE)))
+
+    assert [] == [name for name, places in names.items() if len(places) > 1 and name not in SAME]

@@ -22,7 +22,7 @@ CAP = 200  # rows per page that the server returns, whatever is requested
 _FAILING = 0.02  # of the requests, twice: HTTP 503 and a reset connection
 _TRIES = 8
 
-Row = tuple[str, str]
+VisitRow = tuple[str, str]
 
 
 @frozen
@@ -64,7 +64,7 @@ async def compare(world: World, touchpoint_id: str) -> Comparison:
         fake.fail(status=503, probability=_FAILING, seed=1)
         fake.fail(wire="reset", probability=_FAILING, seed=2)
 
-        def outcome(rows: Sequence[Row]) -> Outcome:
+        def outcome(rows: Sequence[VisitRow]) -> Outcome:
             found, truth = Counter(rows), Counter(expected)
             fake.requests.clear()
             return Outcome(len(rows), (truth - found).total(), (found - truth).total())
@@ -76,9 +76,9 @@ async def compare(world: World, touchpoint_id: str) -> Comparison:
         return Comparison(short, empty, outcome(rows), killed_at)
 
 
-def _loop(fake: FakeServer, touchpoint_id: str, *, until_short: bool) -> list[Row]:
+def _loop(fake: FakeServer, touchpoint_id: str, *, until_short: bool) -> list[VisitRow]:
     """The loop that one writes by hand. It retries, which not every such loop does."""
-    rows: list[Row] = []
+    rows: list[VisitRow] = []
     for offset in count(0, PAGE_SIZE):
         items = _page(fake, touchpoint_id, offset)
         rows += [(item["userId"], item["timestampUTC"]) for item in items]
@@ -103,7 +103,7 @@ def _page(fake: FakeServer, touchpoint_id: str, offset: int) -> list[dict[str, s
 
 async def _kill_and_resume(
     fake: FakeServer, touchpoint_id: str, folder: Path, requests: int
-) -> tuple[int, Sequence[Row]]:
+) -> tuple[int, Sequence[VisitRow]]:
     """Kill ``distinct-async visits`` after so many requests, and run it again to the end.
 
     Returns:
@@ -137,7 +137,7 @@ async def _kill_and_resume(
     return killed_at, _rows_in(output)
 
 
-def _rows_in(file: Path) -> Sequence[Row]:
+def _rows_in(file: Path) -> Sequence[VisitRow]:
     """The complete lines of a file, which may not exist yet."""
     if not file.exists():
         return []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = "rows written so far are kept; run the same command to continue"
 
-Job = Callable[..., "Awaitable[Result]"]
+JobFunction = Callable[..., "Awaitable[Result]"]
 
 
 @frozen
@@ -40,7 +40,9 @@ class Summary:
 SUMMARY: Final = Shape("jobs", tuple(each.name for each in fields(Summary)))
 
 
-def run_job(job: Job, experience_ids: Sequence[str], file: Path, rows: JobRows, output: Output, common: Common) -> int:
+def run_job(
+    job: JobFunction, experience_ids: Sequence[str], file: Path, rows: JobRows, output: Output, common: Common
+) -> int:
     """Run a job and write its summary, a row for each experience.
 
     Args:

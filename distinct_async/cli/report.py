@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Row:
+class ReportRow:
     """What was written."""
 
     file: str
@@ -29,7 +29,7 @@ class Row:
     complete: bool
 
 
-REPORT: Final = Shape("reports", tuple(each.name for each in fields(Row)))
+REPORT: Final = Shape("reports", tuple(each.name for each in fields(ReportRow)))
 
 
 def write_report(experience_id: str, file: Path, options: Mapping[str, Any], output: Output, common: Common) -> int:
@@ -67,7 +67,7 @@ def write_report(experience_id: str, file: Path, options: Mapping[str, Any], out
             result = run(work(move))
         with open_output(REPORT, output, stderr) as writer:
             row = (result.timezone, result.visits, result.visitors, result.missing, result.complete)
-            writer.write([Row(str(file), *row)])
+            writer.write([ReportRow(str(file), *row)])
         if not result.complete:
             stderr.say("not complete: the vendor declares visits that were not listed; the report says how many")
     return exits.OK if result.complete else exits.PARTIAL

@@ -39,7 +39,7 @@ REBUILD = "pass on_drift='rebuild' to reload this list"
 FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError, ClientStateError, StorageError)
 
 
-class Figures(TypedDict):
+class ResultFields(TypedDict):
     """What a `Job` knows of its `Result`."""
 
     expected: int
@@ -105,7 +105,7 @@ class Job:
             elapsed=time.monotonic() - self._began,
         )
 
-    def figures(self) -> Figures:
+    def figures(self) -> ResultFields:
         """Return what a result says beside its rows."""
         progress = self.progress
         error = self.stopped or (self.failures[0].error if self.failures else None)

@@ -14,7 +14,7 @@ from distinct_async.client import DistinctClient
 from distinct_async.core import drain
 from distinct_async.errors import DistinctError, InvalidRequestError, StorageError, annotate
 from distinct_async.etl.destinations import Chunk, Destination
-from distinct_async.etl.jobs import FATAL, Figures, Job
+from distinct_async.etl.jobs import FATAL, Job, ResultFields
 from distinct_async.etl.options import JobOptions
 from distinct_async.etl.plans import Plan
 from distinct_async.etl.results import Progress, Result
@@ -116,7 +116,7 @@ class _Reading(Generic[R]):
         except DistinctError as error:
             if len(self.options.experience_ids) == 1:
                 raise
-            none = Figures(
+            none = ResultFields(
                 expected=0, complete=False, failures=(), requests=0, retries=0, elapsed=0.0, error=error, problems=()
             )
             return self.make_result(rows=0, **none)

@@ -37,7 +37,7 @@ from distinct_async.errors import (
     TransportError,
 )
 from distinct_async.sansio.matching import Mismatch
-from distinct_async.sansio.messages import Failure, Reading, Request, Response
+from distinct_async.sansio.messages import NoResponse, Reading, Request, Response
 from distinct_async.vendors import VENDORS
 
 T = TypeVar("T")
@@ -86,9 +86,9 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _BARE = msgspec.json.Decoder(msgspec.Raw)
 
 
-def read(request: Request[T], outcome: Response | Failure) -> Reading[T]:
+def read(request: Request[T], outcome: Response | NoResponse) -> Reading[T]:
     """Return what the outcome of an attempt means: the payload, or the error and whether a retry can help."""
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, NoResponse):
         return _failed(outcome)
     if outcome.status in _NOT_WHOLE:
         return Reading(error=ProtocolError(f"HTTP {outcome.status} {_NOT_WHOLE[outcome.status]}"))
@@ -99,7 +99,7 @@ def read(request: Request[T], outcome: Response | Failure) -> Reading[T]:
     return _rejected(outcome.status, outcome, request)
 
 
-def _failed(failure: Failure) -> Reading[Any]:
+def _failed(failure: NoResponse) -> Reading[Any]:
     error: DistinctError
     match failure.kind:
         case "timeout":

@@ -34,7 +34,7 @@ class Mismatch:
 Check = Callable[[Any], Mismatch | None]
 """Takes the payload of a 2xx response: JSON text as `msgspec.Raw`, or what the decoder's fast path made of it."""
 
-Shape = Literal["experience", "user", "touchpoint"]
+ResponseShape = Literal["experience", "user", "touchpoint"]
 
 
 def touchpoint(touchpoint_id: str, visits_type: str, walk: bool, offset: int, payload: Any) -> Mismatch | None:  # noqa: ANN401, FBT001
@@ -68,7 +68,7 @@ def touchpoint(touchpoint_id: str, visits_type: str, walk: bool, offset: int, pa
     return None
 
 
-def shape(expected: Shape) -> Check:
+def shape(expected: ResponseShape) -> Check:
     """Return the check of a Distinct response that compares its shape only.
 
     Args:
@@ -82,7 +82,7 @@ def shape(expected: Shape) -> Check:
     return check
 
 
-def _shape(payload: Any) -> Shape | None:  # noqa: ANN401
+def _shape(payload: Any) -> ResponseShape | None:  # noqa: ANN401
     text = _fields(payload).get("touchpoints")
     if "id" in _fields(text):
         return "touchpoint"

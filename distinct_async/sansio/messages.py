@@ -16,7 +16,7 @@ from distinct_async.vendors import Vendor
 
 Text = TypeVar("Text", bound=str)
 
-FailureKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
+NoResponseKind = Literal["connect", "tls", "handshake", "timeout", "broken", "protocol", "refused", "encoding"]
 """Why no response arrived; `dialect` maps each to an error.
 
 connect: no connection. tls: no trusted connection. handshake: the TLS handshake was cut. timeout: a time limit expired.
@@ -90,10 +90,10 @@ class Response:
 
 
 @frozen
-class Failure:
+class NoResponse:
     """No response. `text` is safe to show: it contains nothing that the server sent."""
 
-    kind: FailureKind
+    kind: NoResponseKind
     text: str
     limit: TimeLimit | None = None
 

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from distinct_async.sansio.checkpoints import Checkpoint, Question
 
-__all__ = ["Checkpoint", "Decision", "OnDrift", "PageFacts", "PageRequest", "Question", "State"]
+__all__ = ["Checkpoint", "OnDrift", "PageDecision", "PageFacts", "PageRequest", "Question", "State"]
 
 OnDrift = Literal["raise", "warn"]
 
@@ -71,7 +71,7 @@ class PageRequest:
 
 
 @frozen
-class Decision:
+class PageDecision:
     """What to do with a page.
 
     Attributes:

@@ -111,7 +111,7 @@ class RetryPolicy:
 
 
 @frozen
-class Decision:
+class RetryDecision:
     """What follows a failed attempt: all that the engine does next.
 
     Attributes:
@@ -139,7 +139,7 @@ def judge(
     jitter: float,
     deadline: float = inf,
     tokens: int | None = None,
-) -> Decision:
+) -> RetryDecision:
     """Decide what follows an attempt that failed.
 
     Args:
@@ -155,7 +155,7 @@ def judge(
     asked = retry_after(reading.retry_after, http_date(reading.date) or now)
     in_reach = asked is not None and asked <= policy.max_retry_after
     pause = asked if asked and in_reach and reading.throttled and policy.sleep else 0.0
-    end = Decision(pause=pause, retry_after=asked)
+    end = RetryDecision(pause=pause, retry_after=asked)
     if not reading.again or attempt >= policy.attempts:
         return end
     if asked is not None and not in_reach:

@@ -41,7 +41,7 @@ from attrs import define, evolve, field
 from distinct_async.errors import DriftError, PageLoopError, PaginationError
 from distinct_async.sansio.checkpoints import Question
 from distinct_async.sansio.drift import Continuity, Totals
-from distinct_async.sansio.pages import Decision, OnDrift, PageFacts, PageRequest, State
+from distinct_async.sansio.pages import OnDrift, PageDecision, PageFacts, PageRequest, State
 
 _DEFAULT_SIZE = 50  # of both vendors, as documented
 _TYPICAL_CAP = 100  # "maximum is typically 100" (list-impressions)
@@ -49,7 +49,7 @@ _PAST_THE_END: frozenset[State] = frozenset({"past_total", "short", "behind"})
 _UNRESOLVED = "so it is unknown where its last rows begin"
 _IDENTICAL_PAGES = 1000  # equal pages in a row, without a total to end them, that are still accepted
 _REMEDY = "resume with walk.resume(error.checkpoint), or start over"
-_AGAIN = Decision(deliver=False, discard=True)
+_AGAIN = PageDecision(deliver=False, discard=True)
 
 
 @define
@@ -147,7 +147,7 @@ class WalkState:
             return True
         return False
 
-    def receive(self, request: PageRequest, facts: PageFacts) -> Decision:
+    def receive(self, request: PageRequest, facts: PageFacts) -> PageDecision:
         """Judge the next page in order, and move on.
 
         Args:
@@ -206,7 +206,7 @@ class WalkState:
         self._end = self.offset + min(wanted, wanted if self.limit is None else self.limit)
         self.totals.first = self.totals.last = self.totals.current = total
 
-    def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> Decision:
+    def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> PageDecision:
         if request.state == "short" and request.offset + len(facts.items) > self.offset and self._recognise_cap(facts):
             return _AGAIN
         own_count = request.state == "past_total" and self._is_own_count(request, facts)
@@ -274,7 +274,7 @@ class WalkState:
 
     def _deliver(
         self, request: PageRequest, facts: PageFacts, known: int, *, discard: bool, warning: str | None
-    ) -> Decision:
+    ) -> PageDecision:
         stop = count = len(facts.items)
         if self._end is not None and request.offset + count >= self._end:
             stop = max(known, self._end - request.offset)
@@ -282,7 +282,7 @@ class WalkState:
             self.state = "ended"
         deliver = stop > known or not self.pages
         self.pages += deliver
-        return Decision(facts.items[known:stop], request.offset + known, facts.total, deliver, discard, warning)
+        return PageDecision(facts.items[known:stop], request.offset + known, facts.total, deliver, discard, warning)
 
     def _finish(self) -> None:
         self.state, self.complete = "ended", not self._drifted

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distinct_async import errors
 from distinct_async.sansio.dialect import read
-from distinct_async.sansio.messages import Decoder, Failure, FailureKind, Reading, Request, Response
+from distinct_async.sansio.messages import Decoder, NoResponse, NoResponseKind, Reading, Request, Response
 from distinct_async.vendors import Vendor
 
 DISTINCT: Request[Any] = Request(
@@ -227,19 +227,19 @@ def test_every_3xx_is_a_redirect(status: int) -> None:
         (errors.DecodeError, False, "encoding"),
     ],
 )
-def test_failures(cls: type[errors.DistinctError], kind: FailureKind, *, again: bool) -> None:
-    result = read(DISTINCT, Failure(kind, "what happened"))
+def test_failures(cls: type[errors.DistinctError], kind: NoResponseKind, *, again: bool) -> None:
+    result = read(DISTINCT, NoResponse(kind, "what happened"))
     assert (cls, again, "what happened") == (type(result.error), result.again, result.error and result.error.message)
 
 
 def test_where_the_deadline_ended_an_attempt_there_is_no_other() -> None:
     limits: list[errors.TimeLimit] = ["connect", "attempt", "deadline"]
-    readings = [read(DISTINCT, Failure("timeout", "late", limit)) for limit in limits]
+    readings = [read(DISTINCT, NoResponse("timeout", "late", limit)) for limit in limits]
     assert [True, True, False] == [reading.again for reading in readings]
 
 
 def test_a_timeout_names_its_limit() -> None:
-    error = read(DISTINCT, Failure("timeout", "late", "connect")).error
+    error = read(DISTINCT, NoResponse("timeout", "late", "connect")).error
     assert isinstance(error, errors.RequestTimeoutError)
     assert "connect" == error.limit
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distinct_async.errors import ConfigurationError, ServerError
 from distinct_async.sansio.messages import Reading
-from distinct_async.sansio.retry import FULL, Budget, Decision, RetryPolicy, judge, retry_after
+from distinct_async.sansio.retry import FULL, Budget, RetryDecision, RetryPolicy, judge, retry_after
 
 NOW = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0)
@@ -22,7 +22,7 @@ def failed(
     return Reading(error=ServerError("no"), again=again, retry_after=retry_after, date=date, throttled=throttled)
 
 
-def decide(reading: Reading[Any], policy: RetryPolicy = POLICY, **facts: Any) -> Decision:
+def decide(reading: Reading[Any], policy: RetryPolicy = POLICY, **facts: Any) -> RetryDecision:
     return judge(policy, reading, **{"attempt": 1, "elapsed": 0.0, "now": NOW, "jitter": 0.5, **facts})
 
 
@@ -101,7 +101,7 @@ def test_the_pause_for_everybody_does_not_depend_on_this_call(
 
 
 def test_one_attempt_never_retries() -> None:
-    assert Decision() == decide(failed(), RetryPolicy(attempts=1))
+    assert RetryDecision() == decide(failed(), RetryPolicy(attempts=1))
 
 
 def test_ceiling_stops_at_the_cap_however_many_attempts() -> None:
