@@ -131,7 +131,7 @@ def adapt_markdown(_app: "Sphinx", _docname: str, source: list[str]) -> None:
     """Adapt what is written for GitHub: captions of code blocks, themed drawings, an install that works today."""
     text = FILE.sub(r"```{code-block} \1\n:caption: \2\n", source[0])
     if not RELEASED:
-        text = INSTALL.sub(r'\1".\2"\3     # in a clone of the repository: it is not on PyPI yet', text)
+        text = INSTALL.sub(r'\1".\2"\3   # in a clone: not on PyPI yet', text)
     source[0] = DRAWING.sub(r"```{raw} html\n:file: \1\n```", text)
 
 

@@ -44,7 +44,12 @@ def known_packages() -> set[str]:
 
 def blocks_of(documents: Iterable[Path]) -> list[ParameterSet]:
     """The unnamed Python blocks, as parameters of a test."""
-    return [pytest.param(code, id=f"{each.name} line {line}") for each in documents for line, code in blocks(each)]
+    posix = pytest.mark.skipif(sys.platform == "win32", reason="fcntl is POSIX")
+    return [
+        pytest.param(code, id=f"{each.name} line {line}", marks=[posix] if "fcntl" in code.co_names else [])
+        for each in documents
+        for line, code in blocks(each)
+    ]
 
 
 def run(block: CodeType) -> None:

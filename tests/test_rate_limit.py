@@ -1,13 +1,17 @@
 """`rate_limit` takes a limiter of the user's own: an async context manager that each attempt enters."""
 
 import asyncio
+import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 from distinct_async import Attempt, DistinctClient, RetryPolicy, errors
 from distinct_async.testing import FakeServer
+
+from .documents import BLOCK, SITE
 
 
 class Limiter:
@@ -155,3 +159,27 @@ async def test_what_a_limiter_raises_is_the_cause_of_our_error(
 def test_what_is_neither_a_rate_nor_a_limiter_is_refused_at_once(given: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="rate_limit must be"):
         DistinctClient(rate_limit=given)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fcntl is POSIX")
+@pytest.mark.timeout(120)  # two processes
+async def test_the_limiter_of_the_how_to_spaces_the_requests_of_two_processes(
+    distinct_env: FakeServer, tmp_path: Path
+) -> None:
+    page = (SITE / "how-to" / "retries.md").read_text(encoding="utf-8")
+    (block,) = (each for each in BLOCK.findall(page) if "class SharedRate" in each)
+    use = """
+async def main():
+    async with DistinctClient(rate_limit=SharedRate(Path("rate"), per_second=20)) as client:
+        await asyncio.gather(*(client.metrics.experience("exp-1") for _ in range(8)))
+
+asyncio.run(main())
+"""
+    (tmp_path / "use.py").write_text(block.partition("\nshared = ")[0] + use)
+    start = asyncio.create_subprocess_exec
+    both = [await start(sys.executable, "use.py", cwd=tmp_path) for _ in range(2)]
+
+    assert [0, 0] == [await each.wait() for each in both]
+    times = sorted(request.at for request in distinct_env.requests)
+    assert 16 == len(times)
+    assert times[-1] - times[0] > 0.5  # 15 / 20 s; two limits of their own would need 7 / 20 s
