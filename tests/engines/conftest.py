@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from distinct_async.testing import FakeServer, World
-from tests.extras.etl.rows import Row, rows_in
+
+if TYPE_CHECKING:
+    from tests.extras.etl.rows import Row
 
 KEY = "distinct-key-0123456789abcdef"  # without the words by which Spark blanks values
 _STATUS = pytest.StashKey[int]()
@@ -78,9 +80,11 @@ def postgres(postgres_server: str) -> str:
     return f"{postgres_server.rpartition('/')[0]}/{name}"
 
 
-def rows_in_postgres(url: str, table: str) -> list[Row]:
+def rows_in_postgres(url: str, table: str) -> "list[Row]":
     """The rows of a table."""
     from adbc_driver_postgresql.dbapi import connect  # noqa: PLC0415
+
+    from tests.extras.etl.rows import rows_in  # noqa: PLC0415 - it needs DuckDB, which `tests` has not
 
     with connect(url) as connection, connection.execute(f"SELECT * FROM {table}") as cursor:  # noqa: S608
         return rows_in(cursor.fetch_arrow_table())
