@@ -38,10 +38,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
-from attrs import evolve, field, frozen
+from attrs import NOTHING, Factory, evolve, field, fields, frozen
 
 from distinct_async.client import DistinctClient
 from distinct_async.errors import DriftError, InvalidRequestError
@@ -72,7 +72,7 @@ K = TypeVar("K")
 _NEW_QUERY: Final = "start over, with another checkpointLocation and an empty target"
 _SECRETS: Final = ("key", "token", "secret", "password", "credential", "auth")
 _TYPES: Final = {"string": "STRING", "int64": "BIGINT", "timestamp[us, tz=UTC]": "TIMESTAMP"}
-_SWITCHES: Final = {"true": True, "false": False}
+_VISITS_TYPES: Final[Mapping[str, VisitsType | None]] = {"TOTAL": "TOTAL", "UNIQUE": "UNIQUE", "both": None}
 
 
 def _touchpoint_ids(text: str) -> list[str]:
@@ -81,49 +81,14 @@ def _touchpoint_ids(text: str) -> list[str]:
     return [each.strip() for each in text.split(",")]
 
 
-_VISITS_TYPES: Final[Mapping[str, VisitsType | None]] = {"TOTAL": "TOTAL", "UNIQUE": "UNIQUE", "both": None}
-
-# Each option by its name as users write it: its attribute, how its text is read, and what it must be.
-_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], object], str]]] = {
-    "experience_id": ("experience_id", str, "an id"),
-    "visits_type": ("visits_type", _VISITS_TYPES.__getitem__, "TOTAL, UNIQUE or both"),
-    "touchpoint_ids": ("touchpoint_ids", _touchpoint_ids, "ids with commas between, or a JSON list of ids"),
-    "page_size": ("page_size", int, "a whole number"),
-    "prefetch": ("prefetch", int, "a whole number"),
-    "numPartitions": ("partitions", int, "a whole number"),
-    "maxRowsPerTrigger": ("max_rows", int, "a whole number"),
-    "max_concurrency": ("max_concurrency", int, "a whole number"),
-    "rate_limit": ("rate_limit", float, "a number"),
-    "base_url": ("base_url", str, "a URL"),
-    "timeout": ("timeout", float, "a number of seconds"),
-    "deadline": ("deadline", float, "a number of seconds"),
-    "allow_http": ("allow_http", _SWITCHES.__getitem__, "true or false"),
-    "trust_env": ("trust_env", _SWITCHES.__getitem__, "true or false"),
-    "key_file": ("key_file", Path, "a path"),
-}
+def _option(convert: Callable[[str], object], wanted: str, default: Any = None, alias: str | None = None) -> Any:  # noqa: ANN401
+    """Return a field that knows how its text is read, what that must be, and its name if users write another one."""
+    return field(default=default, alias=alias, metadata={"convert": convert, "wanted": wanted})
 
 
-def _read_options(texts: Mapping[str, str]) -> dict[str, object] | str:
-    """Return attributes of `Options`, or what is wrong."""
-    known = {name.lower(): name for name in _OPTIONS}
-    given = {name.lower(): texts[name] for name in texts}
-    if "path" in given:
-        path = given.pop("path")
-        if given.setdefault("experience_id", path) != path:
-            return "the path and the option experience_id differ; drop one of them"
-    values: dict[str, object] = {}
-    for name, text in given.items():
-        if name not in known:
-            if any(secret in name for secret in _SECRETS):
-                instead = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
-                return f"option {name!r} is refused, because Spark logs options; {instead}"
-            return f"unknown option {name!r}; known are {', '.join(_OPTIONS)}"
-        attribute, convert, wanted = _OPTIONS[known[name]]
-        try:
-            values[attribute] = convert(text)
-        except (ValueError, KeyError):  # msgspec's errors are ValueErrors
-            return f"option {known[name]} must be {wanted}"
-    return values if values.get("experience_id") else 'the option experience_id is missing; load("exp-1") sets it too'
+_number = partial(_option, int, "a whole number")
+_seconds = partial(_option, float, "a number of seconds")
+_switch = partial(_option, lambda text: {"true": True, "false": False}[text.lower()], "true or false", default=False)
 
 
 @frozen(kw_only=True)
@@ -133,25 +98,21 @@ class Options:
     Attributes are as the module describes them, by these names.
     """
 
-    experience_id: str
-    visits_type: VisitsType | None = "TOTAL"
-    touchpoint_ids: Sequence[str] | None = None
-    page_size: int = 500
-    prefetch: int = 4
-    partitions: int = 4
-    max_rows: int | None = None
-    max_concurrency: int = field()
-    rate_limit: float | None = None
-    base_url: str | None = None
-    timeout: float = 30.0
-    deadline: float = 90.0
-    allow_http: bool = False
-    trust_env: bool = False
-    key_file: Path | None = None
-
-    @max_concurrency.default
-    def _concurrency_for_each_task(self) -> int:
-        return max(16, self.partitions)
+    experience_id: str = _option(str, "an id", default=NOTHING)
+    visits_type: VisitsType | None = _option(_VISITS_TYPES.__getitem__, "TOTAL, UNIQUE or both", default="TOTAL")
+    touchpoint_ids: Sequence[str] | None = _option(_touchpoint_ids, "ids with commas between, or a JSON list of ids")
+    page_size: int = _number(default=500)
+    prefetch: int = _number(default=4)
+    partitions: int = _number(default=4, alias="numPartitions")
+    max_rows: int | None = _number(alias="maxRowsPerTrigger")
+    max_concurrency: int = _number(default=Factory(lambda self: max(16, self.partitions), takes_self=True))
+    rate_limit: float | None = _option(float, "a number")
+    base_url: str | None = _option(str, "a URL")
+    timeout: float = _seconds(default=30.0)
+    deadline: float = _seconds(default=90.0)
+    allow_http: bool = _switch()
+    trust_env: bool = _switch()
+    key_file: Path | None = _option(Path, "a path")
 
     def __attrs_post_init__(self) -> None:
         """Validate what later calls would refuse."""
@@ -183,7 +144,7 @@ class Options:
         del texts  # a key may be in it by mistake, and Spark shows locals with SPARK_TRACEBACK_WITH_LOCALS
         if isinstance(read, str):
             raise InvalidRequestError(read)
-        return cls(**read)  # type: ignore[arg-type]
+        return cls(**read)
 
     def make_client(self, tasks: int = 1, base_url: str | None = None) -> DistinctClient:
         """Return a client with a task's share of the limits.
@@ -207,6 +168,32 @@ class Options:
     def _setting(self, variable: str) -> str | None:
         # Never a local variable: as in `parse`
         return None if self.key_file is None else read_key_file(self.key_file, "option key_file").get(variable)
+
+
+def _read_options(texts: Mapping[str, str]) -> dict[str, Any] | str:
+    """Return the arguments of `Options`, or what is wrong."""
+    options = {str(each.alias): each.metadata for each in fields(Options)}
+    known = {name.lower(): name for name in options}
+    given = {name.lower(): texts[name] for name in texts}
+    if "paths" in given:
+        return "load() takes one experience; for several, make a frame of each and unite them with union()"
+    if "path" in given:
+        path = given.pop("path")
+        if given.setdefault("experience_id", path) != path:
+            return "the path and the option experience_id differ; drop one of them"
+    values: dict[str, object] = {}
+    for name, text in given.items():
+        if name not in known:
+            if any(secret in name for secret in _SECRETS):
+                instead = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
+                return f"option {name!r} is refused, because Spark logs options; {instead}"
+            return f"unknown option {name!r}; known are {', '.join(options)}"
+        option = options[known[name]]
+        try:
+            values[known[name]] = option["convert"](text)
+        except (ValueError, KeyError):  # msgspec's errors are ValueErrors
+            return f"option {known[name]} must be {option['wanted']}"
+    return values if values.get("experience_id") else 'the option experience_id is missing; load("exp-1") sets it too'
 
 
 class DistinctDataSource(DataSource):
@@ -387,13 +374,10 @@ async def _checkpoint_at(client: DistinctClient, visit_list: VisitList, position
         limit=1,
     )
     async with walk.run() as run:
-        async for _ in run.pages():
-            pass
-        checkpoint = run.checkpoint
-    if checkpoint is None or checkpoint.position != position:
-        gone = f"{visit_list}: row {position - 1} is gone since the list was planned"
-        raise DriftError(gone, remedy="the next micro-batch plans again")
-    return checkpoint
+        async for page in run.pages():
+            return page.checkpoint
+    gone = f"{visit_list}: row {position - 1} is gone since the list was planned"
+    raise DriftError(gone, remedy="the next micro-batch plans again")
 
 
 def allot(new: Mapping[K, int], limit: int | None) -> dict[K, int]:

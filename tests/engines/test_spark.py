@@ -186,6 +186,7 @@ def test_rows_that_are_removed_after_planning_end_the_query_with_drift(
         ({"key_file": KEY}, "option key_file: the file cannot be read: No such file"),
         ({"base_url": KEY}, "base_url must be like https://host"),
         ({"path": KEY}, "the path and the option experience_id differ"),
+        ({"paths": f'["{KEY}"]'}, "load() takes one experience; for several, make a frame of each"),
         ({"experience_id": ""}, "the option experience_id is missing"),
         ({"numPartitions": "0"}, "numPartitions must be at least 1, got 0"),
         ({"maxRowsPerTrigger": "0"}, "maxRowsPerTrigger must be at least 1, got 0"),
@@ -243,13 +244,22 @@ class Query:
         """Read all that is there now, and return the rows of each micro-batch."""
         stream = self.spark.readStream.format("distinct").options(**{**self.options, **options}).load()
         writer = stream.writeStream.format("parquet").option("path", str(self.folder / "rows"))
-        writer = writer.option("checkpointLocation", str(self.folder / "checkpoint"))
-        query = writer.trigger(availableNow=True).start()
-        try:
-            query.awaitTermination()
-        finally:
-            query.stop()
-        return [each["numInputRows"] for each in query.recentProgress if each["numInputRows"]]
+        writer = writer.option("checkpointLocation", str(self.folder / "checkpoint")).trigger(availableNow=True)
+        rows: list[int] = []
+        chances = 3
+        while chances:
+            query = writer.start()
+            try:
+                query.awaitTermination()
+                break
+            except Exception as error:
+                chances -= 1
+                if not chances or "Python worker failed to connect back" not in str(error):
+                    raise  # Spark gives its process 10 seconds to start, which a busy machine may need
+            finally:
+                query.stop()
+                rows += [each["numInputRows"] for each in query.recentProgress if each["numInputRows"]]
+        return rows
 
     def rows(self) -> list[Row]:
         return rows_in(self.spark.read.parquet(str(self.folder / "rows")))
