@@ -67,21 +67,8 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
     }
 
 
-def walk_visits(
-    metrics: "Metrics",
-    visits_type: VisitsType,
-    touchpoint_id: str,
-    experience_id: str | None,
-    page_size: int | None,
-    offset: int,
-    limit: int | None,
-    prefetch: int,
-    on_drift: OnDrift = "raise",
-    last: int | None = None,
-    *,
-    lean: bool = False,
-) -> Walk[Visit]:
-    """Return a walk over visits, as `Metrics.total_visits` does; if `lean`, its rows stay msgspec's (`structure`)."""
+def _visits_source(visits_type: VisitsType, touchpoint_id: str, experience_id: str | None) -> Source[Visit]:
+    """Return where a walk over visits gets its pages."""
     ids = _touchpoint_ids(touchpoint_id, experience_id)
     name = "total_visits" if visits_type == "TOTAL" else "unique_visits"
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
@@ -94,10 +81,12 @@ def walk_visits(
             asked = f"{asked}&offset={offset}"
         return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, partial(check, offset))
 
-    read = partial(structure.visits_page, lean=lean)
-    source = Source(Question(f"metrics.{name}", ids), request, read, _identity)
-    # A function rather than a method, which users would see
-    return Walk(metrics._engine, source, page_size, offset, limit, prefetch, on_drift, last)  # noqa: SLF001
+    return Source(Question(f"metrics.{name}", ids), request, structure.visits_page, _identity)
+
+
+def lean(walk: Walk[Visit]) -> Walk[Visit]:
+    """Return the same walk over the rows of msgspec instead of `Visit`; see `structure.visits_page`."""
+    return evolve(walk, source=evolve(walk._source, read=partial(structure.visits_page, lean=True)))  # noqa: SLF001
 
 
 def _identity(visit: Visit) -> str:
@@ -270,9 +259,8 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        return walk_visits(
-            self, "TOTAL", touchpoint_id, experience_id, page_size, offset, limit, prefetch, on_drift, last
-        )
+        source = _visits_source("TOTAL", touchpoint_id, experience_id)
+        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)
 
     def unique_visits(
         self,
@@ -311,6 +299,5 @@ class Metrics:
 
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
-        return walk_visits(
-            self, "UNIQUE", touchpoint_id, experience_id, page_size, offset, limit, prefetch, on_drift, last
-        )
+        source = _visits_source("UNIQUE", touchpoint_id, experience_id)
+        return Walk(self._engine, source, page_size, offset, limit, prefetch, on_drift, last)

@@ -11,7 +11,7 @@ from attrs import Factory, define, field
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
-from distinct_async.endpoints.metrics import walk_visits
+from distinct_async.endpoints.metrics import lean
 from distinct_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -298,12 +298,20 @@ class Job:
         self.reports[visit_list], self._positions[visit_list] = report, checkpoint.position
 
     def _walk_of(self, visit_list: VisitList) -> Walk[Visit]:
-        """Return a walk as `Metrics.total_visits` and `unique_visits` make it, but over the rows of msgspec."""
-        start, limit = visit_list.start, None if visit_list.stop is None else visit_list.expected
-        paging = self.options.page_size, start, limit, self.options.prefetch
-        # The plan's totals are those of the experience, so its lists are requested (what the id does is inferred)
-        ids = visit_list.touchpoint.id, self.plan.experience_id
-        return walk_visits(self.client.metrics, visit_list.visits_type, *ids, *paging, lean=True)
+        """Return the walk over the rows of msgspec, of which no `Visit` is made."""
+        metrics, options = self.client.metrics, self.options
+        walk = metrics.total_visits if visit_list.visits_type == "TOTAL" else metrics.unique_visits
+        return lean(
+            walk(
+                visit_list.touchpoint.id,
+                # The plan's totals are those of the experience, so its lists are requested (the effect is inferred)
+                experience_id=self.plan.experience_id,
+                page_size=options.page_size,
+                offset=visit_list.start,
+                limit=None if visit_list.stop is None else visit_list.expected,
+                prefetch=options.prefetch,
+            )
+        )
 
     def _chunk(self, visit_list: VisitList, start: int, checkpoint: Checkpoint, *, rebuild: bool) -> Chunk:
         key = visit_list, rebuild
