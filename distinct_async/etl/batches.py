@@ -198,7 +198,7 @@ def read(
 
 def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptions) -> "Iterator[pa.RecordBatch]":
     opened: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
-    opened, process = concurrent.futures.Future(), os.getpid()
+    opened = concurrent.futures.Future()
 
     async def serve() -> None:
         over = asyncio.Event()
@@ -221,12 +221,11 @@ def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptio
     try:
         yield from opened.result()[2]._read()  # noqa: SLF001
     finally:
-        if os.getpid() == process:  # a forked one has no such thread
-            if opened.exception() is None:
-                loop, over, _ = opened.result()
-                loop.call_soon_threadsafe(over.set)
-            if not sys.is_finalizing():
-                thread.join()
+        if opened.exception() is None:
+            loop, over, _ = opened.result()
+            loop.call_soon_threadsafe(over.set)
+        if not sys.is_finalizing():
+            thread.join()
 
 
 class Stream:

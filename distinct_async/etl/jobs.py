@@ -127,13 +127,9 @@ class Job:
             yield f"experience {self.plan.experience_id!r} declares {declared} touchpoints and lists {listed}"
         failed = {failure.work for failure in self.failures}
         for each in self.plan.works:
-            report, position = self.reports.get(each), self._positions.get(each, self._position(each))
-            if each in failed or (report is not None and each.stop is not None):  # a range was proved when it ended
-                continue
-            if position < each.expected:
+            position = self._positions.get(each, self._position(each))
+            if each.stop is None and each not in failed and position < each.expected:  # a range has proved itself
                 yield f"{each}: {position} of {each.expected} declared rows are there"
-            elif report is not None and not report.complete:
-                yield f"{each}: rows may be missing, the list changed while it was read"
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
         """Yield rows as they come: about `batch_rows`, or what came in `batch_seconds`; a slow consumer is waited for.

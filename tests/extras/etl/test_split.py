@@ -173,19 +173,20 @@ def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "_CUT", 10)
 
 
+@pytest.mark.timeout(120)  # three seconds on an idle machine
 @pytest.mark.usefixtures("_short_ranges")
 @settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
 @given(st.data())
 async def test_parts_give_the_planned_rows_in_any_order_and_twice_while_lists_grow(
     client: DistinctClient, fake: FakeServer, data: st.DataObject
 ) -> None:
-    totals = data.draw(st.lists(st.integers(0, 45), min_size=1, max_size=4), "totals")
+    totals = data.draw(st.lists(st.integers(0, 35), min_size=1, max_size=3), "totals")
     world = fake.world = world_of(*totals)
     planned = rows_of(world)
-    parts = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(data.draw(st.integers(1, 6), "parts"))
-    size = data.draw(st.integers(1, 30), "page size")
+    parts = (await etl.plan(client, "exp-1", visits_type="TOTAL")).split(data.draw(st.integers(1, 4), "parts"))
+    size = data.draw(st.integers(4, 30), "page size")
     found: dict[int, Any] = {}
     for index in data.draw(st.permutations([*range(len(parts))] * 2), "order"):
         batches = [batch async for batch in etl.batches(client, parts[index], page_size=size)]
@@ -197,9 +198,10 @@ async def test_parts_give_the_planned_rows_in_any_order_and_twice_while_lists_gr
     assert planned == sorted(row for rows in found.values() for row in rows)
 
 
+@pytest.mark.timeout(120)  # three seconds on an idle machine
 @pytest.mark.usefixtures("_short_ranges")
 @settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
 @given(st.data())
 async def test_the_part_that_can_know_of_a_change_raises(
@@ -219,7 +221,7 @@ async def test_the_part_that_can_know_of_a_change_raises(
         # An insertion is known where the row and the one behind it are, a removal wherever there is a row
         knows = any(each if removed else position in each and position + 1 in each for each in ranges)
         try:
-            [batch async for batch in etl.batches(client, part, page_size=data.draw(st.integers(1, 30), "page size"))]
+            [batch async for batch in etl.batches(client, part, page_size=data.draw(st.integers(4, 30), "page size"))]
         except errors.DriftError:
             assert [] != ranges
         else:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import duckdb
@@ -162,6 +163,45 @@ async def test_a_list_that_stays_short_of_its_total_is_not_complete_and_not_walk
     assert [([problem],)] * 2 == asked(database, "SELECT failures FROM runs")
     missing = asked(database, "SELECT touchpoint_id, missing FROM reconciliation WHERE missing != 0")
     assert [("tp-3", 99 - len(world.scans("tp-3")))] == missing
+
+
+async def test_a_touchpoint_that_is_declared_and_not_listed_is_named_as_missing(
+    client: DistinctClient, fake: FakeServer, database: Path
+) -> None:
+    fake.fail(
+        query={"metricsType": "EXPERIENCE"},
+        body=lambda body: body.replace(b'"totalTouchpoints":3', b'"totalTouchpoints":4'),
+    )
+    problem = "experience 'exp-1' declares 4 touchpoints and lists 3"
+    for job in (
+        partial(etl.sync, client, "exp-1", database),
+        partial(etl.export, client, "exp-1", database.with_suffix(".csv")),
+    ):
+        result = await job()
+        assert (False, (), (problem,), None) == (result.complete, result.failures, result.problems, result.error)
+    assert [(False, [problem])] == asked(database, "SELECT complete, failures FROM runs")
+
+
+@pytest.mark.parametrize("place", ["md:visits", "MD:", "motherduck:x", "postgres:dbname=x"])
+async def test_what_duckdb_takes_for_a_service_is_refused(client: DistinctClient, fake: FakeServer, place: str) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="database must be a local file; to DuckDB"):
+        await etl.sync(client, "exp-1", place)
+    assert [] == fake.requests
+
+
+@pytest.mark.parametrize("options", [{"touchpoint_ids": []}, {"database": 5}], ids=str)
+async def test_what_selects_nothing_or_is_no_path_is_refused(
+    client: DistinctClient, fake: FakeServer, database: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=r"touchpoint_ids is empty|database must be a str"):
+        await etl.sync(client, "exp-1", **{"database": database, **options})
+    assert [] == fake.requests
+
+
+@pytest.mark.parametrize("state", [[], "x", MappingProxyType({})], ids=str)
+def test_a_state_that_cannot_be_updated_is_refused(client: DistinctClient, state: Any) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="state must be a dict"):
+        etl.batches(client, "exp-1", state=state)
 
 
 def change(world: World) -> None:
