@@ -5,7 +5,7 @@ impressions into the model. The readers return None on any mismatch; the caller 
 which reads leniently and reports what is wrong.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -143,46 +143,43 @@ VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
 }
 
 
-def _model_reader(cls: type[T]) -> Callable[[bytes], T | None]:
-    decode = _enveloped(cls)
+def _reader(
+    decode: Callable[[bytes], T], times: Callable[[T], Iterable[datetime]] = lambda _: ()
+) -> Callable[[bytes], T | None]:
+    """Return what decodes a response to a model; to None on any mismatch, also if one of its times is not in UTC."""
 
     def read(body: bytes) -> T | None:
         try:
-            return msgspec.convert(decode(body).data, cls, from_attributes=True)
+            model = decode(body)
         except _MISMATCHES:
             return None
+        for time in times(model):
+            if time.tzinfo is not UTC:
+                return None
+        return model
 
     return read
 
 
-read_experience: Callable[[bytes], ExperienceMetrics | None] = _model_reader(ExperienceMetrics)
-_read_any_user = _model_reader(UserMetrics)
+def _model_decoder(cls: type[T]) -> Callable[[bytes], T]:
+    decode = _enveloped(cls)
+    return lambda body: msgspec.convert(decode(body).data, cls, from_attributes=True)
 
 
-def read_user(body: bytes) -> UserMetrics | None:
-    """Return a user's metrics, or None on any mismatch, also if a time is not in UTC."""
-    user = _read_any_user(body)
-    times = (time for touchpoint in user.touchpoints for time in touchpoint.timestamps_utc) if user else ()
-    return user if all(time.tzinfo is UTC for time in times) else None
-
-
+read_experience = _reader(_model_decoder(ExperienceMetrics))
+read_user = _reader(
+    _model_decoder(UserMetrics), lambda user: [time for each in user.touchpoints for time in each.timestamps_utc]
+)
+read_impressions = _reader(
+    msgspec.json.Decoder(ImpressionsPage).decode, lambda page: [each.scanned_at for each in page.impressions]
+)
 _decode_impression = msgspec.json.Decoder(Impression).decode
-_decode_impressions = msgspec.json.Decoder(ImpressionsPage).decode
 
 
-def read_impression(text: Any) -> Impression | None:
-    """Return the impression, or None on any mismatch, also if its time is not in UTC."""
+def read_impression(body: bytes) -> Impression | None:
+    """Return an impression, as `_reader` would with one call more."""
     try:
-        made = _decode_impression(text)
+        impression = _decode_impression(body)
     except _MISMATCHES:
         return None
-    return made if made.scanned_at.tzinfo is UTC else None
-
-
-def read_impressions(text: Any) -> ImpressionsPage | None:
-    """Return the impressions, or None on any mismatch, also if a time is not in UTC."""
-    try:
-        made = _decode_impressions(text)
-    except _MISMATCHES:
-        return None
-    return made if all(row.scanned_at.tzinfo is UTC for row in made.impressions) else None
+    return impression if impression.scanned_at.tzinfo is UTC else None
