@@ -350,7 +350,7 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResp
         case aiohttp.ClientConnectorError():
             why = os.strerror(wrong.errno) if wrong.errno else reason  # the text of asyncio does not say why
             return NoResponse("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")
-        case aiohttp.InvalidURL():
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | aiohttp.RedirectClientError():
             return NoResponse("refused", "invalid URL; check base_url and the proxy URL")
         case UnicodeError():
             return NoResponse("connect", "invalid host name in base_url")

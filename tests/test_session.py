@@ -51,10 +51,22 @@ def failures() -> Iterator[Exception]:
             yield cls("sk_secret")
 
 
+# What may end in the last line of the table: base classes, and connections that broke in ways without a name
+UNNAMED = {
+    "ClientConnectionError",
+    "ClientConnectionResetError",
+    "ClientError",
+    "ClientOSError",
+    "ServerConnectionError",
+    "UploadAbortedError",
+}
+
+
 @pytest.mark.parametrize("failure", [*failures()], ids=lambda failure: type(failure).__name__)
 def test_every_exception_of_aiohttps_is_mapped_and_none_is_quoted(failure: Exception) -> None:
     result = _failure(failure, 5.0)
     assert "sk_secret" not in result.text
+    assert (type(failure).__name__ in UNNAMED) is result.text.startswith("the connection broke")
 
 
 def test_the_enumeration_is_not_empty() -> None:
@@ -79,6 +91,8 @@ def test_the_enumeration_is_not_empty() -> None:
         ("protocol", aiohttp.ClientResponseError(INFO, (), status=400, message="Bad chunk size")),
         ("protocol", http_exceptions.TransferEncodingError("bad")),
         ("refused", aiohttp.InvalidURL("http://[")),
+        ("refused", aiohttp.NonHttpUrlClientError("ftp://h")),
+        ("refused", aiohttp.RedirectClientError("http://h")),
     ],
 )
 def test_kinds(kind: str, failure: Exception) -> None:

@@ -131,17 +131,15 @@ def _succeeded(request: Request[T], response: Response) -> Reading[T]:
             return _decoded(request, _BARE.decode(body))
         envelope = _ENVELOPE.decode(body)
     except msgspec.ValidationError as wrong:
-        problem, again = f"the response is not an object: {wrong}", False
+        return _undecodable(f"expected a JSON object, got {str(wrong).rpartition('got ')[2]}", body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         if not body.strip():
             return _undecodable(f"the response is empty (HTTP {response.status})", body, again=True)
         return _malformed(request, response, body, wrong)
-    else:
-        stated = _status_code(bytes(envelope.status_code))
-        if stated is None or 200 <= stated < 300:
-            return _decoded(request, envelope.data)
-        return _rejected(stated, response, request)
-    return _undecodable(problem, body, again=again)
+    stated = _status_code(bytes(envelope.status_code))
+    if stated is None or 200 <= stated < 300:
+        return _decoded(request, envelope.data)
+    return _rejected(stated, response, request)
 
 
 def _content_problem(body: bytes, content_type: str) -> str:
