@@ -1,6 +1,6 @@
 """The programs of docs/how-to/orchestrators.md, with stand-ins for the frameworks: what they await is run.
 
-With the real packages they were run by hand: they are large, and Airflow needs a database.
+The real Dagster is in tests/engines. Airflow and Prefect were run by hand: they start servers, which takes a minute.
 """
 
 import asyncio
