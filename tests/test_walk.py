@@ -1095,6 +1095,12 @@ async def test_growth_where_rows_do_not_ascend_is_drift(
 
     assert isinstance(error, DriftError)
     assert "grew from 95 to 96" in str(error)
+    assert ("distinct", "metrics.total_visits(touchpoint_id='tp-1')", 1) == (
+        error.vendor,
+        error.operation,
+        error.attempts,
+    )
+    assert 0 < error.on_wire <= error.elapsed
     assert expected[: len(rows)] == rows
     assert error.checkpoint == run.checkpoint
 
@@ -1111,6 +1117,21 @@ async def test_drift_that_is_only_to_be_reported_points_at_the_callers_line_and_
     assert visits(world) == rows
     assert not run.report.complete
     assert [__file__] == [warning.filename for warning in reports]
+
+
+async def test_behind_the_last_page_of_a_list_that_shrank_nothing_is_in_flight(
+    client: DistinctClient, world: World, fake: FakeServer
+) -> None:
+    for offset in range(40, COUNT, 10):
+        fake.fail(query={"offset": str(offset)}, delay=5)  # requested ahead, before it is known that they are beyond
+    with pytest.warns(DriftWarning, match="shrank"):
+        async with walking(client, page_size=10, prefetch=4, on_drift="warn").run() as run:
+            async for page in run.pages():
+                if page.offset == 0:
+                    world.shrink(COUNT - 40, "tp-1")
+                if page.offset == 30:
+                    assert 40 in asked(fake)
+                    assert [] == tasks_left()
 
 
 async def test_a_drift_warning_that_is_made_an_error_leaves_nothing_behind(

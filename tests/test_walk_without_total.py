@@ -1,6 +1,6 @@
 """Impressions that change while they are listed: the vendor states no total, so only the rows themselves show it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,19 +18,6 @@ COUNT = 30
 @pytest.fixture
 def world() -> World:
     return queue(COUNT)
-
-
-@pytest.fixture
-async def fake(world: World) -> AsyncIterator[FakeServer]:
-    async with FakeServer(world) as fake:
-        yield fake
-
-
-@pytest.fixture
-async def client(fake: FakeServer) -> AsyncIterator[DistinctClient]:
-    urls: dict[str, Any] = {"base_url": fake.url, "vantio_base_url": fake.url}
-    async with DistinctClient(fake.api_key, vantio_api_key=fake.vantio_api_key, **urls) as client:
-        yield client
 
 
 def arrange(world: World, order: Sequence[str]) -> None:
