@@ -1124,7 +1124,7 @@ async def test_behind_the_last_page_of_a_list_that_shrank_nothing_is_in_flight(
 ) -> None:
     for offset in range(40, COUNT, 10):
         fake.fail(query={"offset": str(offset)}, delay=5)  # requested ahead, before it is known that they are beyond
-    with pytest.warns(DriftWarning, match="shrank"):
+    with pytest.warns(DriftWarning, match="shrank"):  # noqa: PT031
         async with walking(client, page_size=10, prefetch=4, on_drift="warn").run() as run:
             async for page in run.pages():
                 if page.offset == 0:
