@@ -30,16 +30,8 @@ from distinct_async.errors import (
 )
 from distinct_async.redaction import hide
 from distinct_async.sansio import dialect
-from distinct_async.sansio.messages import (
-    Attempt,
-    AttemptCallback,
-    NoResponse,
-    Reading,
-    Reply,
-    Request,
-    callback_problem,
-)
-from distinct_async.sansio.retry import invalid, judge
+from distinct_async.sansio.messages import Attempt, AttemptCallback, NoResponse, Reading, Reply, Request
+from distinct_async.sansio.retry import callback_problem, invalid, judge
 
 T = TypeVar("T")
 

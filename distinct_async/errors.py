@@ -39,7 +39,7 @@ from attrs import define, field
 
 from distinct_async.redaction import redact
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a protocol in their place would leave `walk.resume(error.checkpoint)` without a type
     from distinct_async.etl.results import Result
     from distinct_async.sansio.pages import Checkpoint
 

@@ -93,11 +93,8 @@ def same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:  # one of them does not exist yet
-        return _normal(one) == _normal(other)
-
-
-def _normal(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
+        first, second = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
+        return first == second
 
 
 @contextmanager

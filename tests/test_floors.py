@@ -176,7 +176,7 @@ FLOORS = {
         ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "
         ".sansio.pages .walk asyncio attrs time"
     ),
-    ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages attrs",
+    ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages .sansio.retry attrs",
     ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
     ".etl.reports": (
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.impressions .etl.options .etl.reports.figures "

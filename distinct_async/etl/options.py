@@ -11,7 +11,8 @@ from distinct_async.etl.plans import Plan, VisitList, plan, selection, visits_ty
 from distinct_async.etl.results import Progress
 from distinct_async.etl.state import read_states
 from distinct_async.models import VisitsType
-from distinct_async.sansio.messages import callback_problem, identifier, whole_number
+from distinct_async.sansio.messages import identifier, whole_number
+from distinct_async.sansio.retry import callback_problem
 
 OnJobDrift = Literal["raise", "rebuild"]
 

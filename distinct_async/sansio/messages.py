@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from inspect import iscoroutinefunction
 from operator import index
 from typing import Generic, Literal, TypeVar, cast
 from urllib.parse import quote
@@ -218,13 +217,6 @@ def identifier(value: str, name: str) -> str:
     if _UNSENDABLE.search(exact):
         raise InvalidRequestError(f"{name} contains a control character or a lone surrogate")
     return exact
-
-
-def callback_problem(value: object) -> str:
-    """Return why a value cannot be called back: no function, or one that would have to be awaited; else nothing."""
-    if callable(value) and not iscoroutinefunction(value):
-        return ""
-    return f"must be a plain function, got {'a coroutine function' if callable(value) else type(value).__name__}"
 
 
 def choice(value: Text, name: str, options: Sequence[str]) -> Text:

@@ -12,6 +12,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from math import inf
 from numbers import Real
 from typing import Any
@@ -85,6 +86,13 @@ def instance_of(cls: type) -> Callable[[object, "Attribute[Any]", object], None]
             raise invalid(attribute.name, f"must be a {cls.__name__}, got {type(value).__name__}")
 
     return check
+
+
+def callback_problem(value: object) -> str:
+    """Return why a value cannot be called back: no function, or one that would have to be awaited; else nothing."""
+    if callable(value) and not iscoroutinefunction(value):
+        return ""
+    return f"must be a plain function, got {'a coroutine function' if callable(value) else type(value).__name__}"
 
 
 @frozen
