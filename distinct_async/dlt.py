@@ -13,7 +13,7 @@ Tables: `touchpoints` (replaced by each run), `visits` and `unique_visits` (each
 stores together with the rows.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distinct_async.client import DistinctClient
@@ -110,23 +110,27 @@ def distinct(
     ]
 
 
-async def _touchpoints(
+def _touchpoints(
     make_client: Callable[[], DistinctClient], experience_ids: Sequence[str]
-) -> AsyncIterator[list[dict[str, Any]]]:
+) -> Iterator[Awaitable[list[dict[str, Any]]]]:
+    # Not an asynchronous generator, which dlt 1.31 closes while it runs if another resource fails: a logged error
+    return (_read_touchpoints(make_client, each) for each in experience_ids)
+
+
+async def _read_touchpoints(make_client: Callable[[], DistinctClient], experience_id: str) -> list[dict[str, Any]]:
     async with make_client() as client:
-        for experience_id in experience_ids:
-            metrics = await with_job_retries(client).metrics.experience(experience_id)
-            yield [
-                {
-                    "experience_id": experience_id,
-                    "touchpoint_id": each.id,
-                    "name": each.name,
-                    "value": each.value,
-                    "total_visits": each.total_visits,
-                    "unique_visits": each.unique_visits,
-                }
-                for each in metrics.touchpoints
-            ]
+        metrics = await with_job_retries(client).metrics.experience(experience_id)
+    return [
+        {
+            "experience_id": experience_id,
+            "touchpoint_id": each.id,
+            "name": each.name,
+            "value": each.value,
+            "total_visits": each.total_visits,
+            "unique_visits": each.unique_visits,
+        }
+        for each in metrics.touchpoints
+    ]
 
 
 def _visits(make_client: Callable[[], DistinctClient], options: JobOptions, kind: VisitsType) -> "DltResource":

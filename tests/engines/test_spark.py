@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distinct_async.errors import ConfigurationError, InvalidRequestError
+from distinct_async.etl.runner import JOB_RETRY
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import BOTH, Row, rows_of
 
@@ -214,6 +215,30 @@ def test_tasks_share_the_limits_and_the_key_of_a_file(tmp_path: Path) -> None:
     assert "https://b.example" == options.make_client(3, "https://b.example").base_urls["distinct"]
     assert 100 == Options.parse({"path": "exp-1", "numPartitions": "100"}).max_concurrency
     assert KEY.encode() not in pickle.dumps(options)
+
+
+def test_options_reach_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTINCT_API_KEY", KEY)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    texts = {
+        "path": "exp-1",
+        "timeout": "7",
+        "deadline": "70",
+        "base_url": "http://vendor.example",
+        "allow_http": "True",
+    }
+    client = Options.parse({**texts, "trust_env": "true"}).make_client()
+    assert (7, 70, JOB_RETRY) == (client.timeouts.attempt, client.deadline, client.retry)
+    assert "http://127.0.0.1:9" == client._engine.core.settings.proxies["distinct"]
+    assert (
+        Options.parse({**texts, "trust_env": "FALSE"}).make_client()._engine.core.settings.proxies["distinct"] is None
+    )
+    with pytest.raises(ConfigurationError, match=r"plain http to vendor\.example"):
+        Options.parse({**texts, "allow_http": "false"})
+
+
+def test_a_micro_batch_takes_as_much_of_each_list() -> None:
+    assert {"a": 2, "b": 4, "c": 4} == allot({"a": 2, "b": 50, "c": 90}, 10)
 
 
 @given(st.dictionaries(st.text(), st.integers(0, 50)), st.integers(1, 120))
