@@ -21,6 +21,10 @@ from .rows import BOTH, rows_from, rows_in, rows_of, rows_stored, table_of
 CUT = 10_000
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
+few = settings(
+    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
+
 
 def plan_of(*totals: int) -> etl.Plan:
     """Return a plan of lists of so many rows."""
@@ -175,9 +179,7 @@ def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(120)  # three seconds on an idle machine
 @pytest.mark.usefixtures("_short_ranges")
-@settings(
-    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@few
 @given(st.data())
 async def test_parts_give_the_planned_rows_in_any_order_and_twice_while_lists_grow(
     client: DistinctClient, fake: FakeServer, data: st.DataObject
@@ -200,9 +202,7 @@ async def test_parts_give_the_planned_rows_in_any_order_and_twice_while_lists_gr
 
 @pytest.mark.timeout(120)  # three seconds on an idle machine
 @pytest.mark.usefixtures("_short_ranges")
-@settings(
-    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@few
 @given(st.data())
 async def test_the_part_that_can_know_of_a_change_raises(
     client: DistinctClient, fake: FakeServer, data: st.DataObject
