@@ -124,7 +124,26 @@ def process_signature(
     """Return the signature to show; none for an exception, which users catch but do not create."""
     if signature is None:
         return None
-    return ("", None) if what == "exception" else (signature.replace("= <not given>", "= ..."), returns)
+    if what == "exception":
+        return "", None
+    signature = CLASS.sub(r"\1", signature).replace("= <not given>", "= ...").replace(": ~P", "")
+    return signature, returns
+
+
+CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")  # a default; Sphinx sets no signature that it cannot parse
+
+
+def process_docstring(
+    _app: "Sphinx", _what: str, _name: str, _thing: object, _options: object, lines: list[str]
+) -> None:
+    """Show the last part of each type's name, and link the numbers of what the vendors leave open."""
+    for number, line in enumerate(lines):
+        text = NAME.sub(r"~\1", line) if line.startswith(":vartype ") else line
+        lines[number] = LEFT_OPEN.sub(r":doc:`\1 </explanation/vendors>`", text)
+
+
+NAME = re.compile(r"(?<![\w.~])((?:\w+\.)+\w+)")
+LEFT_OPEN = re.compile(r"docs/explanation/vendors\.md, ([AB]\d+)")
 
 
 def adapt_markdown(_app: "Sphinx", _docname: str, source: list[str]) -> None:
@@ -216,6 +235,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
         field.label = "Attributes" if field.name == "variable" else field.label  # the label of ``:ivar x:``
     app.connect("missing-reference", resolve_reference)
     app.connect("autodoc-process-signature", process_signature)
+    app.connect("autodoc-process-docstring", process_docstring, priority=600)  # after napoleon
     app.connect("source-read", adapt_markdown)
     app.connect("html-page-context", describe_page)
     app.connect("build-finished", list_pages)

@@ -90,8 +90,7 @@ def visits(
         unique: The name of --visits-type UNIQUE in version 0.1.0.
         experience: Sent to the server, whose documentation does not say what it does here.
         last: Only the last so many visits.
-        since: Only visits from this time on: 2026-06-01, 2026-06-01T10:00:00Z; in UTC unless it says otherwise. Where
-            they begin is found by a few small requests, if the list is sorted oldest-first.
+        since: Only visits from this time on: 2026-06-01, 2026-06-01T10:00:00Z; in UTC unless it says otherwise.
         until: Only visits before this time.
         prefetch: Pages requested ahead.
     """

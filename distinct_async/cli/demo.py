@@ -180,10 +180,11 @@ async def _show_impression(console: Console, client: DistinctClient) -> None:
 
 async def _show_comparison(console: Console, world: World, touchpoint: TouchpointSummary) -> bool:
     """Show what is lost from a misbehaving server; return whether this library lost and repeated nothing."""
-    command = f"distinct-async visits {touchpoint.id} --checkpoint position.json --output visits.jsonl"
+    command = f"distinct-async visits {touchpoint.id} \\\n  --checkpoint position.json --output visits.jsonl"
     _heading(console, "A server that misbehaves, and a kill", command)
-    _put(console, f"It returns {CAP} rows per page instead of {PAGE_SIZE}, and 4 % of the requests fail:")
-    _put(console, "HTTP 503 or a reset connection. All three retry.")
+    _put(console, f"It returns {CAP} rows per page instead of {PAGE_SIZE}.")
+    _put(console, "4 % of the requests fail: HTTP 503 or a reset connection.")
+    _put(console, "All three retry.")
     console.print()
     found = await compare(world, touchpoint.id)
     drawn = _table(f"Visits at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated"))
@@ -195,7 +196,8 @@ async def _show_comparison(console: Console, world: World, touchpoint: Touchpoin
         drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated)))
     _put(console, drawn)
     console.print()
-    _put(console, f"SIGKILL ended it with {found.killed_at:,} rows in the file; run again, it continued.")
+    _put(console, f"SIGKILL ended it with {found.killed_at:,} rows in the file.")
+    _put(console, "Run again, it continued.")
     lost = found.until_empty.lost
     _put(console, f"A naive loop lost {lost:,} rows; this one lost {found.library.lost:,}.")
     return (found.library.lost, found.library.repeated) == (0, 0)

@@ -106,7 +106,7 @@ def test_hand_written_loops_lose_rows_and_the_killed_command_loses_none(
     total = len(scans["Main Stage"])
     pages = -(-total // 500)
     kept = sum(min(200, total - 500 * page) for page in range(pages))
-    *_, short, empty, library, killed, verdict = section(demo.stdout, "A server that misbehaves")
+    *_, short, empty, library, killed, _, verdict = section(demo.stdout, "A server that misbehaves")
     assert [[200, total - 200, 0], [kept, total - kept, 0], [total, 0, 0]] == [
         numbers(line)[:3] for line in (short, empty, library)
     ]
