@@ -218,7 +218,8 @@ def _too_large(most: int) -> NoResponse:
 class _Connector(aiohttp.TCPConnector):
     """A connection pool that does not reuse a connection on which an unsolicited response has arrived.
 
-    aiohttp (3.14) checks `should_close` when it takes a connection back, but not when it reuses it.
+    aiohttp checks `should_close` when it takes a connection back, but not when it reuses it
+    (https://github.com/aio-libs/aiohttp/issues/13656; 3.14.5 still does not).
     """
 
     def __init__(self) -> None:
@@ -265,8 +266,8 @@ def _retrieve(closed: asyncio.Future[None]) -> None:
 def _ended_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
     """End the reading of a chunked body when its connection ends.
 
-    If an invalid chunk follows a valid one, aiohttp 3.14 closes the connection without notifying the reader of the
-    body, which would wait until its time limit expires.
+    If an invalid chunk follows a valid one, aiohttp closes the connection without notifying the reader of the body,
+    which would wait until its time limit expires (3.14.5 still does; no upstream issue is known).
     """
     connection = response.connection if "Transfer-Encoding" in response.headers else None
     protocol = connection.protocol if connection is not None else None
