@@ -107,7 +107,8 @@ class Live(Progress):
 
     def __init__(self, console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> None:
         self._waiting, live = waiting, console.is_terminal
-        bar = BarColumn(None, complete_style=COLOUR, finished_style=COLOUR, table_column=Column(ratio=1))
+        own = {"style": "dim", "complete_style": COLOUR, "finished_style": COLOUR, "pulse_style": COLOUR}
+        bar = BarColumn(None, table_column=Column(ratio=1), **own)  # rich: of 256 colours, for dark terminals
         super().__init__(
             *([TextColumn(" {task.description}")] if labels else []),
             *([bar] if live else []),

@@ -50,8 +50,11 @@ def test_the_module_runs_as_the_command() -> None:
     assert (0, version("distinct-async") + "\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
+STARTUP = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/completions/distinct-async.fish"}
+
+
 @posix
-@pytest.mark.parametrize(("shell", "startup"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
+@pytest.mark.parametrize(("shell", "startup"), [*STARTUP.items()])
 def test_completion_is_installed_for_the_shell_and_knows_the_commands(shell: str, startup: str, tmp_path: Path) -> None:
     done = piped(installed(), "--install-completion", HOME=str(tmp_path), SHELL=f"/bin/{shell}")
     assert 0 == done.returncode, done.stderr

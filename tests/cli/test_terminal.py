@@ -39,8 +39,11 @@ from distinct_async.testing import Fault
 demo.FakeServer = partial(demo.FakeServer, faults=[Fault(query={"offset": "10000"}, wire="hang")])
 """
 
+pytestmark = pytest.mark.timeout(120)  # whole demos are drawn
 ESCAPE = re.compile(r"\x1b\[\??[\d;]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[\d;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;[\d;]*)?m")
+# Not the terminal's own colours, which its user can read on its background, but of 256, or by their parts
+FIXED = re.compile(r"\x1b\[[\d;]*[34]8;[25];[\d;]*m")
 
 
 def on_terminal(
@@ -95,6 +98,7 @@ def test_it_is_at_most_80_wide_and_its_bars_are_live() -> None:
     assert ends <= {*seen}
     assert {*seen} - {"0", *ends}, "nothing between the beginnings and the ends"
     assert COLOUR.search(drawn)
+    assert None is FIXED.search(drawn)
 
 
 def test_a_wide_terminal_is_not_filled() -> None:
