@@ -96,6 +96,7 @@ def visits(
     """
     visits_type = "UNIQUE" if unique else visits_type
     begin, end = parse_time("--since", since), parse_time("--until", until)
+    found: int | None = None  # visits in the period
     if last is not None and rows.offset:
         raise CycloptsError("--last and --offset contradict each other; drop one of them")
     if begin is not None or end is not None:
@@ -109,21 +110,23 @@ def visits(
             )
 
         offset, found = find_period(look, begin, end, common)
-        rows = evolve(rows, offset=offset, limit=found if rows.limit is None else min(found, rows.limit))
+        rows = evolve(rows, offset=offset)
 
     def make_walk(client: DistinctClient, limit: int | None) -> Walk[object]:
         method = client.metrics.unique_visits if visits_type == "UNIQUE" else client.metrics.total_visits
+        limits = [each for each in (limit if last is None else rows.limit, found) if each is not None]
         return method(
             touchpoint_id,
             experience_id=experience,
             page_size=rows.page_size,
             offset=rows.offset,
-            limit=limit if last is None else rows.limit,
+            limit=min(limits, default=None),
             prefetch=prefetch,
             last=last,
         )
 
-    write_walk(make_walk, VISIT, rows, output, common)
+    stop = None if found is None else rows.offset + found
+    write_walk(make_walk, VISIT, rows, output, common, stop=stop)
 
 
 def impression(impression_id: str, /, *more: str, output: Output = Output(), common: Common = Common()) -> None:

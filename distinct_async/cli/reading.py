@@ -97,6 +97,8 @@ def write_walk(
     rows: WalkRows,
     output: Output,
     common: Common,
+    *,
+    stop: int | None = None,
 ) -> None:
     """Write what a walk yields.
 
@@ -106,6 +108,7 @@ def write_walk(
         rows: Which of them.
         output: Where to.
         common: The options of all commands.
+        stop: The offset behind the last row that belongs to these; None for the end of the list.
 
     Raises:
         PartialError: An error ended it after some rows, and the checkpoint says where to continue.
@@ -127,7 +130,7 @@ def write_walk(
                 open_output(shape, output, stderr, rows.checkpoint, saved) as writer,
                 stderr.progress(shape.unit, keep=output.output is not None or not sys.stdout.isatty()) as move,
             ):
-                left = run(_write_pages(client, walk, writer, move))
+                left = run(_write_pages(client, walk, writer, move, stop))
         except BrokenPipeError:
             raise  # which rows the reader has seen is unknown, so no checkpoint can be saved
         except BaseException as error:
@@ -167,8 +170,8 @@ def _keep(
         raise PartialError(kept) from error
 
 
-async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, move: Move) -> str:
-    """Write all pages; return what the list has behind the last of them, in words."""
+async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, move: Move, stop: int | None) -> str:
+    """Write all pages; return what the list has behind the last of them, up to `stop`, in words."""
     async with client, walk.run() as walking:
         async for page in walking.pages():
             writer.write(page.items)
@@ -180,7 +183,8 @@ async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Write
             move(report.rows, total, report.retries)
     if walking.report.complete or writer.reached is None:
         return ""
-    if walking.report.total_last is None:
+    ends = [each for each in (walking.report.total_last, stop) if each is not None]
+    if not ends:
         return "there may be more"
-    more = walking.report.total_last - writer.reached.position
+    more = min(ends) - writer.reached.position
     return f"and {more:,} more" if more > 0 else ""

@@ -63,6 +63,24 @@ def test_a_period_is_found_by_few_small_requests(command: Command, distinct_serv
     assert 2 + 2 * 7 >= len(small) >= len(distinct_server.requests) - 1
 
 
+@pytest.mark.parametrize(
+    ("rows", "said", "words"),
+    [
+        (20, "and 28 more: --limit shows more", ["--until", "2026-06-02"]),
+        (30, "and 18 more: --limit shows more", ["--until", "2026-06-02", "--limit", 30]),
+        (4, "", ["--since", "2026-06-01T10:00:00Z", "--until", "2026-06-01T12:00:00"]),
+        (0, "", ["--since", "2026-06-02", "--until", "2026-06-01"]),
+        (30, "", ["--last", 30]),
+    ],
+    ids=str,
+)
+def test_a_table_says_how_many_more_are_in_the_period(
+    rows: int, said: str, words: list[object], command: Command
+) -> None:
+    assert 0 == command("visits", "tp-x", *words, "--format", "table")
+    assert (rows, said) == (command.out.count("user-"), command.err.partition(", --format")[0])
+
+
 @pytest.mark.parametrize("option", ["--since", "--until"])
 def test_a_list_that_is_not_sorted_oldest_first_is_refused(option: str, command: Command) -> None:
     assert 2 == command("visits", "tp-down", option, "2026-05-30")
