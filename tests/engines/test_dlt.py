@@ -186,6 +186,14 @@ def test_a_run_that_fails_loads_nothing_and_the_next_one_everything(
     assert sorted(rows_of(world, *BOTH)) == loaded()
 
 
+def test_touchpoints_and_impressions_have_the_patience_of_a_job(fake: FakeServer) -> None:
+    fake.fail(query={"metricsType": "EXPERIENCE"}, status=503, times=4)
+    fake.fail(path="/api/v1/impressions", status=503, times=4)
+    source = distinct("exp-1").with_resources("touchpoints", "impressions")
+    dlt.pipeline("other", pipelines_dir="other").extract(source)
+    assert 8 == sum(each.status == 503 for each in fake.requests)
+
+
 def test_keys_come_from_dlt_s_secrets_and_stay_out_of_its_files(
     run: Callable[..., Any],
     here: Path,
@@ -226,6 +234,11 @@ def test_a_factory_makes_the_clients(run: Callable[..., Any], fake: FakeServer) 
     run(client=partial(DistinctClient, KEY, base_url=fake.url, max_concurrency=1), visits_type="TOTAL", page_size=100)
     assert {"100"} == {each.query["pageSize"] for each in fake.requests if "touchpointId" in each.query}
     assert fake.max_in_flight <= 3  # one in each resource
+
+
+def test_visits_are_appended_and_merged_only_to_rebuild() -> None:
+    assert "append" == distinct("exp-1").visits.write_disposition
+    assert "merge" == distinct("exp-1", on_drift="rebuild").visits.write_disposition["disposition"]
 
 
 def test_an_invalid_argument_is_refused_at_once(fake: FakeServer) -> None:

@@ -90,6 +90,7 @@ def test_the_limit_of_requests_counts_for_all_tasks_together(source: Any, fake: 
     frame = source.option("numPartitions", 2).option("max_concurrency", 4).option("page_size", 250).load()
     assert len(rows_of(world)) == frame.count()
     assert 2 < fake.max_in_flight <= 4
+    assert {"250"} == {each.query["pageSize"] for each in fake.requests if "touchpointId" in each.query}
 
 
 def test_an_empty_experience_is_an_empty_frame(source: Any, fake: FakeServer) -> None:
