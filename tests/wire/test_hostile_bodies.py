@@ -68,6 +68,7 @@ def reading_of(name: str, body: bytes) -> Reading[object]:
 
 @pytest.mark.parametrize("row", ["{}", "[]", "0", '""', "null", '{"userId":1}', '{"a":{"b":{"c":[[[]]]}}}', "1e5"])
 @pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.timeout(120)  # tracing megabytes of values takes seconds, on a busy machine many
 def test_what_a_wrong_body_costs_is_bounded_by_its_size(name: str, row: str) -> None:
     body = rows_of(row)[name].encode()
     tracemalloc.start()
