@@ -1,6 +1,8 @@
 """What the site must hold, read from its sources: every public name, every variable, every page within reach."""
 
 import ast
+import importlib
+import inspect
 import pkgutil
 import re
 import runpy
@@ -48,6 +50,30 @@ def public() -> dict[str, list[str]]:
 @pytest.mark.parametrize("module", sorted(public()))
 def test_every_public_name_is_in_the_reference(module: str) -> None:
     assert [] == [name for name in public()[module] if f"{module}.{name}" not in documented()]
+
+
+# FastAPI is an extra.
+SUMMARIES = ("client", "walks", "models", "errors", "etl", "aiohttp-web", "testing")
+
+
+@pytest.mark.parametrize("page", SUMMARIES)
+def test_a_page_of_the_reference_begins_with_its_names_which_github_shows_too(page: str) -> None:
+    text = (SITE / "reference" / f"{page}.md").read_text(encoding="utf-8")
+
+    assert [] == [row for row in summary(text) if row not in text]
+
+
+def summary(text: str) -> list[str]:
+    """The row of each name that a page describes: the first paragraph of its docstring."""
+    rows, module = [], ""
+    for directive, name in DIRECTIVE.findall(text):
+        module = name if directive in {"automodule", "currentmodule"} else module
+        if directive in {"autoclass", "autoexception", "autofunction"}:
+            full = name if name.startswith("distinct_async.") else f"{module}.{name}"
+            where, _, short = full.rpartition(".")
+            first, *_ = (inspect.getdoc(getattr(importlib.import_module(where), short)) or "").split("\n\n")
+            rows.append(f"| `{short}` | {' '.join(first.split()).replace('``', '`').removesuffix('.')} |")
+    return rows
 
 
 def test_these_are_the_public_modules() -> None:
