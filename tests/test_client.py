@@ -551,6 +551,14 @@ async def test_a_proxy_of_the_environment_is_used_only_if_asked_for(monkeypatch:
     assert 2 == len(server.requests)
 
 
+async def test_a_lent_session_keeps_its_own_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FaultServer() as server, Proxy() as proxy, aiohttp.ClientSession() as lent:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+        async with client_of(server, **beyond(server), session=lent) as client:
+            assert ConnectError is type(await failure(client.metrics.experience("exp-1")))
+    assert [] == proxy.lines
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 async def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     async with FaultServer() as server, Proxy() as proxy:
