@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 import msgspec
 from attrs import field, frozen
 from cyclopts import CycloptsError
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -171,6 +172,10 @@ class _Table(Encoder):
         drawn = make_table(names, numbers, self.shape.prose)
         for row in rows:
             drawn.add_row(*(self._text(name, row[name]) for name in names))
+        for column in drawn.columns:
+            if column.no_wrap:  # rich thinks that it needs no more than its longest word, and would cut the others
+                cells = "\n".join(map(str, (column.header, *column.cells)))
+                column.min_width = max(map(cell_len, cells.splitlines()), default=0)
         return drawn
 
     def _text(self, name: str, value: object) -> Text:

@@ -191,6 +191,13 @@ def test_in_60_columns_the_gaps_of_a_table_are_what_gives_way(distinct_world: Wo
 
 
 @pytest.mark.usefixtures("distinct_env")
+def test_in_50_columns_touchpoints_whose_names_have_two_words_are_blocks() -> None:
+    code, drawn = on_terminal(installed(), 50, words=("touchpoints", "exp-1", "--quiet"), NO_COLOR="1")
+    assert (0, "id              tp-1", "name            Entry Scan") == (code, *lines(drawn)[:2])
+    assert "…" not in drawn
+
+
+@pytest.mark.usefixtures("distinct_env")
 def test_a_table_of_visits_leaves_a_note_and_no_bar(distinct_world: World) -> None:
     code, drawn = on_terminal(installed(), 80, words=("visits", "tp-1"), NO_COLOR="1")
     more = len(distinct_world.scans("tp-1")) - 20
