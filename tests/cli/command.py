@@ -10,8 +10,18 @@ import pytest
 
 from distinct_async.cli import main
 
+# The demo's comparison starts processes and kills one, which one test needs.
+COMPARED = """
+from distinct_async.cli import demo
+from distinct_async.cli.comparison import Comparison, Outcome
+async def compare(*_):
+    return Comparison(*[Outcome(100, 0, 0)] * 3, 50)
+demo.compare = compare
+"""
+
 # As many scans as the demo has take time, and most tests need no numbers.
-SMALL = """
+SMALL = f"""
+{COMPARED}
 from distinct_async.testing import World
 sample = World.sample
 World.sample = lambda **_: sample(touchpoints=3, scans=300, users=40, seed=7)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from distinct_async.cli import demo as shown
+from distinct_async.cli.comparison import Comparison, Outcome
 from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import called, installed, piped
 
@@ -138,6 +140,32 @@ def test_the_check_compares_rows_walked_declared_and_in_the_world(
     assert "It holds: 100,000 rows, none lost, none repeated." == decision
 
 
+def found(monkeypatch: pytest.MonkeyPatch, library: Outcome) -> None:
+    """Let the comparison find this, without its processes."""
+
+    async def compare(*_: object) -> Comparison:
+        return Comparison(library, library, library, 50)
+
+    monkeypatch.setattr(shown, "compare", compare)
+
+
+@pytest.fixture
+def _compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, Outcome(100, 0, 0))
+
+
+@pytest.mark.parametrize(("lost", "repeated", "code"), [(0, 0, 0), (1, 0, 1), (0, 1, 1)])
+def test_a_row_that_the_killed_command_lost_or_repeated_is_exit_code_1(
+    lost: int, repeated: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = World.sample(touchpoints=3, scans=300, users=40)
+    monkeypatch.setattr(World, "sample", lambda **_: small)
+    found(monkeypatch, Outcome(100, lost, repeated))
+    assert code == called(monkeypatch, "demo")
+    assert "It holds: 300 rows" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_compared")
 @pytest.mark.parametrize(
     "lie", [lambda true: true[1:], lambda true: true[::-1], lambda true: true * 2], ids=["lost", "moved", "doubled"]
 )
@@ -155,6 +183,7 @@ def test_a_check_that_does_not_hold_says_so_and_exits_1(
     assert decision.startswith("It does not hold")
 
 
+@pytest.mark.usefixtures("_compared")
 def test_a_total_that_was_declared_otherwise_does_not_pass_the_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

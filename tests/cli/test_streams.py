@@ -13,6 +13,7 @@ from distinct_async.testing import FakeServer, World
 from tests.cli.command import changed, environment, installed, piped, through
 
 pytestmark = [
+    pytest.mark.timeout(120),  # processes
     pytest.mark.usefixtures("distinct_env"),
     pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes as POSIX has them"),
 ]

@@ -14,7 +14,7 @@ import pytest
 
 from distinct_async import Checkpoint
 from distinct_async.testing import FakeServer, World
-from tests.cli.command import SMALL, changed, environment, installed
+from tests.cli.command import COMPARED, SMALL, changed, environment, installed
 
 pty = pytest.importorskip("pty", reason="terminals as POSIX has them")
 termios = pytest.importorskip("termios")
@@ -24,8 +24,8 @@ NEEDS_DUCKDB = pytest.mark.skipif(find_spec("duckdb") is None, reason="a job of 
 # A vendor that is so slow that from one draw of the bars to the next, some of the rows have come.
 SLOW_WORLD = {"touchpoints": 3, "scans": 10_000, "users": 900, "seed": 7}
 SLOW = f"""
+{COMPARED}
 from functools import partial
-from distinct_async.cli import demo
 demo.FakeServer = partial(demo.FakeServer, latency=0.2)
 sample = demo.World.sample
 demo.World.sample = lambda **_: sample(**{SLOW_WORLD})

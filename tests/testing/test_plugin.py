@@ -70,6 +70,7 @@ def test_the_world_is_the_one_of_the_documents(distinct_world: World) -> None:
     )
 
 
+@pytest.mark.timeout(120)  # a pytest of its own, as the next
 def test_a_project_without_any_asyncio_plugin_has_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_others.py").write_text(OTHERS, encoding="utf-8")
 
@@ -78,6 +79,7 @@ def test_a_project_without_any_asyncio_plugin_has_the_fixtures(tmp_path: Path) -
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_the_how_to_s_tests_pass_in_either_mode_of_pytest_asyncio(mode: str, tmp_path: Path) -> None:
     lay_out(ROOT / "docs" / "how-to" / "testing.md", tmp_path)

@@ -344,6 +344,7 @@ def test_a_client_that_was_never_used_is_nobodys_warning() -> None:
 # -- ten thousand
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("_no_debug")
 async def test_ten_thousand_calls_queue_and_none_times_out_by_waiting(server: FaultServer, build: Build) -> None:
     limit, response = 2.0, whole(responses.user())
