@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distinct_async.errors import ConfigurationError, InvalidRequestError
+from distinct_async.errors import ConfigurationError, DriftError, InvalidRequestError
 from distinct_async.etl.runner import JOB_RETRY
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import BOTH, Row, rows_of
@@ -26,7 +27,9 @@ from .conftest import KEY
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'distinct-async[spark]'")
 
-from distinct_async.spark import Options, allot
+from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadMaxRows
+
+from distinct_async.spark import Options, StreamReader, allot
 
 pytestmark = [
     pytest.mark.timeout(240),  # a session starts in 10 seconds, and in 50 on a busy machine
@@ -340,6 +343,44 @@ def test_rows_that_have_moved_stop_the_query_on_every_run_and_leave_the_target(q
         with pytest.raises(Exception, match=r"DriftError.*touchpoint 'tp-1'.*start over, with another checkpoint"):
             query.run()
         assert before == query.rows()
+
+
+@pytest.fixture
+def make_reader(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], StreamReader]:
+    """Make what Spark makes in its Python processes."""
+    monkeypatch.setenv("DISTINCT_API_KEY", KEY)
+    texts = {"path": "exp-1", "base_url": fake.url}
+    return lambda touchpoint_ids: StreamReader(Options.parse({**texts, "touchpoint_ids": touchpoint_ids}))
+
+
+def read_counts(reader: StreamReader, start: dict[str, str], end: dict[str, str]) -> Counter[str]:
+    """How many rows of each touchpoint a micro-batch has."""
+    batches = [batch for part in reader.partitions(start, end) for batch in reader.read(part)]
+    return Counter(each for batch in batches for each in batch["touchpoint_id"].to_pylist())
+
+
+def test_a_row_that_is_inserted_before_a_micro_batch_is_read_stops_it(
+    make_reader: Callable[[str], StreamReader], world: World
+) -> None:
+    reader = make_reader("tp-1")
+    end = reader.latestOffset({}, ReadMaxRows(1_000))
+    assert {"tp-1": 1_000} == read_counts(reader, {}, end)
+    world.insert("tp-1", 3, "user-new", world.scans("tp-1")[3].at)  # in the order of times: only the last row shows it
+    with pytest.raises(DriftError, match="start over, with another checkpointLocation"):
+        read_counts(reader, {}, end)
+
+
+def test_a_micro_batch_is_repeated_after_a_restart_with_lists_that_are_not_selected_any_more(
+    make_reader: Callable[[str], StreamReader], world: World
+) -> None:
+    counts = {each: len(world.scans(each)) for each in ("tp-1", "tp-4")}
+    reader = make_reader("tp-1, tp-4")
+    start = reader.latestOffset({}, ReadAllAvailable())
+    assert counts == read_counts(make_reader("tp-4"), {}, start)
+    world.grow(7, "tp-1")
+    end = reader.latestOffset(start, ReadAllAvailable())
+    assert {"tp-1": 7} == read_counts(make_reader("tp-4"), start, end)
+    assert start["TOTAL tp-4"] == end["TOTAL tp-4"]
 
 
 def test_a_list_that_shrank_stops_the_query(query: Query, world: World) -> None:
