@@ -146,3 +146,12 @@ def test_the_site_links_names_of_other_packages_that_exist(inventory: Path) -> N
     assert sorted(names) == names
     for name in names:
         pkgutil.resolve_name(name if "." in name or inventory.stem != "python" else f"builtins.{name}")
+
+
+def test_python_on_the_site_fits_its_box() -> None:
+    """The docs session measures it in Chromium; this says so where there is none."""
+    fences = (fence for page in SITE.rglob("*.md") for fence in PYTHON.findall(page.read_text(encoding="utf-8")))
+    assert [] == [line for fence in fences for line in fence.splitlines() if len(line) > 112]
+
+
+PYTHON = re.compile(r"^```python.*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
