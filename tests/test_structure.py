@@ -653,3 +653,18 @@ def test_personal_data_of_an_impression_is_in_no_repr_and_metadata_in_no_hash() 
 def test_every_good_response_is_read_by_the_fast_path(name: str) -> None:
     decoder, body = ENTRIES[name][1], json.dumps(ENTRIES[name][3]).encode()
     assert decoder.fast(body) is not None
+
+
+@pytest.mark.parametrize(("visits_type", "name"), [("TOTAL", "totalVisits"), ("UNIQUE", "uniqueVisits")])
+def test_the_list_of_a_touchpoint_without_visits_may_be_missing_on_both_paths(
+    visits_type: models.VisitsType, name: str
+) -> None:
+    payload = {"touchpoints": {"id": "tp-1", "name": None, "value": None, name: 0}}
+    decoder = structure.TOUCHPOINT[visits_type]
+    fast = decoder.fast(msgspec.json.encode({"statusCode": 200, "data": payload}))
+    strict = decoder.strict(msgspec.Raw(msgspec.json.encode(payload)))
+
+    assert fast is not None
+    assert structure.touchpoint(fast, visits_type) == structure.touchpoint(strict, visits_type)
+    with pytest.raises(DecodeError, match="missing field"):
+        decoder.strict(msgspec.Raw(msgspec.json.encode({"touchpoints": payload["touchpoints"] | {name: 1}})))
