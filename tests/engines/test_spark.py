@@ -365,6 +365,7 @@ def test_a_row_that_is_inserted_before_a_micro_batch_is_read_stops_it(
     reader = make_reader("tp-1")
     end = reader.latestOffset({}, ReadMaxRows(1_000))
     assert {"tp-1": 1_000} == read_counts(reader, {}, end)
+    assert {"tp-1": 500} == read_counts(reader, end, reader.latestOffset(end, ReadMaxRows(500)))
     world.insert("tp-1", 3, "user-new", world.scans("tp-1")[3].at)  # in the order of times: only the last row shows it
     with pytest.raises(DriftError, match="start over, with another checkpointLocation"):
         read_counts(reader, {}, end)
