@@ -114,12 +114,15 @@ def _touchpoints(
     make_client: Callable[[], DistinctClient], experience_ids: Sequence[str]
 ) -> Iterator[Awaitable[list[dict[str, Any]]]]:
     # Not an asynchronous generator, which dlt 1.31 closes while it runs if another resource fails: a logged error
-    return (_read_touchpoints(make_client, each) for each in experience_ids)
+    yield _read_touchpoints(make_client, experience_ids)
 
 
-async def _read_touchpoints(make_client: Callable[[], DistinctClient], experience_id: str) -> list[dict[str, Any]]:
+async def _read_touchpoints(
+    make_client: Callable[[], DistinctClient], experience_ids: Sequence[str]
+) -> list[dict[str, Any]]:
     async with make_client() as client:
-        metrics = await with_job_retries(client).metrics.experience(experience_id)
+        experience = with_job_retries(client).metrics.experience
+        metrics = [await experience(each) for each in experience_ids]
     return [
         {
             "experience_id": experience_id,
@@ -129,7 +132,8 @@ async def _read_touchpoints(make_client: Callable[[], DistinctClient], experienc
             "total_visits": each.total_visits,
             "unique_visits": each.unique_visits,
         }
-        for each in metrics.touchpoints
+        for experience_id, one in zip(experience_ids, metrics, strict=True)
+        for each in one.touchpoints
     ]
 
 

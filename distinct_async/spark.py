@@ -95,7 +95,7 @@ _switch = partial(_option, lambda text: {"true": True, "false": False}[text.lowe
 class Options:
     """The options of a query, validated; they hold no key.
 
-    Attributes are as the module describes them, by these names.
+    Attributes are as the module describes them; `partitions` is `numPartitions`, `max_rows` is `maxRowsPerTrigger`.
     """
 
     experience_id: str = _option(str, "an id", default=NOTHING)
@@ -375,7 +375,8 @@ async def _checkpoint_at(client: DistinctClient, visit_list: VisitList, position
     )
     async with walk.run() as run:
         async for page in run.pages():
-            return page.checkpoint
+            if page.items:  # the first page of a walk is yielded even if it is empty
+                return page.checkpoint
     gone = f"{visit_list}: row {position - 1} is gone since the list was planned"
     raise DriftError(gone, remedy="the next micro-batch plans again")
 

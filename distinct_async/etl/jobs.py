@@ -123,8 +123,8 @@ class Job:
 
     def _problems(self) -> Iterator[str]:
         if not self.plan.complete:
-            listed, declared = len(self.plan.touchpoints), self.plan.declared
-            yield f"experience {self.plan.experience_id!r} declares {declared} touchpoints and lists {listed}"
+            missing = self.plan.declared - len(self.plan.touchpoints)
+            yield f"experience {self.plan.experience_id!r} lists fewer touchpoints than it declares ({missing} missing)"
         failed = {failure.work for failure in self.failures}
         for each in self.plan.works:
             position = self._positions.get(each, self._position(each))

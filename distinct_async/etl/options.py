@@ -33,7 +33,9 @@ def _experience(value: "str | Iterable[str] | Plan") -> "str | tuple[str, ...] |
 
 def _check_state(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types
     if value is not None and not isinstance(value, MutableMapping):
-        raise InvalidRequestError(f"{attribute.name} must be a dict or another mutable mapping, not {value!r}")
+        raise InvalidRequestError(
+            f"{attribute.name} must be a dict or another mutable mapping, not {type(value).__name__}"
+        )
 
 
 def _check_callback(_: object, attribute: "Attribute[Any]", value: Any) -> None:  # noqa: ANN401  # of several types

@@ -273,6 +273,7 @@ def check_timezone(name: str) -> str:
     with duckdb.connect() as connection:
         zones: Sequence[tuple[str]] = connection.execute("SELECT name FROM pg_timezone_names()").fetchall()
     known = {zone.casefold(): zone for (zone,) in zones}
-    if str(name).casefold() not in known:
+    zone = known.get(str(name).casefold())
+    if zone is None:
         raise InvalidRequestError(f"timezone {name!r} is unknown; use a name like 'Europe/Berlin' or 'UTC'")
-    return known[name.casefold()]
+    return zone

@@ -229,6 +229,21 @@ def test_without_a_key_of_vantio_there_are_no_impressions(
     assert [] == [each for each in fake.requests if "impressions" in each.path]
 
 
+def test_the_touchpoints_of_all_experiences_are_read_by_one_client(fake: FakeServer) -> None:
+    fake.world = World.sample(touchpoints=6, scans=300, users=30, experiences=6)
+    fake.latency = 0.02
+    clients = list[DistinctClient]()
+
+    def make_client() -> DistinctClient:
+        clients.append(DistinctClient(KEY, base_url=fake.url, max_concurrency=1))
+        return clients[-1]
+
+    ids = [f"exp-{number}" for number in range(1, 7)]
+    source = distinct(ids, client=make_client).with_resources("touchpoints")
+    dlt.pipeline("other", pipelines_dir="other").extract(source)
+    assert (6, 1, 2) == (len(fake.requests), fake.max_in_flight, len(clients))  # one looks for the key of Vantio
+
+
 def test_a_factory_makes_the_clients(run: Callable[..., Any], fake: FakeServer) -> None:
     fake.latency = 0.01
     run(client=partial(DistinctClient, KEY, base_url=fake.url, max_concurrency=1), visits_type="TOTAL", page_size=100)

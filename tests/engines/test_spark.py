@@ -384,6 +384,16 @@ def test_a_micro_batch_is_repeated_after_a_restart_with_lists_that_are_not_selec
     assert start["TOTAL tp-4"] == end["TOTAL tp-4"]
 
 
+def test_a_list_that_shrank_since_it_was_planned_is_planned_again(
+    make_reader: Callable[[str], StreamReader], world: World
+) -> None:
+    reader = make_reader("tp-1")
+    reader.prepareForTriggerAvailableNow()
+    world.shrink(1, "tp-1")
+    with pytest.raises(DriftError, match="is gone since the list was planned; the next micro-batch plans again"):
+        reader.latestOffset({}, ReadAllAvailable())
+
+
 def test_a_list_that_shrank_stops_the_query(query: Query, world: World) -> None:
     query.run()
     world.shrink(3, "tp-1")

@@ -239,13 +239,15 @@ class Database:
             try:
                 yield
             except duckdb.TransactionException as error:
-                if "Conflict" not in str(error):  # for example a full disk
+                if "conflict" not in str(error).casefold():  # for example a full disk
                     raise
                 raise self.not_alone() from error
 
     def not_alone(self) -> StorageError:
         """Return the error for two jobs that write the same rows."""
-        return StorageError(f"{self.path}: another sync of the same rows is running in this process; run one at a time")
+        return StorageError(
+            f"{self.path}: another sync or connection in this process changes the same rows; run one at a time"
+        )
 
     @contextmanager
     def _commit_or_rollback(self) -> Iterator[None]:
@@ -294,16 +296,16 @@ class DuckDBDestination:
         ]
         begun = [(*each.key, 0, 0, False, None, None, now) for each in plan.works]
 
-        def note() -> dict[ListKey, ListState]:
+        def note() -> tuple[int, dict[ListKey, ListState]]:
             database.insert("OR REPLACE INTO touchpoints", _table(_TOUCHPOINTS, touchpoints))
             database.insert("OR IGNORE INTO checkpoints", _table(_CHECKPOINTS, begun))
-            self._runs[plan.experience_id] = self._begin_run(plan.experience_id, plan.expected)
             stored = dict(self._stored_states(plan.experience_id))
-            self._check_rows([each.key for each in plan.works if each.key not in stored])
-            self._states.update(stored)
-            return stored
+            self._check_rows([each.key for each in plan.works if each.expected and each.key not in stored])
+            return self._begin_run(plan.experience_id, plan.expected), stored
 
-        return database.retry_conflicts(note)
+        self._runs[plan.experience_id], stored = database.retry_conflicts(note)
+        self._states.update(stored)
+        return stored
 
     def _begin_run(self, experience_id: str, expected: int | None) -> int:
         run = self._database.number("SELECT coalesce(max(run_id), 0) + 1 FROM runs")
@@ -421,7 +423,9 @@ class DuckDBDestination:
                 run = self._runs.get(experience_id)
                 failures = [*(str(failure.work) for failure in each.failures), *each.problems]
                 if run is None:
-                    run, failures = self._begin_run(experience_id, None), [str(each.error)]
+                    run = self._begin_run(experience_id, None)
+                if each.error is not None and not failures:  # it stopped the whole experience
+                    failures = [str(each.error)]
                 row = [datetime.now(UTC), each.rows, each.complete, failures]
                 self._database.connection.execute(f"UPDATE runs SET {setting} WHERE run_id = ?", [*row, run])
 

@@ -200,9 +200,9 @@ class FileDestination:
             self._append(self._header)
 
     def _continues(self, header: _Header) -> bool:
-        """Return whether the parts of a journal are of this export; of several experiences, some may be others now."""
+        """Return whether the parts of a journal are of this export, and none is of an experience that it leaves out."""
         same_rows = msgspec.structs.replace(header, experience_id=self._header.experience_id) == self._header
-        return same_rows and not set(self._ids).isdisjoint(_ids(header))
+        return same_rows and {key[0] for key in self._written} <= set(self._ids)
 
     def _check_part(self, name: str) -> None:
         path = self._folder / name
@@ -408,9 +408,9 @@ class FileDestination:
 
 
 def _begins(rows: pa.Table, piece: _Slice) -> bool:
-    """Return whether the first row is that of the slice: a part may have been exchanged."""
+    """Return whether the first row and their number are those of the slice: a part may have been exchanged."""
     first = (rows[name][0].as_py() for name in ("touchpoint_id", "position")) if len(rows) else ()
-    return (piece.touchpoint_id, piece.start) == tuple(first)
+    return (piece.rows, piece.touchpoint_id, piece.start) == (len(rows), *first)
 
 
 def _ids(header: _Header) -> tuple[str, ...]:
@@ -420,7 +420,8 @@ def _ids(header: _Header) -> tuple[str, ...]:
 def _shortened(header: _Header) -> str:
     first, *others = map(repr, _ids(header))
     more = f" and {len(others)} more" if others else ""
-    return f"experience {first}{more}, visits_type={header.visits_type!r}, touchpoint_ids={header.touchpoint_ids}"
+    selected = "" if header.touchpoint_ids is None else f", touchpoint_ids={header.touchpoint_ids}"
+    return f"experience {first}{more}, visits_type={header.visits_type!r}{selected}"
 
 
 def manifest_of(target: Path) -> Path:

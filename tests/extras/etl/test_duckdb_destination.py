@@ -33,7 +33,7 @@ def test_of_two_syncs_in_one_process_the_one_that_is_behind_is_refused(tmp_path:
     first, second = DuckDBDestination(database), DuckDBDestination(database)
     assert {} == first.begin(PLAN) == second.begin(PLAN)
     first.write([chunk(0)])
-    with pytest.raises(errors.StorageError, match="another sync of this experience"):
+    with pytest.raises(errors.StorageError, match="another sync or connection in this process"):
         second.write([chunk(0)])
     first.write([chunk(1)])
     first.close()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -176,9 +177,13 @@ async def test_an_unfinished_file_is_continued_without_the_experience_that_is_no
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
 ) -> None:
     path = tmp_path / "visits.csv"
-    for ids in (["exp-1", "exp-2", "typo"], ["typo", "exp-1"]):
+    for ids in (["exp-1", "typo"], ["typo", "exp-1", "nor-this"]):
         with pytest.raises(errors.NotFoundError):
             await etl.export(client, ids, path)
+    with pytest.raises(
+        errors.InvalidRequestError, match="is an unfinished export of experience 'exp-1' and 1 more, vis"
+    ):
+        await etl.export(client, ["exp-2"], path)  # which would throw away what is there of exp-1
     fake.requests.clear()
     result = await etl.export(client, ["exp-1"], path)
     assert (120, 1) == (result.rows, len(fake.requests))  # all is there
@@ -273,6 +278,32 @@ async def test_cancelled_it_keeps_what_came_of_each(
 async def test_an_id_that_is_given_twice_is_read_once(client: DistinctClient, world: World, tmp_path: Path) -> None:
     result = await etl.sync(client, ["exp-1", "exp-1"], tmp_path / "w.duckdb", visits_type="TOTAL")
     assert named(world, "exp-1") == stored(result.database)
+
+
+async def test_an_experience_whose_rows_were_damaged_is_a_failed_run_of_its_own(
+    client: DistinctClient, tmp_path: Path
+) -> None:
+    database = tmp_path / "w.duckdb"
+    await etl.sync(client, "exp-1", database, visits_type="TOTAL")
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("UPDATE checkpoints SET checkpoint = '{'")
+    with pytest.raises(errors.DistinctError) as caught:
+        await etl.sync(client, ["exp-9", "exp-2", "exp-1"], database, visits_type="TOTAL")
+    result = caught.value.result
+    assert result is not None
+    why = {key: str(each.error) for key, each in result.experiences.items()}
+    runs = asked(database, "SELECT experience_id, complete, failures FROM runs WHERE run_id > 1 ORDER BY ALL")
+    failed = [("exp-1", False, [why["exp-1"]]), ("exp-2", True, []), ("exp-9", False, [why["exp-9"]])]
+    assert failed == runs
+
+
+async def test_a_key_that_is_refused_in_the_middle_is_in_the_run(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    fake.fail(query={"metricsType": "TOUCHPOINT"}, status=401)
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await etl.sync(client, "exp-1", tmp_path / "w.duckdb")
+    assert [(False, [str(caught.value)])] == asked(tmp_path / "w.duckdb", "SELECT complete, failures FROM runs")
 
 
 @pytest.mark.timeout(120)  # two seconds on an idle machine

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from distinct_async import DistinctClient, errors, etl
@@ -223,12 +224,18 @@ async def test_a_damaged_part_says_which_folder_to_delete(
     assert rows_of(world) == rows_from(path)
 
 
-async def test_parts_that_were_exchanged_are_noticed(client: DistinctClient, fake: FakeServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["exchanged", "cut"])
+async def test_parts_with_other_rows_are_noticed(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, how: str
+) -> None:
     path = tmp_path / "v.parquet"
     one, other, *_ = sorted((await unfinished(client, fake, path)).glob("*.parquet"))
     content = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(content)
+    if how == "exchanged":
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    else:
+        pq.write_table(pq.read_table(one).slice(0, 1), one)
     with pytest.raises(errors.StorageError, match=r"is damaged or missing; delete .*v\.parquet\.parts"):
         await etl.export(client, "exp-1", path)
     assert not path.exists()

@@ -127,12 +127,13 @@ print(rows + sum(map(len, batches)))
 """
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_neither_reads_on_nor_hangs(world: World) -> None:
     with FakeServer.run_in_thread(world) as fake:
         variables = os.environ | {"DISTINCT_API_KEY": fake.api_key, "DISTINCT_BASE_URL": fake.url}
         command = [sys.executable, "-W", "ignore", "-c", FORK]  # of a fork with threads Python 3.12 warns
-        done = subprocess.run(command, env=variables, timeout=25, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=variables, timeout=100, capture_output=True, text=True, check=False)
     assert ("", f"{len(rows_of(world))}\n") == (done.stderr, done.stdout)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -172,7 +173,7 @@ async def test_a_touchpoint_that_is_declared_and_not_listed_is_named_as_missing(
         query={"metricsType": "EXPERIENCE"},
         body=lambda body: body.replace(b'"totalTouchpoints":3', b'"totalTouchpoints":4'),
     )
-    problem = "experience 'exp-1' declares 4 touchpoints and lists 3"
+    problem = "experience 'exp-1' lists fewer touchpoints than it declares (1 missing)"
     for job in (
         partial(etl.sync, client, "exp-1", database),
         partial(etl.export, client, "exp-1", database.with_suffix(".csv")),
@@ -196,6 +197,12 @@ async def test_what_selects_nothing_or_is_no_path_is_refused(
     with pytest.raises(errors.InvalidRequestError, match=r"touchpoint_ids is empty|database must be a str"):
         await etl.sync(client, "exp-1", **{"database": database, **options})
     assert [] == fake.requests
+
+
+async def test_a_time_zone_may_be_one_of_the_standard_library(client: DistinctClient, database: Path) -> None:
+    zone: Any = ZoneInfo("Europe/Berlin")
+    await etl.sync(client, "exp-1", database, timezone=zone)
+    assert [("Europe/Berlin",)] == asked(database, "SELECT DISTINCT timezone FROM visits_by_day")
 
 
 @pytest.mark.parametrize("state", [[], "x", MappingProxyType({})], ids=str)
@@ -604,7 +611,7 @@ async def test_a_write_that_meets_that_of_another_sync_says_so(
             self._database.connection.execute("UPDATE checkpoints SET declared = 6")
 
     monkeypatch.setattr(DuckDBDestination, "_keep", meets)
-    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb: another sync of the same rows is running"):
+    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb: another sync or connection in this process"):
         await etl.sync(client, "exp-1", database)
 
 
