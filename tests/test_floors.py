@@ -85,8 +85,8 @@ FLOORS = {
     ".engine": ".config .core .errors .redaction .sansio.dialect .sansio.messages .sansio.retry asyncio attrs random",
     ".page": ".notebook .sansio.checkpoints .sansio.messages .sansio.pages attrs",
     ".run": (
-        ".core .engine .errors .page .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state "
-        "asyncio attrs"
+        ".core .engine .errors .page .sansio.checkpoints .sansio.messages .sansio.pages .sansio.walk_state asyncio "
+        "attrs"
     ),
     ".walk": (
         ".engine .errors .page .run .sansio.checkpoints .sansio.drift .sansio.messages .sansio.pages "
@@ -195,7 +195,7 @@ FLOORS = {
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (
         ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner "
-        ".etl.views .models attrs os"
+        ".etl.views .models asyncio attrs os"
     ),
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",
