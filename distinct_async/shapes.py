@@ -166,11 +166,11 @@ def _model_decoder(cls: type[T]) -> Callable[[bytes], T]:
     return lambda body: msgspec.convert(decode(body).data, cls, from_attributes=True)
 
 
-read_experience = _reader(_model_decoder(ExperienceMetrics))
-read_user = _reader(
+read_experience: Callable[[bytes], ExperienceMetrics | None] = _reader(_model_decoder(ExperienceMetrics))
+read_user: Callable[[bytes], UserMetrics | None] = _reader(
     _model_decoder(UserMetrics), lambda user: [time for each in user.touchpoints for time in each.timestamps_utc]
 )
-read_impressions = _reader(
+read_impressions: Callable[[bytes], ImpressionsPage | None] = _reader(
     msgspec.json.Decoder(ImpressionsPage).decode, lambda page: [each.scanned_at for each in page.impressions]
 )
 _decode_impression = msgspec.json.Decoder(Impression).decode
