@@ -7,7 +7,7 @@ which reads leniently and reports what is wrong.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import msgspec
@@ -143,22 +143,22 @@ VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
 }
 
 
-def _reader(
-    decode: Callable[[bytes], T], times: Callable[[T], Iterable[datetime]] = lambda _: ()
-) -> Callable[[bytes], T | None]:
-    """Return what decodes a response to a model; to None on any mismatch, also if one of its times is not in UTC."""
+@frozen
+class _ModelReader(Generic[T]):
+    """Decodes a response to a model; to None on any mismatch, also if one of its times is not in UTC."""
 
-    def read(body: bytes) -> T | None:
+    decode: Callable[[bytes], T]
+    times: Callable[[T], Iterable[datetime]] = lambda _: ()
+
+    def __call__(self, body: bytes) -> T | None:
         try:
-            model = decode(body)
+            model = self.decode(body)
         except _MISMATCHES:
             return None
-        for time in times(model):
+        for time in self.times(model):
             if time.tzinfo is not UTC:
                 return None
         return model
-
-    return read
 
 
 def _model_decoder(cls: type[T]) -> Callable[[bytes], T]:
@@ -166,18 +166,18 @@ def _model_decoder(cls: type[T]) -> Callable[[bytes], T]:
     return lambda body: msgspec.convert(decode(body).data, cls, from_attributes=True)
 
 
-read_experience: Callable[[bytes], ExperienceMetrics | None] = _reader(_model_decoder(ExperienceMetrics))
-read_user: Callable[[bytes], UserMetrics | None] = _reader(
+read_experience: _ModelReader[ExperienceMetrics] = _ModelReader(_model_decoder(ExperienceMetrics))
+read_user: _ModelReader[UserMetrics] = _ModelReader(
     _model_decoder(UserMetrics), lambda user: [time for each in user.touchpoints for time in each.timestamps_utc]
 )
-read_impressions: Callable[[bytes], ImpressionsPage | None] = _reader(
+read_impressions: _ModelReader[ImpressionsPage] = _ModelReader(
     msgspec.json.Decoder(ImpressionsPage).decode, lambda page: [each.scanned_at for each in page.impressions]
 )
 _decode_impression = msgspec.json.Decoder(Impression).decode
 
 
 def read_impression(body: bytes) -> Impression | None:
-    """Return an impression, as `_reader` would with one call more."""
+    """Return an impression, as a `_ModelReader` would with one call more."""
     try:
         impression = _decode_impression(body)
     except _MISMATCHES:
