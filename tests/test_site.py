@@ -71,6 +71,7 @@ def summary(text: str) -> list[str]:
         if directive in {"autoclass", "autoexception", "autofunction"}:
             full = name if name.startswith("distinct_async.") else f"{module}.{name}"
             where, _, short = full.rpartition(".")
+            where = where.replace("distinct_async.testing.plugin", "_distinct_async_pytest")  # as pytest loads it
             first, *_ = (inspect.getdoc(getattr(importlib.import_module(where), short)) or "").split("\n\n")
             rows.append(f"| `{short}` | {' '.join(first.split()).replace('``', '`').removesuffix('.')} |")
     return rows
