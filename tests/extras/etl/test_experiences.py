@@ -262,9 +262,16 @@ async def test_cancelled_it_keeps_what_came_of_each(
     client: DistinctClient, fake: FakeServer, world: World, tmp_path: Path
 ) -> None:
     fake.fail(query={"offset": "20"}, wire="hang")
-    sync = asyncio.create_task(etl.sync(client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL", page_size=20))
-    while len(fake.requests) < 3 + 9 + 9:  # plans, first pages, and the pages that hang
-        await asyncio.sleep(0.01)
+    received = asyncio.Event()
+
+    def look(progress: etl.Progress) -> None:
+        if progress.rows == 9 * 20:  # the first pages; the second ones hang
+            received.set()
+
+    sync = asyncio.create_task(
+        etl.sync(client, IDS, tmp_path / "w.duckdb", visits_type="TOTAL", page_size=20, on_progress=look)
+    )
+    await received.wait()
     sync.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sync
