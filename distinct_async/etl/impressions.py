@@ -101,7 +101,8 @@ async def sync_impressions(
         else:
             given: Iterable[str] | AsyncIterable[str]
             if isinstance(ids, PathLike):
-                given = await call_in_thread(thread, read_lines, Path(fspath(ids)), Path(fspath(ids)))
+                file = Path(fspath(ids))
+                given = await call_in_thread(thread, read_lines, file, file)
             else:
                 given = ids
             async with aclosing(_batches(iterate(given))) as batches:

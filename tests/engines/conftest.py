@@ -117,7 +117,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
-    """What AWS's clients read in the environment, for a server of ours with an empty bucket."""
+    """What AWS's clients read in the environment, for the server of this test, with an empty bucket."""
     boto3 = pytest.importorskip("boto3", reason="moto is not installed: pip install 'moto[s3,server]'")
     from moto.server import ThreadedMotoServer  # noqa: PLC0415
 

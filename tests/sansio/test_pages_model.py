@@ -447,7 +447,7 @@ def test_a_list_without_a_total_whose_rows_have_ids_is_walked_whole_and_in_order
         match server.lengths[-2:]:
             case [cut, 1] if server.ragged and 1 < cut < (plan.page_size or 50):
                 assert expected[: len(walked.rows)] == walked.rows
-                return  # two pages were cut, the second to the known row: it cannot be told from the end
+                return  # two pages were cut, the second to the known row: that looks like the end
         assert expected == walked.rows
         assert walked.complete or limit is not None
         assert not (walked.complete and limit is not None and limit < len(server.rows) - plan.offset)

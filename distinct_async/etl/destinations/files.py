@@ -413,12 +413,9 @@ def _begins(rows: pa.Table, piece: _Slice) -> bool:
     return (piece.rows, piece.touchpoint_id, piece.start) == (len(rows), *first)
 
 
-def _ids(header: _Header) -> tuple[str, ...]:
-    return (header.experience_id,) if isinstance(header.experience_id, str) else header.experience_id
-
-
 def _shortened(header: _Header) -> str:
-    first, *others = map(repr, _ids(header))
+    ids = header.experience_id
+    first, *others = map(repr, (ids,) if isinstance(ids, str) else ids)
     more = f" and {len(others)} more" if others else ""
     selected = "" if header.touchpoint_ids is None else f", touchpoint_ids={header.touchpoint_ids}"
     return f"experience {first}{more}, visits_type={header.visits_type!r}{selected}"

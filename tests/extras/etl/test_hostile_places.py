@@ -126,7 +126,7 @@ async def test_rows_without_a_checkpoint_are_not_stored_twice(
         await etl.sync(client, "exp-1", database)
     with duckdb.connect(str(database)) as connection:
         for table in ("checkpoints", "visits", "unique_visits"):
-            connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a name of ours
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a constant
     await etl.sync(client, "exp-1", database)
     assert sorted(rows_of(world, *BOTH)) == sorted(rows_stored(database, *BOTH))
 
