@@ -34,7 +34,7 @@ T = TypeVar("T")
 _SERVICE = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
-_MEMORY = 32  # MiB, and one for each thousand of lists
+_MEMORY = 48  # MiB, and one for each thousand of lists
 
 _CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
 _TRIES, _PAUSE = 100, 0.02  # seconds

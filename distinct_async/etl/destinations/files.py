@@ -267,7 +267,10 @@ class FileDestination:
             if not any(self._token in name for name in self._parts):
                 self._append(_Part(self._name(), []))  # so that files of a killed run are recognised
             part = _Part(self._name(), [self._slice(chunk) for chunk in chunks])
-            with (self._folder / part.name).open("wb") as file, parquet_writer(file, _PART_SCHEMA) as writer:
+            with (
+                (self._folder / part.name).open("wb") as file,
+                parquet_writer(file, _PART_SCHEMA, statistics=False) as writer,
+            ):
                 group, rows = 0, 0
                 batches: list[pa.RecordBatch] = []
                 for chunk, piece in zip(chunks, part.slices, strict=True):

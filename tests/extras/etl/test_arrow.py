@@ -1,7 +1,7 @@
 """`etl.arrow`: the rows that the fast path reads and those that the strict path reads are the same in Arrow."""
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from distinct_async.errors import DecodeError
 from distinct_async.etl.arrow import record_batch
 from distinct_async.etl.destinations import Chunk
 from distinct_async.etl.plans import VisitList
-from distinct_async.models import TouchpointSummary, VisitsType
+from distinct_async.models import TouchpointSummary, Visit, VisitsType
 from distinct_async.sansio.checkpoints import Checkpoint, Question
 
 WORK = VisitList(TouchpointSummary("tp-1", None, None, 9, 4), "TOTAL", experience_id="exp-1")
@@ -63,6 +63,9 @@ def _rows(data: Any) -> Any:
 @example([{"userId": "u", "timestampUTC": "9999-12-31T23:59:59.999999Z"}], 0)
 @example([{"userId": "u", "timestampUTC": "2026-01-01T00:00:00.999999999Z"}], 0)
 @example([{"userId": "u", "timestampUTC": "1969-12-31T23:59:59.000001Z"}], 0)
+@example([{"userId": "u", "timestampUTC": "1969-12-31T23:59:59Z"}], 0)
+@example([{"userId": "u", "timestampUTC": "2106-02-07T06:28:15Z"}], 0)
+@example([{"userId": "u", "timestampUTC": "2106-02-07T06:28:16Z"}], 0)
 @example([{"userId": '","', "timestampUTC": "2026-01-01T00:00:00+05:30"}], 0)
 def test_both_paths_are_the_same_in_arrow(rows: list[dict[str, str]], start: int) -> None:
     details = {"items": rows, "pagination": {"offset": 0, "pageSize": 50}}
@@ -85,3 +88,11 @@ def test_both_paths_of_the_vendors_sample_are_the_same_in_arrow(visits_type: Vis
     fast, strict = read_twice(visits_type, json.loads(sample.read_bytes())["data"])
     assert arrow(strict, 0).equals(arrow(fast, 0), check_metadata=True)
     assert len(arrow(fast, 0))
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 65_535, 65_536])
+@pytest.mark.parametrize("microseconds", [0, 1])
+def test_as_many_times_as_rows_come_in_their_order(count: int, microseconds: int) -> None:
+    first = datetime(2038, 1, 19, 3, 14, 7, microseconds, tzinfo=UTC)
+    visits = [Visit("u", first + timedelta(seconds=row)) for row in range(count)]
+    assert pa.array([visit.timestamp_utc for visit in visits], pa.timestamp("us", "UTC")) == arrow(visits, 0)[-1]
