@@ -377,6 +377,8 @@ def _app(console: Console) -> App:
 
         Once they listen, one line of JSON on stdout gives their url, api_key and vantio_api_key.
 
+        Requests wait until the sample is made.
+
         Args:
             port: On 127.0.0.1; 0 takes a free one.
             touchpoints: How many the sample has: tp-1 (the busiest), tp-2 and so on.
@@ -394,7 +396,9 @@ def _app(console: Console) -> App:
         from distinct_async.cli import serve as fakes  # noqa: PLC0415  # as above
 
         faults = [fakes.parse_fault(text, seed + number) for number, text in enumerate(fault)]
-        world = fakes.make_sample(touchpoints, scans, seed, experiences) if data is None else fakes.read_world(data)
-        fakes.serve(world, port, faults, fakes.parse_seconds(latency), grow)
+        sample = partial(fakes.make_sample, touchpoints, scans, seed, experiences)
+        world = None if data is None else fakes.read_world(data)  # before it listens: the file may be wrong
+        announced = scans if world is None else 0
+        fakes.serve(lambda: world or sample(), announced, port, faults, fakes.parse_seconds(latency), grow)
 
     return app

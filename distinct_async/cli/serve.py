@@ -4,16 +4,23 @@ import asyncio
 import errno
 import json
 import re
-import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from attrs import define, field
 from cyclopts import CycloptsError
 
+from distinct_async.cli.console import open_console, wrap
 from distinct_async.cli.signals import run
 from distinct_async.testing import FakeServer, Fault, World
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
 _STATUS: Final = re.compile(r"[2-5]\d\d", re.ASCII)
@@ -21,17 +28,38 @@ _SCANS_PER_USER: Final = 11
 _MANY: Final = 500_000
 
 
-def serve(world: World, port: int, faults: Sequence[Fault], latency: float, grow: float) -> None:
+@define(eq=False)
+class _Server(FakeServer):
+    """Listens before its world is made; requests wait for that."""
+
+    ready: asyncio.Event = field(factory=asyncio.Event, init=False)
+
+    async def _serve(self, request: "web.BaseRequest") -> "web.StreamResponse":
+        await self.ready.wait()
+        return await super()._serve(request)
+
+
+def serve(
+    make_world: Callable[[], World], scans: int, port: int, faults: Sequence[Fault], latency: float, grow: float
+) -> None:
     """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        make_world: Makes the world, in a thread, while the server listens already.
+        scans: How many scans it makes; with many, stderr says so.
+        port: The port; 0 takes a free one.
+        faults: The faults to inject.
+        latency: Seconds before each response.
+        grow: New scans per second.
 
     Raises:
         CycloptsError: The port is in use.
     """
     with suppress(KeyboardInterrupt, SystemExit):
-        run(_serve(FakeServer(world, port=port, faults=[*faults], latency=latency), grow))
+        run(_serve(_Server(World(), port=port, faults=[*faults], latency=latency), make_world, scans, grow))
 
 
-async def _serve(fake: FakeServer, grow: float) -> None:
+async def _serve(fake: _Server, make_world: Callable[[], World], scans: int, grow: float) -> None:
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(fake)
@@ -41,16 +69,36 @@ async def _serve(fake: FakeServer, grow: float) -> None:
             raise CycloptsError(f"--port {fake.port}: {error.strerror or error}") from None
         settings = {"url": fake.url, "api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
         print(json.dumps(settings), flush=True)  # noqa: T201  # for programs: plain, and at once in a pipe too
+        begin, console = time.monotonic(), open_console()
+        if scans >= _MANY:
+            console.print(wrap(console, f"making {scans:,} scans; requests wait until they are ready"), soft_wrap=True)
+        fake.world = await _run_in_thread(make_world)
+        if scans >= _MANY:
+            console.print(f"{scans:,} scans are ready after {time.monotonic() - begin:.0f} s", soft_wrap=True)
+        fake.ready.set()
         while grow:
             await asyncio.sleep(1 / grow)
             fake.world.grow(1)
         await asyncio.Event().wait()  # until it is cancelled
 
 
+async def _run_in_thread(make_world: Callable[[], World]) -> World:
+    """Return the world. If this is cancelled, nothing waits for the thread, as `asyncio.to_thread` would."""
+    made: Future[World] = Future()
+    made.set_running_or_notify_cancel()  # else a cancelled one would refuse the result
+
+    def work() -> None:
+        try:
+            made.set_result(make_world())
+        except BaseException as error:  # noqa: BLE001  # raised where the world is awaited
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="distinct-async-serve", daemon=True).start()
+    return await asyncio.wrap_future(made)
+
+
 def make_sample(touchpoints: int, scans: int, seed: int, experiences: int) -> World:
-    """Return a sample world with a plausible number of users; say so if that takes seconds."""
-    if scans >= _MANY:
-        print(f"making {scans:,} scans ...", file=sys.stderr, flush=True)  # noqa: T201  # as below, it may be in a pipe
+    """Return a sample world with a plausible number of users."""
     users = scans // _SCANS_PER_USER + 1
     return World.sample(touchpoints=touchpoints, scans=scans, users=users, seed=seed, experiences=experiences)
 

@@ -1,19 +1,21 @@
 """`distinct-async serve`: the fake vendors as a process, announced in one line, stopped silently."""
 
+import asyncio
 import json
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
-from distinct_async.cli.serve import make_sample, parse_fault, parse_seconds
+from distinct_async.cli.serve import parse_fault, parse_seconds
 from distinct_async.errors import ServerError
 from distinct_async.testing import World
 from tests.cli.command import called, changed, environment, installed, piped
@@ -21,10 +23,10 @@ from tests.documents import ROOT, lay_out
 
 
 @contextmanager
-def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def serving(*words: str, command: Sequence[str] = ()) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """The process, and what its first line says."""
     with subprocess.Popen(
-        [*installed(), "serve", *words],
+        [*(command or installed()), "serve", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -203,11 +205,56 @@ async def test_a_sample_of_several_experiences_has_the_touchpoints_by_turns() ->
     assert 60 == sum(each.total_visits for one in shared for each in one)
 
 
-def test_a_sample_that_takes_seconds_is_announced(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(World, "sample", lambda **_: World())
-    make_sample(3, 2_000_000, 7, 1)
-    assert "making 2,000,000 scans ...\n" == capsys.readouterr().err
-    make_sample(3, 100_000, 7, 1)
-    assert "" == capsys.readouterr().err
+# A sample of 22 scans that is not made before a file exists, whatever was ordered.
+GATED = """
+import time
+from pathlib import Path
+from distinct_async.testing import World
+sample = World.sample
+def gated(**_):
+    while not Path({path!r}).exists():
+        time.sleep(0.01)
+    return sample(touchpoints=1, scans=22, users=3, seed=7)
+World.sample = gated
+"""
+
+
+async def test_it_listens_at_once_and_requests_wait_for_the_sample(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with serving("--scans", "500000", "--grow", "200", command=changed(GATED.format(path=str(gate)))) as (
+        process,
+        settings,
+    ):
+        assert process.stderr is not None
+        assert "making 500,000 scans; requests wait until they are ready\n" == process.stderr.readline()
+        async with client_of(settings) as client:
+            early = asyncio.ensure_future(client.metrics.total_visits("tp-1").collect())
+            done, _ = await asyncio.wait([early], timeout=0.3)
+            assert set() == done
+            gate.touch()
+            rows = await early
+        assert re.fullmatch(r"500,000 scans are ready after \d+ s\n", process.stderr.readline())
+
+    scans = World.sample(touchpoints=1, scans=22, users=3, seed=7).scans("tp-1")
+    assert [(scan.user_id, scan.at) for scan in scans] == [(row.user_id, row.timestamp_utc) for row in rows[:22]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_without_a_word_while_it_makes_the_sample(number: signal.Signals, tmp_path: Path) -> None:
+    command = changed(GATED.format(path=str(tmp_path / "never")))
+    with serving("--scans", "10", command=command) as (process, settings):
+        host, _, port = settings["url"].removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+    assert (0, "", "") == (process.returncode, out, err)
+
+
+def test_a_sample_that_cannot_be_made_ends_it_with_the_error() -> None:
+    failing = "from distinct_async.testing import World\ndef fail(**_):\n    raise MemoryError\nWorld.sample = fail"
+    with serving("--scans", "10", command=changed(failing)) as (process, _):
+        out, err = process.communicate(timeout=20)
+    assert (1, "") == (process.returncode, out)
+    assert "distinct-async: this is a bug: MemoryError; --debug shows where; please report it\n" == err
