@@ -33,7 +33,8 @@ from distinct_async.version import __version__
 
 SUFFIXES = (".parts", ".manifest.json")  # of what is beside the file
 
-_GROUP_ROWS = 50_000  # at least, in a row group of the file; at most about so many in one of a part
+_GROUP_ROWS = 50_000  # at least, in a row group of the file
+_PART_GROUP_ROWS = 5_000  # at least, in one of a part: the rows of a list are read without those of many others
 _OPEN_PARTS, _CACHED_GROUPS = 32, 8
 _MAGIC = b"PAR1"
 _PART = re.compile(r"\d{6,}-([0-9a-f]{8})\.parquet")
@@ -274,7 +275,7 @@ class FileDestination:
                 group, rows = 0, 0
                 batches: list[pa.RecordBatch] = []
                 for chunk, piece in zip(chunks, part.slices, strict=True):
-                    if rows >= _GROUP_ROWS:
+                    if rows >= _PART_GROUP_ROWS:
                         writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
                         group, rows, batches = group + 1, 0, []
                     piece.group, piece.offset = group, rows
@@ -358,14 +359,11 @@ class FileDestination:
         yield pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
     def _group_reader(self) -> Callable[[str, int], pa.Table]:
-        """Return what reads a row group of a part; the metadata of each part is read once."""
-        metadata: dict[str, object] = {}
+        """Return what reads a row group of a part."""
 
         @lru_cache(maxsize=_OPEN_PARTS)
         def open_part(name: str) -> pq.ParquetFile:
-            part = pq.ParquetFile(self._folder / name, metadata=metadata.get(name))
-            metadata[name] = part.metadata
-            return part
+            return pq.ParquetFile(self._folder / name)
 
         @lru_cache(maxsize=_CACHED_GROUPS)
         def read(name: str, group: int) -> pa.Table:

@@ -740,3 +740,22 @@ async def test_many_small_lists_share_row_groups_and_each_is_read_once(
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=100)
     assert rows_of(world) == rows_from(tmp_path / "visits.parquet")
     assert len(reads) <= 2 * 900 / 100
+
+
+async def test_of_long_lists_hardly_a_row_is_read_twice(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part has a row group for each of them; in a common one, each list would read the rows of all."""
+    fake.world = World.sample(touchpoints=8, scans=20_000, users=50)
+    read, rows = pq.ParquetFile.read_row_group, list[int]()
+
+    def counted(self: pq.ParquetFile, group: int) -> Any:
+        table = read(self, group)
+        rows.append(len(table))
+        return table
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    monkeypatch.setattr(files, "_PART_GROUP_ROWS", 100)
+    await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=1000, page_size=100)
+    assert rows_of(fake.world) == rows_from(tmp_path / "visits.parquet")
+    assert 20_000 <= sum(rows) <= 22_000
