@@ -100,26 +100,18 @@ FLOORS = {
         ".engine .errors .models .sansio.matching .sansio.messages .sansio.pages .structure .walk attrs"
     ),
     ".cli.app": (
-        ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.period .cli.reading .cli.report "
-        ".cli.serve .errors .etl .models .version attrs cyclopts rich"
+        ". .cli.console .cli.demo .cli.doctor .cli.exits .cli.jobs .cli.options .cli.reading .cli.serve .errors .etl "
+        ".models .version attrs cyclopts rich"
     ),
-    ".cli.client": ". .cli.console .cli.options .errors .files cyclopts os",
     ".cli.console": ".cli.options attrs rich time",
-    ".cli.comparison": ".testing asyncio attrs http.client msgspec",
-    ".cli.demo": ". .cli.comparison .cli.console .cli.signals .errors .etl .models .testing attrs rich",
-    ".cli.doctor": (
-        ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors .session .vendors "
-        "asyncio attrs"
-    ),
-    ".cli.exits": ".cli.console .errors cyclopts",
-    ".cli.jobs": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs | .etl",
-    ".cli.options": ".files .models attrs cyclopts os",
+    ".cli.demo": ". .cli.console .cli.exits .errors .etl .models .testing asyncio attrs http.client msgspec rich",
+    ".cli.doctor": ". .cli.console .cli.exits .cli.options .cli.output .errors .session .vendors asyncio attrs",
+    ".cli.exits": ".cli.console .errors asyncio cyclopts signal",
+    ".cli.jobs": ".cli.console .cli.exits .cli.options .cli.output .errors .etl",
+    ".cli.options": ". .errors .files .models attrs cyclopts os",
     ".cli.output": ". .cli.console .cli.options .errors .files attrs cyclopts msgspec os rich time",
-    ".cli.period": ". .cli.client .cli.console .cli.options .cli.signals .errors .models cyclopts",
-    ".cli.reading": ". .cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .errors attrs",
-    ".cli.report": ".cli.client .cli.console .cli.exits .cli.options .cli.output .cli.signals .etl attrs",
-    ".cli.serve": ".cli.console .cli.signals .testing asyncio attrs concurrent cyclopts threading time | aiohttp",
-    ".cli.signals": "asyncio signal",
+    ".cli.reading": ". .cli.console .cli.exits .cli.options .cli.output .errors .models attrs cyclopts",
+    ".cli.serve": ".cli.console .cli.exits .testing asyncio attrs concurrent cyclopts threading time | aiohttp",
     ".dlt": (
         ".client .config .errors .etl .etl.arrow .etl.destinations .etl.extras .etl.impressions .etl.options "
         ".etl.plans .etl.runner .etl.state .models dlt pyarrow"

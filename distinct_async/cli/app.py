@@ -16,13 +16,11 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from distinct_async import DistinctClient, Walk
-from distinct_async.cli import exits, options
+from distinct_async.cli import exits, options, reading
 from distinct_async.cli.console import print_error
 from distinct_async.cli.doctor import examine
-from distinct_async.cli.jobs import run_job
+from distinct_async.cli.jobs import run_job, write_report
 from distinct_async.cli.options import Common, Flag, JobRows, Output, PageRows, Rows, WalkRows
-from distinct_async.cli.period import find_period, parse_time
-from distinct_async.cli.reading import IMPRESSION, TOUCHPOINT, USER, VISIT, write_impressions, write_rows, write_walk
 from distinct_async.errors import DistinctError
 from distinct_async.models import TouchpointMetrics, VisitsType
 from distinct_async.version import __version__
@@ -48,7 +46,9 @@ def touchpoints(
         return (await client.metrics.experience(experience_id, page_size=rows.page_size)).touchpoints
 
     part = rows.limit is not None or rows.offset > 0  # which has no shares and no total
-    write_rows(call, evolve(TOUCHPOINT, extend=None) if part else TOUCHPOINT, rows, output, common)
+    reading.write_rows(
+        call, evolve(reading.TOUCHPOINT, extend=None) if part else reading.TOUCHPOINT, rows, output, common
+    )
 
 
 def user(
@@ -64,7 +64,7 @@ def user(
     async def call(client: DistinctClient) -> Sequence[object]:
         return (await client.metrics.user(user_id, experience_id=experience)).touchpoints
 
-    write_rows(call, USER, rows, output, common)
+    reading.write_rows(call, reading.USER, rows, output, common)
 
 
 def visits(
@@ -95,7 +95,7 @@ def visits(
         prefetch: Pages requested ahead.
     """
     visits_type = "UNIQUE" if unique else visits_type
-    begin, end = parse_time("--since", since), parse_time("--until", until)
+    begin, end = reading.parse_time("--since", since), reading.parse_time("--until", until)
     found: int | None = None  # visits in the period
     if last is not None and rows.offset:
         raise CycloptsError("--last and --offset contradict each other; drop one of them")
@@ -109,7 +109,7 @@ def visits(
                 touchpoint_id, visits_type=visits_type, experience_id=experience, page_size=1, offset=offset
             )
 
-        offset, found = find_period(look, begin, end, common)
+        offset, found = reading.find_period(look, begin, end, common)
         rows = evolve(rows, offset=offset)
 
     def make_walk(client: DistinctClient, limit: int | None) -> Walk[object]:
@@ -126,7 +126,7 @@ def visits(
         )
 
     stop = None if found is None else rows.offset + found
-    write_walk(make_walk, VISIT, rows, output, common, stop=stop)
+    reading.write_walk(make_walk, reading.VISIT, rows, output, common, stop=stop)
 
 
 def impression(impression_id: str, /, *more: str, output: Output = Output(), common: Common = Common()) -> None:
@@ -138,7 +138,7 @@ def impression(impression_id: str, /, *more: str, output: Output = Output(), com
         impression_id: For example imp_123abc.
         more: Further ids; several are requested at once.
     """
-    write_impressions((impression_id, *more), output, common)
+    reading.write_impressions((impression_id, *more), output, common)
 
 
 def impressions(
@@ -161,7 +161,7 @@ def impressions(
             program_id=program, poster_id=poster, page_size=rows.page_size, offset=rows.offset, limit=limit
         )
 
-    write_walk(make_walk, IMPRESSION, rows, output, common)
+    reading.write_walk(make_walk, reading.IMPRESSION, rows, output, common)
 
 
 def export(
@@ -271,8 +271,6 @@ def report(
     options.check_paths(
         common, {"--warehouse": warehouse, "--output": output}, beside=options.DATABASE_FILES, stdout=True
     )
-
-    from distinct_async.cli.report import write_report  # noqa: PLC0415  # as above
 
     given: dict[str, object] = {"warehouse": warehouse, "offline": offline, "timezone": timezone, "since": since}
     given |= {"until": until, "program_id": program, "impressions": not no_impressions, "interactive": interactive}

@@ -1,21 +1,29 @@
 """``distinct-async demo``: the library's main job through its public API, over HTTP, on vendors that run right here."""
 
+import asyncio
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from itertools import count as count_from
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from textwrap import indent
+from urllib.parse import urlencode, urlsplit
 
 from attrs import frozen
+from msgspec import json
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.comparison import CAP, PAGE_SIZE, compare
 from distinct_async.cli.console import Live, count, make_table
-from distinct_async.cli.signals import run
+from distinct_async.cli.exits import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
 from distinct_async.testing import FakeServer, Scan, World
@@ -26,6 +34,11 @@ _ALL = "All visits"
 _NEW = 100
 _PAGES = "{task.completed:>7,} visits  {task.fields[pages]:>3} pages"
 _INDENT = 2
+_CAP = 200  # rows per page that the misbehaving server returns, whatever is requested
+_FAILING = 0.02  # of its requests, twice: HTTP 503 and a reset connection
+_TRIES = 8
+
+VisitRow = tuple[str, str]
 
 _YOUR_TURN = """\
 export DISTINCT_API_KEY=...     # metrics, from Distinct
@@ -182,25 +195,21 @@ async def _show_comparison(console: Console, world: World, touchpoint: Touchpoin
     """Show what is lost from a misbehaving server; return whether this library lost and repeated nothing."""
     command = f"distinct-async visits {touchpoint.id} \\\n  --checkpoint position.json --output visits.jsonl"
     _heading(console, "A server that misbehaves, and a kill", command)
-    _put(console, f"It returns {CAP} rows per page instead of {PAGE_SIZE}.")
-    _put(console, "4 % of the requests fail: HTTP 503 or a reset connection.")
-    _put(console, "All three retry.")
-    console.print()
-    found = await compare(world, touchpoint.id)
+    _put(console, f"It returns {_CAP} rows per page instead of {_PAGE_SIZE}.")
+    _put(console, "4 % of the requests fail: HTTP 503 or a reset connection.\nAll three retry.\n")
+    until_short, until_empty, library, killed_at = await compare(world, touchpoint.id)
     drawn = _table(f"Visits at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated"))
     for name, each in (
-        ("loop until a short page", found.until_short),
-        ("loop until an empty page", found.until_empty),
-        ("distinct-async, killed", found.library),
+        ("loop until a short page", until_short),
+        ("loop until an empty page", until_empty),
+        ("distinct-async, killed", library),
     ):
         drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated)))
     _put(console, drawn)
     console.print()
-    _put(console, f"SIGKILL ended it with {found.killed_at:,} rows in the file.")
-    _put(console, "Run again, it continued.")
-    lost = found.until_empty.lost
-    _put(console, f"A naive loop lost {lost:,} rows; this one lost {found.library.lost:,}.")
-    return (found.library.lost, found.library.repeated) == (0, 0)
+    _put(console, f"SIGKILL ended it with {killed_at:,} rows in the file.\nRun again, it continued.")
+    _put(console, f"A naive loop lost {until_empty.lost:,} rows; this one lost {library.lost:,}.")
+    return (library.lost, library.repeated) == (0, 0)
 
 
 async def _sync_twice(console: Console, world: World) -> Path | None:
@@ -275,3 +284,119 @@ def _busiest(touchpoints: Sequence[TouchpointSummary]) -> TouchpointSummary:
 
 def _name(touchpoint: TouchpointSummary | UserTouchpoint) -> str:
     return touchpoint.name or touchpoint.id
+
+
+# The comparison: one misbehaving server, read by two hand-written loops and by this library, killed once.
+
+
+@frozen
+class Outcome:
+    """What one way of reading a list came to.
+
+    Attributes:
+        rows: The rows it returned.
+        lost: Rows of the list that it does not have.
+        repeated: Rows that it has more often than the list.
+    """
+
+    rows: int
+    lost: int
+    repeated: int
+
+
+async def compare(world: World, touchpoint_id: str) -> tuple[Outcome, Outcome, Outcome, int]:
+    """Read one list in three ways from a server that caps pages and fails now and then.
+
+    Returns:
+        The outcomes of a loop that ends at a page shorter than requested, of one that advances by the page size until a
+        page is empty, and of ``distinct-async visits``, killed once and run again; and the rows in its file when it was
+        killed.
+    """
+    expected = [(scan.user_id, f"{scan.at:%Y-%m-%dT%H:%M:%SZ}") for scan in world.scans(touchpoint_id)]
+    async with FakeServer(world, max_page_size=_CAP, latency=0.002) as fake:
+        fake.fail(status=503, probability=_FAILING, seed=1)
+        fake.fail(wire="reset", probability=_FAILING, seed=2)
+
+        def outcome(rows: Sequence[VisitRow]) -> Outcome:
+            found, truth = Counter(rows), Counter(expected)
+            fake.requests.clear()
+            return Outcome(len(rows), (truth - found).total(), (found - truth).total())
+
+        short = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=True))
+        empty = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=False))
+        with TemporaryDirectory() as folder:
+            killed_at, rows = await _kill_and_resume(fake, touchpoint_id, Path(folder), len(expected) // _CAP // 2)
+        return short, empty, outcome(rows), killed_at
+
+
+def _loop(fake: FakeServer, touchpoint_id: str, *, until_short: bool) -> list[VisitRow]:
+    """The loop that one writes by hand. It retries, which not every such loop does."""
+    rows: list[VisitRow] = []
+    for offset in count_from(0, _PAGE_SIZE):
+        items = _page(fake, touchpoint_id, offset)
+        rows += [(item["userId"], item["timestampUTC"]) for item in items]
+        if not items or (until_short and len(items) < _PAGE_SIZE):
+            break
+    return rows
+
+
+def _page(fake: FakeServer, touchpoint_id: str, offset: int) -> list[dict[str, str]]:
+    query = {"metricsType": "TOUCHPOINT", "visitsType": "TOTAL", "touchpointId": touchpoint_id}
+    path = f"/v3/touchpoint/metrics?{urlencode(query | {'pageSize': _PAGE_SIZE, 'offset': offset})}"
+    for _ in range(_TRIES):
+        with suppress(OSError, HTTPException), closing(HTTPConnection(urlsplit(fake.url).netloc, timeout=30)) as server:
+            server.request("GET", path, headers={"x-distinct-api-key": fake.api_key})
+            response = server.getresponse()
+            body = response.read()
+            if response.status == HTTPStatus.OK:
+                items: list[dict[str, str]] = json.decode(body)["data"]["touchpoints"]["totalVisitsDetails"]["items"]
+                return items
+    raise RuntimeError(f"{path} failed {_TRIES} times")
+
+
+async def _kill_and_resume(
+    fake: FakeServer, touchpoint_id: str, folder: Path, requests: int
+) -> tuple[int, Sequence[VisitRow]]:
+    """Kill ``distinct-async visits`` after so many requests, and run it again to the end.
+
+    Returns:
+        The rows in its file when it was killed, and those at the end.
+    """
+    keys, output = folder / "keys", folder / "visits.jsonl"
+    keys.touch(0o600)
+    keys.write_text(f"DISTINCT_API_KEY={fake.api_key}\nDISTINCT_BASE_URL={fake.url}\n", encoding="utf-8")
+    words = ["visits", touchpoint_id, "--page-size", str(_PAGE_SIZE), "--key-file", str(keys), "--quiet"]
+    words += ["--checkpoint", str(folder / "position"), "--output", str(output)]
+
+    async def start() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "distinct_async", *words)
+
+    process = await start()
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        while len(fake.requests) < requests and not ended.done():
+            await asyncio.wait([ended], timeout=0.005)
+    finally:
+        if not ended.done():
+            process.kill()
+    await ended
+    killed_at = len(_rows_in(output))
+    process = await start()
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:  # cancelled
+            process.kill()
+    return killed_at, _rows_in(output)
+
+
+def _rows_in(file: Path) -> Sequence[VisitRow]:
+    """The complete lines of a file, which may not exist yet."""
+    if not file.exists():
+        return []
+    rows = []
+    for line in file.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            row = json.decode(line)
+            rows.append((row["user_id"], row["timestamp_utc"]))
+    return rows

@@ -10,11 +10,9 @@ from attrs import frozen
 
 from distinct_async import DistinctClient, __version__, errors
 from distinct_async.cli import exits
-from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import BAD, GOOD, open_stderr
-from distinct_async.cli.options import Common, Output, check_output
+from distinct_async.cli.options import Common, Output, check_output, make_client, read_key_file
 from distinct_async.cli.output import Shape, open_output
-from distinct_async.cli.signals import run
 from distinct_async.vendors import VENDORS, Vendor
 
 _MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
@@ -50,7 +48,7 @@ def examine(experience: str | None, output: Output, common: Common) -> int:
     """Write the findings; return the exit code of the first that has one."""
     check_output(output, common)
     with open_stderr(common, _SECONDS) as stderr:
-        settings = read_key_file(common, stderr)
+        settings = read_key_file(common, stderr.say)
         with stderr.progress():
             findings = [*_check_installation(), *_check_vendors(settings, experience, common)]
         with open_output(FINDING, output, stderr) as writer:
@@ -80,7 +78,7 @@ def _check_vendors(settings: Mapping[str, str], experience: str | None, common: 
         found, _, advice = exits.line(error).partition("; ")
         yield Finding("settings", "wrong", found, advice, exits.code(error))
         return
-    responses = run(_request(client, experience))
+    responses = exits.run(_request(client, experience))
     for (vendor, profile), response in zip(VENDORS.items(), responses, strict=True):
         url = client.base_urls[vendor]
         default = "the default" if url == profile.base_url else f"by {profile.url_variable}"

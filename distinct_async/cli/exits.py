@@ -1,9 +1,12 @@
-"""How the command ends: the one place that knows which error is which exit code, and what its line says."""
+"""How a command runs and ends: one loop, which signals end as Ctrl-C does, and exit codes with their lines."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from copy import copy
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from cyclopts import CycloptsError
 
@@ -21,9 +24,42 @@ DRIFT: Final = 7
 PARTIAL: Final = 8
 INTERRUPTED: Final = 130  # these two as shells count: 128 and the signal
 BROKEN_PIPE: Final = 141
+_SIGNALLED: Final = 128
 
 _DOCTOR: Final = "run 'distinct-async doctor' for details"
 _SECRET: Final = re.compile(r"""(?<=\w=)[^"]+(?=")|(?<=\bsk_)\w+""")  # in words that cyclopts repeats: --api-key=...
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came, and `work` was cancelled and has ended.
+        SystemExit: The same after SIGTERM, or after SIGHUP of a lost terminal.
+    """
+    received: list[int] = []
+
+    async def watch() -> T:
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            received.append(number)
+            task.cancel()
+
+        with suppress(NotImplementedError, RuntimeError):  # on Windows; outside of the main thread
+            loop.add_signal_handler(signal.SIGTERM, stop, signal.SIGTERM)
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup
+                loop.add_signal_handler(signal.SIGHUP, stop, signal.SIGHUP)
+        return await task
+
+    try:
+        return asyncio.run(watch())
+    except asyncio.CancelledError:
+        if received:
+            raise SystemExit(_SIGNALLED + received[0]) from None
+        raise
 
 
 class PartialError(Exception):

@@ -1,43 +1,29 @@
-"""``distinct-async export`` and ``sync``: the jobs of `distinct_async.etl`, with progress and a summary on stdout."""
+"""``distinct-async export``, ``sync`` and ``report``: jobs of `distinct_async.etl`, with progress and a summary."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from attrs import fields, frozen
+from typing import TYPE_CHECKING, Any, Final
 
 from distinct_async.cli import exits
-from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import Move, Stderr, count, open_stderr
-from distinct_async.cli.options import Common, JobRows, Output
+from distinct_async.cli.options import Common, JobRows, Output, open_client
 from distinct_async.cli.output import Shape, open_output
-from distinct_async.cli.signals import run
 from distinct_async.errors import DistinctError, DriftError
 
 if TYPE_CHECKING:
-    from distinct_async.etl import Result
+    from distinct_async.etl import Progress, ReportResult, Result
 
 _KEPT: Final = "rows written so far are kept; run the same command to continue"
 
 JobFunction = Callable[..., "Awaitable[Result]"]
 
 
-@frozen
-class Summary:
-    """What a job did with an experience, as a row; `requests` are all, also the one that lists the touchpoints."""
-
-    file: str
-    rows: int
-    expected: int
-    complete: bool
-    failures: int
-    requests: int
-    retries: int
-    elapsed: float
-    experience_id: str
-
-
-SUMMARY: Final = Shape("jobs", tuple(each.name for each in fields(Summary)))
+# What a job did with an experience; `requests` are all, also the one that lists the touchpoints
+SUMMARY: Final = Shape(
+    "jobs", ("file", "rows", "expected", "complete", "failures", "requests", "retries", "elapsed", "experience_id")
+)
+REPORT: Final = Shape("reports", ("file", "timezone", "visits", "visitors", "missing", "complete"))
 
 
 def run_job(
@@ -60,7 +46,7 @@ def run_job(
         PartialError: An error ended it after something was written.
     """
     with open_stderr(common, job=True) as stderr:
-        client = make_client(common, read_key_file(common, stderr))
+        client = open_client(common, stderr.say)
         error: DistinctError | None = None
 
         async def work(move: Move) -> "Result":
@@ -73,12 +59,12 @@ def run_job(
                     on_drift="rebuild" if rows.rebuild else "raise",
                     page_size=rows.page_size,
                     prefetch=rows.prefetch,
-                    on_progress=lambda now: move(now.rows, now.expected, now.retries),
+                    on_progress=_show(move),
                 )
 
         try:
             with stderr.progress("visits", keep=True) as move:
-                result = run(work(move))
+                result = exits.run(work(move))
         except DistinctError as failed:
             if failed.result is None:
                 raise
@@ -95,20 +81,11 @@ def run_job(
 
 def _summarize(result: "Result", experience_ids: Sequence[str], file: Path, output: Output, stderr: Stderr) -> None:
     results = result.experiences if len(experience_ids) > 1 else {experience_ids[0]: result}
-    rows = [
-        Summary(
-            str(file),
-            each.rows,
-            each.expected,
-            each.complete,
-            len(each.failures),
-            each.requests + 1,
-            each.retries,
-            round(each.elapsed, 3),
-            experience_id,
-        )
-        for experience_id, each in results.items()
-    ]
+    rows = []
+    for experience_id, each in results.items():
+        read = (each.rows, each.expected, each.complete, len(each.failures))
+        spent = (each.requests + 1, each.retries, round(each.elapsed, 3))
+        rows.append(SUMMARY.row(str(file), *read, *spent, experience_id))
     with open_output(SUMMARY, output, stderr) as writer:
         writer.write(rows)
 
@@ -138,3 +115,39 @@ def _failure(error: DistinctError, result: "Result", stderr: Stderr) -> exits.Pa
         ending = exits.PartialError(text, kept=bool(kept), reported=True)
     ending.__cause__ = error
     return ending
+
+
+def write_report(experience_id: str, file: Path, given: Mapping[str, Any], output: Output, common: Common) -> int:
+    """Write a report, and a row about it to stdout.
+
+    Args:
+        experience_id: What it is about.
+        file: The HTML file.
+        given: The other arguments of `etl.report`.
+        output: How the row is written.
+        common: The options of all commands.
+
+    Returns:
+        The exit code: PARTIAL if declared rows are missing.
+    """
+    from distinct_async import etl  # noqa: PLC0415  # --help does without
+
+    with open_stderr(common, job=True) as stderr:
+        client = None if given["offline"] else open_client(common, stderr.say)
+
+        async def work(move: Move) -> "ReportResult":
+            async with client or nullcontext():
+                return await etl.report(client, experience_id, file, on_progress=_show(move), **given)
+
+        with stderr.progress("visits", keep=True) as move:
+            result = exits.run(work(move))
+        with open_output(REPORT, output, stderr) as writer:
+            counts = (result.visits, result.visitors, result.missing)
+            writer.write([REPORT.row(str(file), result.timezone, *counts, result.complete)])
+        if not result.complete:
+            stderr.say("not complete: the vendor declares visits that were not listed; the report says how many")
+    return exits.OK if result.complete else exits.PARTIAL
+
+
+def _show(move: Move) -> "Callable[[Progress], None]":
+    return lambda now: move(now.rows, now.expected, now.retries)

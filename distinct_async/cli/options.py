@@ -1,9 +1,10 @@
-"""The options that several commands share, and the rules for formats and paths that all commands follow."""
+"""The options that several commands share: what they make of keys and limits, and the rules for formats and paths."""
 
 import os
 import re
+import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import cleandoc
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +14,9 @@ from attrs import frozen
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number
 
+from distinct_async import DistinctClient, RetryPolicy
+from distinct_async.errors import ConfigurationError
+from distinct_async.files import read_key_file as read_settings
 from distinct_async.files import read_lines, resolve_path, same_file
 from distinct_async.models import VisitsType
 
@@ -34,6 +38,9 @@ _SUFFIXES: Final[Mapping[str, str]] = {
 }
 ROW_FORMATS: Final = ("json", "jsonl", "csv")
 EXPORT_FORMATS: Final = ("parquet", "csv", "jsonl")
+
+TIMEOUT: Final = 30.0
+DEADLINE: Final = 90.0
 
 T = TypeVar("T")
 
@@ -69,6 +76,68 @@ class Common:
     allow_http: Flag = False
     quiet: Annotated[Flag, Parameter(alias="-q")] = False
     debug: Flag = False
+
+
+def make_client(
+    common: Common, settings: Mapping[str, str], *, timeout: float = TIMEOUT, attempts: int | None = None
+) -> DistinctClient:
+    """Return a client with these settings, and those of the environment for what they do not set.
+
+    Args:
+        common: The options of all commands.
+        settings: Keys and base URLs, by the names of their variables.
+        timeout: Seconds for one attempt, if no option says another.
+        attempts: Attempts of a request; None for the client's default.
+
+    Raises:
+        ConfigurationError: A key or a URL is invalid.
+    """
+    return DistinctClient(
+        settings.get("DISTINCT_API_KEY"),
+        vantio_api_key=settings.get("VANTIO_API_KEY"),
+        base_url=settings.get("DISTINCT_BASE_URL"),
+        vantio_base_url=settings.get("VANTIO_BASE_URL"),
+        timeout=common.timeout or timeout,
+        deadline=common.deadline or DEADLINE,
+        rate_limit=common.rate_limit,
+        allow_http=common.allow_http,
+        retry=RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts),
+    )
+
+
+def open_client(common: Common, warn: Callable[[str], None]) -> DistinctClient:
+    """Return a client with the keys of the key file, if there is one, and of the environment.
+
+    Args:
+        common: The options of all commands.
+        warn: Prints a warning.
+
+    Raises:
+        CycloptsError: The key file cannot be read, or sets nothing.
+        ConfigurationError: A key or a URL is invalid.
+    """
+    return make_client(common, read_key_file(common, warn))
+
+
+def read_key_file(common: Common, warn: Callable[[str], None]) -> Mapping[str, str]:
+    """Return what the key file sets, by the names of the variables.
+
+    Args:
+        common: The options of all commands.
+        warn: Prints a warning.
+
+    Raises:
+        CycloptsError: It cannot be read, or sets nothing.
+    """
+    if (path := common.key_file) is None:
+        return {}
+    try:
+        settings = read_settings(path, "--key-file")
+    except ConfigurationError as error:
+        raise CycloptsError(error.message) from None
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        warn(f"warning: others may read {path}; run chmod 600 on it")
+    return settings
 
 
 @Parameter(name="*", group=OUTPUT_GROUP)

@@ -56,6 +56,10 @@ class Shape:
     styles: Mapping[str, str] = field(factory=dict)
     extend: Callable[[Sequence[Row]], Sequence[Row]] | None = None
 
+    def row(self, *values: object) -> Row:
+        """Return a row of these values, if no class has them as attributes."""
+        return dict(zip(self.names, values, strict=True))
+
 
 class Encoder:
     """Rows as JSON lines; the other formats override what differs.
@@ -82,7 +86,8 @@ class Encoder:
 
     def _dicts(self, rows: Iterable[object]) -> list[dict[str, object]]:
         # msgspec takes attrs classes too, but gives the fields of a slotted one sorted by name
-        return [{name: getattr(row, name) for name in self.names} for row in rows]
+        names = self.names
+        return [row if isinstance(row, dict) else {name: getattr(row, name) for name in names} for row in rows]
 
     def _plain(self, rows: Iterable[object]) -> list[Mapping[str, object]]:
         """Return the rows as JSON has them: times are texts."""

@@ -1,25 +1,39 @@
-"""What the vendors know, to stdout or a file: single calls, and walks page by page with a way to continue."""
+"""What the vendors know, to stdout or a file: single calls, walks with a way to continue, and periods of a walk."""
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from math import ceil
 from typing import Final
 
 from attrs import evolve
+from cyclopts import CycloptsError
 
 from distinct_async import DistinctClient, Walk
-from distinct_async.cli.client import make_client, read_key_file
 from distinct_async.cli.console import Move, Stderr, open_stderr
-from distinct_async.cli.exits import MissingError, PartialError
-from distinct_async.cli.options import WALK_FILES, Common, Output, Rows, WalkRows, check_output, check_paths
+from distinct_async.cli.exits import MissingError, PartialError, run
+from distinct_async.cli.options import (
+    WALK_FILES,
+    Common,
+    Output,
+    Rows,
+    WalkRows,
+    check_output,
+    check_paths,
+    open_client,
+)
 from distinct_async.cli.output import Row, Shape, Writer, open_output, read_checkpoint, write_checkpoint
-from distinct_async.cli.signals import run
-from distinct_async.errors import DistinctError
+from distinct_async.errors import DistinctError, DriftError
+from distinct_async.models import TouchpointMetrics
 
 _HEAD: Final = 20  # rows of a table without --limit
 _NAMED: Final = 10  # missing ids
 
 _BAR: Final = 10  # columns of the longest bar
+
+Look = Callable[[DistinctClient, int], Awaitable[TouchpointMetrics]]
+"""Requests one visit at an offset."""
 
 
 def _with_shares(rows: Sequence[Row]) -> list[Row]:
@@ -59,7 +73,7 @@ def write_rows(
     """Write what one call returns."""
     check_output(output, common)
     with open_stderr(common) as stderr:
-        client = make_client(common, read_key_file(common, stderr))
+        client = open_client(common, stderr.say)
 
         async def fetch() -> Sequence[object]:
             async with client:
@@ -119,7 +133,7 @@ def write_walk(
     table = output.choose(terminal=sys.stdout.isatty()) == "table"
     with open_stderr(common) as stderr:
         saved = read_checkpoint(rows.checkpoint)
-        client = make_client(common, read_key_file(common, stderr))
+        client = open_client(common, stderr.say)
         walk = make_walk(client, _HEAD if table and rows.limit is None else rows.limit)
         if saved is not None:
             walk = walk.resume(saved)
@@ -188,3 +202,68 @@ async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Write
         return "there may be more"
     more = min(ends) - writer.reached.position
     return f"and {more:,} more" if more > 0 else ""
+
+
+def parse_time(option: str, text: str | None) -> datetime | None:
+    """Return the time of a text like ``2026-06-01`` or ``2026-06-01T10:00:00Z``; without a zone it is in UTC.
+
+    Raises:
+        CycloptsError: The text is something else.
+    """
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise CycloptsError(f"{option} {text}: not a time like 2026-06-01 or 2026-06-01T10:00:00Z") from None
+
+
+def find_period(look: Look, since: datetime | None, until: datetime | None, common: Common) -> tuple[int, int]:
+    """Return the offset of the first visit of a period, and how many there are.
+
+    Args:
+        look: Requests one visit.
+        since: The period's begin, which is in it.
+        until: The period's end, which is not in it.
+        common: The options of all commands.
+
+    Raises:
+        CycloptsError: The list is not sorted by time.
+        DriftError: It became shorter meanwhile.
+    """
+
+    async def search() -> tuple[int, int]:
+        async with client:
+            first = await look(client, 0)
+            total = (first.total_visits if first.unique_visits is None else first.unique_visits) or 0
+            times = {0: first.visits[0].timestamp_utc} if first.visits else {}
+
+            async def time_at(offset: int) -> datetime:
+                if offset not in times:
+                    visits = (await look(client, offset)).visits
+                    if not visits:
+                        raise DriftError(f"there is no visit {offset + 1:,} of {total:,} any more")
+                    times[offset] = visits[0].timestamp_utc
+                    if any(earlier > later for (_, earlier), (_, later) in pairwise(sorted(times.items()))):
+                        problem = "--since and --until need visits sorted oldest-first, and these are not"
+                        raise CycloptsError(f"{problem}; read all of them, and select by timestamp_utc")
+                return times[offset]
+
+            async def count_before(moment: datetime) -> int:
+                low, high = 0, total
+                while low < high:
+                    middle = (low + high) // 2
+                    low, high = (middle + 1, high) if await time_at(middle) < moment else (low, middle)
+                return low
+
+            if total > 1:
+                await time_at(total - 1)
+            begin = 0 if since is None else await count_before(since)
+            end = total if until is None else await count_before(until)
+            return begin, max(0, end - begin)
+
+    with open_stderr(common) as stderr:
+        client = open_client(common, stderr.say)
+        with stderr.progress():
+            return run(search())

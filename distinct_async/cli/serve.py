@@ -16,7 +16,7 @@ from attrs import define, field
 from cyclopts import CycloptsError
 
 from distinct_async.cli.console import open_console, wrap
-from distinct_async.cli.signals import run
+from distinct_async.cli.exits import run
 from distinct_async.testing import FakeServer, Fault, World
 
 if TYPE_CHECKING:

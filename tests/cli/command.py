@@ -13,9 +13,8 @@ from distinct_async.cli import main
 # The demo's comparison starts processes and kills one, which one test needs.
 COMPARED = """
 from distinct_async.cli import demo
-from distinct_async.cli.comparison import Comparison, Outcome
 async def compare(*_):
-    return Comparison(*[Outcome(100, 0, 0)] * 3, 50)
+    return (*[demo.Outcome(100, 0, 0)] * 3, 50)
 demo.compare = compare
 """
 

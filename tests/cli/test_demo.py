@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distinct_async.cli import demo as shown
-from distinct_async.cli.comparison import Comparison, Outcome
+from distinct_async.cli.demo import Outcome
 from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import called, installed, piped
 
@@ -143,8 +143,8 @@ def test_the_check_compares_rows_walked_declared_and_in_the_world(
 def found(monkeypatch: pytest.MonkeyPatch, library: Outcome) -> None:
     """Let the comparison find this, without its processes."""
 
-    async def compare(*_: object) -> Comparison:
-        return Comparison(library, library, library, 50)
+    async def compare(*_: object) -> tuple[Outcome, Outcome, Outcome, int]:
+        return library, library, library, 50
 
     monkeypatch.setattr(shown, "compare", compare)
 

@@ -7,8 +7,8 @@ from tests import documents
 
 NEEDS: dict[str, Iterable[str]] = {
     "test_documents.py": {package for packages in documents.NEEDS.values() for package in packages},
-    "test_command_jobs.py": ("duckdb", "pyarrow", "pytz"),
-    "test_command_report.py": ("duckdb", "pyarrow", "pytz", "ua_parser", "vl_convert"),
+    "test_cli_jobs.py": ("duckdb", "pyarrow", "pytz"),
+    "test_cli_report.py": ("duckdb", "pyarrow", "pytz", "ua_parser", "vl_convert"),
     "etl": ("duckdb", "polars", "pyarrow", "pytz", "ua_parser", "vl_convert"),
     "test_docstrings.py": ("fastapi",),
     "test_exact_values.py": ("numpy",),
