@@ -191,7 +191,7 @@ class ConnectError(TransportError):
 
 
 class TLSError(ConnectError):
-    """No trusted connection: a certificate or the handshake failed. Never retried."""
+    """No trusted connection: a certificate or the handshake failed. Retried only if the handshake was cut short."""
 
 
 @define(slots=False, eq=False, repr=False, auto_exc=False)

@@ -48,6 +48,8 @@ _LEAST_STATUS, _TOP_STATUS = 200, 599
 
 # Matches the text of both parsers of aiohttp for a status that is a number, but not one of three digits
 _NO_STATUS = re.compile(r"HTTP/\d\.\d (?!\d{3}\b)\d+\b", re.ASCII)
+# A server that demands a client certificate sends one of these; with TLS 1.3, after the handshake (RFC 8446, 4.4.2.4)
+_CLIENT_REFUSED = re.compile(r"alert (?:.*certificate|unknown ca|access denied|handshake failure)")
 _SSL_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")  # a line of CPython's source in the text of an SSLError
 
 
@@ -337,6 +339,10 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResp
             return NoResponse("timeout", "the socket timed out", "attempt")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
             return NoResponse("tls", "the server's certificate is not trusted, or not for this host")
+        case aiohttp.ClientOSError() | ssl.SSLError() if _CLIENT_REFUSED.search(reason):
+            return NoResponse(
+                "tls", f"the server refused the TLS connection ({reason}); does it need a client certificate?"
+            )
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return NoResponse(
                 "tls", f"the TLS handshake failed ({reason}): does the server speak http rather than https?"
@@ -362,9 +368,8 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResp
         case aiohttp.ClientPayloadError():
             return NoResponse("broken", "the connection closed before the whole body arrived")
         case aiohttp.ServerDisconnectedError():
-            return NoResponse(
-                "broken", "the server closed the connection without a response (is the URL scheme right?)"
-            )
+            cause = "does it need a client certificate?" if https else "is the URL scheme right?"
+            return NoResponse("broken", f"the server closed the connection without a response ({cause})")
     return NoResponse("broken", f"the connection broke ({reason})")
 
 

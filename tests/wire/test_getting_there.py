@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import ssl
@@ -208,9 +209,48 @@ async def test_a_client_certificate_and_a_custom_ca_are_two_lines_in_a_session(
     async with FaultServer(tls=[mutual, mutual]) as server:
         error = await failure(USER.call(over_tls(build, server, without)))
         assert isinstance(error, TransportError)
+        assert "does it need a client certificate?" in str(error)
         assert 0 == len(server.requests)
         client = over_tls(build, server, tls)
         assert 2 == (await client.metrics.user("user-1", experience_id="exp-1")).total_touchpoints
+
+
+@pytest.mark.parametrize(
+    ("version", "connections"),
+    [(ssl.TLSVersion.TLSv1_2, 1), (ssl.TLSVersion.TLSv1_3, 2)],  # after a handshake, aiohttp resends once
+)
+async def test_a_server_that_refuses_a_client_without_certificate_is_not_tried_again(
+    build: Build, papers: Papers, version: ssl.TLSVersion, connections: int
+) -> None:
+    mutual = papers.of("localhost")
+    mutual.verify_mode, mutual.maximum_version = ssl.CERT_REQUIRED, version
+    papers.authority.configure_trust(mutual)
+
+    def refuse() -> None:
+        """Send the alert, as most servers do, not asyncio's; and read all, or a reset could overtake it."""
+        for _ in range(connections):
+            raw, _ = listener.accept()
+            connection = mutual.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            with pytest.raises(ssl.SSLError, match="peer did not return a certificate"):
+                connection.do_handshake()
+            with socket.socket(fileno=connection.detach()) as plain:
+                plain.shutdown(socket.SHUT_WR)
+                while plain.recv(65_536):
+                    pass
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=papers.trusted(), family=socket.AF_INET))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        refused = asyncio.ensure_future(asyncio.to_thread(refuse))
+        error = await failure(USER.call(build(base_url=url, vantio_base_url=url, session=session)))
+        await refused
+    assert TLSError is type(error)
+    assert error.message.startswith("the server refused the TLS connection ([SSL: ")
+    assert error.message.endswith("; does it need a client certificate?")
+    assert_correct(error, USER, attempts=1)
 
 
 async def test_tls_spoken_to_a_plain_port_is_a_tls_error_with_a_hint(build: Build, papers: Papers) -> None:
