@@ -14,9 +14,9 @@ from distinct_async.etl.plans import VisitList
 from distinct_async.models import Impression
 
 _TIME = pa.timestamp("us", tz="UTC")
-_PACKED = (
-    6  # bytes of a time of whole seconds, 1970 to 2106: two that say so, and the seconds (MessagePack, timestamp 32)
-)
+_BATCH_ROWS = 5_000
+_MANY = 500  # times; of fewer, JSON costs less
+_PACKED = 6  # bytes of a time of whole seconds, 1970 to 2106, in MessagePack: two for what it is, four for the seconds
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
@@ -45,19 +45,38 @@ IMPRESSIONS = pa.schema(
 )
 
 
-def record_batch(chunk: Chunk) -> pa.RecordBatch:
-    """Return a chunk's rows, each with its key."""
-    count, visit_list = len(chunk.visits), chunk.visit_list
+def group_chunks(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
+    """Return chunks in groups of enough rows for a batch; each batch has its costs, and short lists are many."""
+    groups, rows = [list[Chunk]()], 0
+    for chunk in chunks:
+        if rows >= _BATCH_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(chunk)
+        rows += len(chunk.visits)
+    return groups
+
+
+def record_batch(chunks: Sequence[Chunk]) -> pa.RecordBatch:
+    """Return the rows of chunks, one behind the other, each with its key."""
+    keys = zip(*map(_keys_of, chunks), strict=True)
     return pa.RecordBatch.from_arrays(
         [
-            *_columns_of(visit_list, count),
-            pa.repeat(visit_list.visits_type, count),
-            pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1),
-            pa.array([visit.user_id for visit in chunk.visits], pa.string()),
-            _times([visit.timestamp_utc for visit in chunk.visits]),
+            *map(pa.concat_arrays, keys),
+            pa.array([visit.user_id for chunk in chunks for visit in chunk.visits], pa.string()),
+            _times([visit.timestamp_utc for chunk in chunks for visit in chunk.visits]),
         ],
         schema=SCHEMA,
     )
+
+
+def _keys_of(chunk: Chunk) -> list[pa.Array]:
+    count, visit_list = len(chunk.visits), chunk.visit_list
+    return [
+        *_columns_of(visit_list, count),
+        pa.repeat(visit_list.visits_type, count),
+        pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1),
+    ]
 
 
 def impressions_table(impressions: Sequence[Impression]) -> pa.Table:
@@ -80,12 +99,14 @@ def _columns_of(visit_list: VisitList, count: int) -> list[pa.Array]:
 
 def _times(times: Sequence[datetime]) -> pa.Array:
     """Return UTC times as Arrow has them, by way of MessagePack, or JSON and a cast: `pa.array` costs twice that."""
-    packed = msgspec.msgpack.encode(times)
-    if len(packed) == (1 if len(times) < 16 else 3 if len(times) < 2**16 else 5) + _PACKED * len(times):
-        halves = memoryview(packed[-_PACKED * len(times) :] if times else b"").cast("H")
-        seconds = pc.add(pc.multiply(_numbers(halves[1::3]), 2**16), _numbers(halves[2::3]))
-        return seconds.cast(pa.timestamp("s", tz="UTC")).cast(_TIME)
-    texts = msgspec.json.encode(times).decode()[2:-2].split('","')
+    count = len(times)
+    if count >= _MANY:
+        packed = msgspec.msgpack.encode(times)
+        if len(packed) == (3 if count < 2**16 else 5) + _PACKED * count:
+            halves = memoryview(packed[-_PACKED * count :]).cast("H")
+            seconds = pc.add(pc.multiply(_numbers(halves[1::3]), 2**16), _numbers(halves[2::3]))
+            return seconds.cast(pa.timestamp("s", tz="UTC")).cast(_TIME)
+    texts = msgspec.json.encode(times).decode()[2:-2].split('","') if times else []
     return pa.array(texts, pa.string()).cast(_TIME)
 
 

@@ -117,7 +117,7 @@ async def _generate_experience(client: DistinctClient, options: JobOptions) -> "
                         options.state[state_name(key)] = state_text(states[key])
                     if chunk.visits:
                         rows += len(chunk.visits)
-                        yield record_batch(chunk)
+                        yield record_batch([chunk])
     except DistinctError as error:
         job.stopped = error
     raise_failure(Result(rows=rows, **job.figures()))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytz  # noqa: F401  # duckdb needs it to return TIMESTAMPTZ, and would say so only then
 
 from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
-from distinct_async.etl.arrow import record_batch
+from distinct_async.etl.arrow import group_chunks, record_batch
 from distinct_async.etl.destinations import TABLES, Chunk, ListState
 from distinct_async.etl.plans import ListKey, Plan
 from distinct_async.etl.results import Result
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _SERVICE = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
-_MEMORY = 48  # MiB, and one for each thousand of lists
+_MEMORY, _MEMORY_OF_LISTS = 48, 32  # MiB; the latter and one for each thousand of lists, if that is more
 
 _CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
 _TRIES, _PAUSE = 100, 0.02  # seconds
@@ -324,7 +324,7 @@ class DuckDBDestination:
         connection = self._database.connection
         with self._database.errors():
             before = connection.execute(f"SELECT {_SETTINGS}").fetchone()
-            self._set(f"{_MEMORY + lists // 1000} MiB", 1)
+            self._set(f"{max(_MEMORY, _MEMORY_OF_LISTS + lists // 1000)} MiB", 1)
             # Another sync at once has set them already, and will restore what was before
             changed = before != connection.execute(f"SELECT {_SETTINGS}").fetchone()
             self._settings = self._settings or (before if changed else None)
@@ -369,8 +369,7 @@ class DuckDBDestination:
             for visits_type, name in TABLES.items():
                 appended = [each for each in chunks if each.visit_list.visits_type == visits_type and not each.rebuild]
                 if appended:
-                    new = pa.Table.from_batches(map(record_batch, appended))
-                    self._database.insert(f"INTO {name}", new, _ROW)
+                    self._database.insert(f"INTO {name}", _rows(appended), _ROW)
             for chunk in chunks:
                 key = chunk.visit_list.key
                 rows[key[0]] += self._rebuild(chunk) if chunk.rebuild else len(chunk.visits)
@@ -383,8 +382,7 @@ class DuckDBDestination:
         """Stage the rows of a list; with the last of them, let them replace what is there."""
         *touchpoint, visits_type = key = chunk.visit_list.key
         this, name = "experience_id = ? AND touchpoint_id = ?", TABLES[visits_type]
-        rows = pa.Table.from_batches([record_batch(chunk)])
-        self._database.insert("INTO staged", rows, f"visits_type, {_ROW}")
+        self._database.insert("INTO staged", _rows([chunk]), f"visits_type, {_ROW}")
         if chunk.end is None:
             return 0
         execute, staged = self._database.connection.execute, f"{this} AND visits_type = ?"
@@ -440,6 +438,10 @@ class DuckDBDestination:
 
     def _set(self, memory: object, threads: object) -> None:
         self._database.connection.execute(f"SET memory_limit = '{memory}'; SET threads = {threads}")
+
+
+def _rows(chunks: Sequence[Chunk]) -> pa.Table:
+    return pa.Table.from_batches(map(record_batch, group_chunks(chunks)))
 
 
 def _table(columns: Mapping[str, pa.DataType], rows: Sequence[tuple[object, ...]]) -> pa.Table:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distinct_async.errors import CheckpointError, InvalidRequestError, StorageError
-from distinct_async.etl.arrow import SCHEMA, complete_columns, record_batch
+from distinct_async.etl.arrow import SCHEMA, complete_columns, group_chunks, record_batch
 from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.destinations.formats import WRITERS, parquet_writer
 from distinct_async.etl.plans import ListKey, Plan, VisitList
@@ -34,7 +35,6 @@ from distinct_async.version import __version__
 SUFFIXES = (".parts", ".manifest.json")  # of what is beside the file
 
 _GROUP_ROWS = 50_000  # at least, in a row group of the file
-_PART_GROUP_ROWS = 5_000  # at least, in one of a part: the rows of a list are read without those of many others
 _OPEN_PARTS, _CACHED_GROUPS = 32, 8
 _MAGIC = b"PAR1"
 _PART = re.compile(r"\d{6,}-([0-9a-f]{8})\.parquet")
@@ -267,23 +267,16 @@ class FileDestination:
         with self._errors():
             if not any(self._token in name for name in self._parts):
                 self._append(_Part(self._name(), []))  # so that files of a killed run are recognised
-            part = _Part(self._name(), [self._slice(chunk) for chunk in chunks])
+            part = _Part(self._name(), [])
             with (
                 (self._folder / part.name).open("wb") as file,
                 parquet_writer(file, _PART_SCHEMA, statistics=False) as writer,
             ):
-                group, rows = 0, 0
-                batches: list[pa.RecordBatch] = []
-                for chunk, piece in zip(chunks, part.slices, strict=True):
-                    if rows >= _PART_GROUP_ROWS:
-                        writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
-                        group, rows, batches = group + 1, 0, []
-                    piece.group, piece.offset = group, rows
-                    if chunk.visits:
-                        batches.append(record_batch(chunk).select(_PART_COLUMNS))
-                        rows += len(chunk.visits)
-                if batches:
-                    writer.write_table(pa.Table.from_batches(batches), row_group_size=rows)
+                for number, group in enumerate(group_chunks(chunks)):  # a long list is read without the others
+                    offsets = accumulate((len(chunk.visits) for chunk in group), initial=0)
+                    part.slices += map(self._slice, group, repeat(number), offsets)
+                    batch = record_batch(group).select(_PART_COLUMNS)
+                    writer.write_batch(batch, row_group_size=max(1, len(batch)))
                 writer.close()
                 os.fsync(file.fileno())
             self._append(part)
@@ -292,7 +285,7 @@ class FileDestination:
     def _name(self) -> str:
         return f"{len(self._parts):06}-{self._token}.parquet"
 
-    def _slice(self, chunk: Chunk) -> _Slice:
+    def _slice(self, chunk: Chunk, group: int, offset: int) -> _Slice:
         state = chunk.state(self._states.get(chunk.visit_list.key))
         experience_id, touchpoint_id, visits_type = chunk.visit_list.key
         return _Slice(
@@ -305,7 +298,9 @@ class FileDestination:
             state.complete,
             state.ascends,
             chunk.rebuild,
-            experience_id=None if experience_id == self._only else experience_id,
+            group,
+            offset,
+            None if experience_id == self._only else experience_id,
         )
 
     def finish(self, result: Result) -> None:

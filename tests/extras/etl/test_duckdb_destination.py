@@ -65,7 +65,7 @@ def test_what_its_owner_has_set_is_set_again(tmp_path: Path) -> None:
         within = notebook.execute(settings).fetchone()
         warehouse.close()
         assert ("1.0 GiB", 2) == notebook.execute(settings).fetchone()
-    assert ("32.0 MiB", 1) == within
+    assert ("48.0 MiB", 1) == within
 
 
 def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from attrs import astuple
 
 from distinct_async import Checkpoint, DistinctClient, errors, etl
+from distinct_async.etl import arrow
 from distinct_async.etl.destinations import Chunk, files
 from distinct_async.etl.exports import FileFormat, export_with
 from distinct_async.etl.options import JobOptions
@@ -755,7 +756,7 @@ async def test_of_long_lists_hardly_a_row_is_read_twice(
         return table
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-    monkeypatch.setattr(files, "_PART_GROUP_ROWS", 100)
+    monkeypatch.setattr(arrow, "_BATCH_ROWS", 100)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=1000, page_size=100)
     assert rows_of(fake.world) == rows_from(tmp_path / "visits.parquet")
     assert 20_000 <= sum(rows) <= 22_000
