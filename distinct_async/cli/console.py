@@ -25,6 +25,7 @@ Move = Callable[[int, int | None, int], None]
 """Shows how far it is: rows, rows in all if that is known, retries."""
 
 _LOG = logging.getLogger("distinct_async")
+_ROOMY = 60  # columns; in fewer, the figures take the place of the bar, the rate and the remaining time
 _SILENCE = 1.0  # seconds without a response that need no explanation; and between two lines about retries
 
 
@@ -107,13 +108,14 @@ class Live(Progress):
 
     def __init__(self, console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> None:
         self._waiting, live = waiting, console.is_terminal
+        roomy = live and (labels or console.width >= _ROOMY)
         own = {"style": "dim", "complete_style": COLOUR, "finished_style": COLOUR, "pulse_style": COLOUR}
         bar = BarColumn(None, table_column=Column(ratio=1), **own)  # rich: of 256 colours, for dark terminals
         super().__init__(
             *([TextColumn(" {task.description}")] if labels else []),
-            *([bar] if live else []),
+            *([bar] if roomy else []),
             TextColumn(text),
-            *([_Rate(), _Left(compact=True)] if live and not labels else []),
+            *([_Rate(), _Left(compact=True)] if roomy and not labels else []),
             TextColumn("{task.fields[retries]}"),
             console=console,
             expand=live,
@@ -137,6 +139,7 @@ class Waiting:
         since: When it began, or the latest response came.
         attempt: The attempt that is under way, or the next one.
         problem: Why the one before failed.
+        complete: Whether all rows have come, so that a silence is not the server's.
         starts: When it is sent.
         over: Whether the command waits no more.
     """
@@ -146,11 +149,13 @@ class Waiting:
     attempt: int = 1
     problem: str = ""
     starts: float = 0.0
+    complete: bool = False
     over: bool = False
 
-    def respond(self) -> None:
+    def respond(self, *, complete: bool = False) -> None:
         """A response came."""
         self.since, self.attempt, self.problem, self.starts = time.monotonic(), 1, "", 0.0
+        self.complete = complete
 
     def retry(self, attempt: int, problem: str, wait: float) -> None:
         """An attempt failed, and the next one is sent after `wait` seconds."""
@@ -159,7 +164,7 @@ class Waiting:
     def describe(self) -> str:
         """Return what is waited for, and how long at most; nothing if it was not long yet."""
         now = time.monotonic()
-        if self.over or (now - self.since < _SILENCE and not self.problem):
+        if self.over or (not self.problem and (self.complete or now - self.since < _SILENCE)):
             return ""
         failed = f"attempt {self.attempt - 1} failed ({self.problem}), " if self.problem else ""
         if (wait := self.starts - now) > 0:
@@ -211,15 +216,16 @@ class Stderr:
             self._print(f"{record.levelname.lower()}: {record.getMessage()}")
 
     @contextmanager
-    def progress(self, unit: str = "", *, keep: bool = False) -> Iterator[Move]:
+    def progress(self, unit: str = "", *, keep: bool = False, shown: bool = True) -> Iterator[Move]:
         """Show on a terminal how far it is and what it waits for; elsewhere nothing.
 
         Args:
             unit: What is counted; nothing if there is but one response to wait for.
             keep: Leave the bar on the screen.
+            shown: Whether anything is requested.
         """
         self.waiting.respond()
-        if self._quiet or not self.console.is_terminal:
+        if self._quiet or not shown or not self.console.is_terminal:
             yield lambda _rows, _total, _retries: None
             return
         live = Live(self.console, "{task.completed:,}{task.fields[of]} " + unit, waiting=self.waiting)
@@ -227,7 +233,7 @@ class Stderr:
         task = live.add_task("", total=None, of="", retries="") if unit else None
 
         def move(rows: int, total: int | None, retries: int) -> None:
-            self.waiting.respond()
+            self.waiting.respond(complete=rows == total)
             if task is not None:
                 of = "" if total is None else f" of {total:,}"
                 live.update(task, completed=rows, total=total, of=of, retries=count(retries, "retry", "retries"))

@@ -139,7 +139,7 @@ def write_report(experience_id: str, file: Path, given: Mapping[str, Any], outpu
             async with client or nullcontext():
                 return await etl.report(client, experience_id, file, on_progress=_show(move), **given)
 
-        with stderr.progress("visits", keep=True) as move:
+        with stderr.progress("visits", keep=True, shown=client is not None) as move:
             result = exits.run(work(move))
         with open_output(REPORT, output, stderr) as writer:
             counts = (result.visits, result.visitors, result.missing)

@@ -219,7 +219,7 @@ def _shown(value: object) -> str:
         case float():
             return f"{value:.2f}"
         case dict():
-            return printable(msgspec.json.encode(value).decode())
+            return printable(msgspec.json.format(msgspec.json.encode(value), indent=0).decode())  # can be wrapped
         case tuple() | list():
             more = [f"and {len(value) - _LISTED:,} more"] if len(value) > _LISTED else []
             return "\n".join([*map(_shown, value[:_LISTED]), *more])

@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 
 from distinct_async import Checkpoint
+from distinct_async.cli.console import Waiting
 from distinct_async.testing import FakeServer, World
 from tests.cli.command import COMPARED, SMALL, changed, environment, installed
 
@@ -35,6 +36,7 @@ demo.World.sample = lambda **_: sample(**{SLOW_WORLD})
 SILENT = """
 from functools import partial
 from distinct_async.cli import demo
+from distinct_async.cli.console import Waiting
 from distinct_async.testing import Fault
 demo.FakeServer = partial(demo.FakeServer, faults=[Fault(query={"offset": "10000"}, wire="hang")])
 """
@@ -160,6 +162,39 @@ def test_a_bar_of_a_file_stays_on_the_screen_once(tmp_path: Path, distinct_world
     kept = ESCAPE.sub("", re.sub(r"[^\n]*\x1b\[2K", "", drawn))  # what nothing was drawn over
     assert 0 == code
     assert [f"{total} of {total} visits"] == re.findall(rf"\d+ of {total} visits", kept)
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_in_40_columns_progress_is_figures_in_one_line(tmp_path: Path, distinct_world: World) -> None:
+    total = len(distinct_world.scans("tp-1"))
+    words = ("visits", "tp-1", "-o", str(tmp_path / "rows.csv"), "--page-size", "20")
+    code, drawn = on_terminal(installed(), 40, words=words)
+    shown = [line.strip() for line in lines(drawn) if line.strip()]
+    assert 0 == code
+    assert re.fullmatch(rf"{total} of {total} visits +0 retries", shown[-1])
+    assert [] == [line for line in shown if not re.fullmatch(rf"\d+( of {total})? visits( +0 retries)?", line)]
+
+
+@pytest.mark.usefixtures("distinct_env")
+def test_in_40_columns_the_fields_of_an_impression_are_not_wider() -> None:
+    code, drawn = on_terminal(installed(), 40, words=("impression", "imp_000001"), NO_COLOR="1")
+    shown = lines(drawn)
+    assert (0, True) == (code, 40 >= max(map(len, shown)))
+    assert 'metadata     {"device_type": "mobile",' in shown
+
+
+def test_a_silence_is_explained_unless_all_rows_have_come() -> None:
+    waiting = Waiting(90)
+    waiting.since -= 5
+    assert "attempt 1: no response for 5 s, 85 s left" == waiting.describe()
+    waiting.respond(complete=True)
+    waiting.since -= 5
+    assert "" == waiting.describe()
+    waiting.retry(1, "ServerError", 0)
+    assert waiting.describe().startswith("attempt 1 failed (ServerError), attempt 2: no response for ")
+    waiting.respond()
+    waiting.since -= 5
+    assert "attempt 1: no response for 5 s, 85 s left" == waiting.describe()
 
 
 @pytest.mark.usefixtures("distinct_env")

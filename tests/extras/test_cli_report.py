@@ -1,12 +1,13 @@
 """The command ``report``: its file, its row, and its exit codes."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from distinct_async.testing import FakeServer, World
-from tests.cli.command import Command
+from tests.cli.command import Command, installed
 from tests.extras.etl.reading import Page
 
 pytestmark = pytest.mark.usefixtures("distinct_env")
@@ -69,3 +70,15 @@ def test_an_invalid_option_is_exit_2_before_anything_is_sent(
     assert 2 == command("report", "exp-1", "-o", "report.html", *words)
     assert said in command.err
     assert ([], []) == (distinct_server.requests, list(tmp_path.iterdir()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+@pytest.mark.timeout(60)  # a process that draws
+def test_offline_a_terminal_shows_no_requests(command: Command, tmp_path: Path) -> None:
+    from tests.cli.test_console import lines, on_terminal  # noqa: PLC0415  # it is skipped where there are none
+
+    file, warehouse = tmp_path / "report.html", tmp_path / "warehouse.duckdb"
+    assert 0 == command("sync", "exp-1", warehouse)
+    words = ("report", "exp-1", "-o", str(file), "--warehouse", str(warehouse), "--offline")
+    code, drawn = on_terminal(installed(), 200, words=words)
+    assert (0, ["file", str(file)]) == (code, [line.split()[0] for line in lines(drawn) if line])
