@@ -25,7 +25,7 @@ Move = Callable[[int, int | None, int], None]
 """Shows how far it is: rows, rows in all if that is known, retries."""
 
 _LOG = logging.getLogger("distinct_async")
-_ROOMY = 60  # columns; in fewer, the figures take the place of the bar, the rate and the remaining time
+ROOMY: Final = 60  # columns; in fewer, figures take the place of bars, and gaps are narrow
 _SILENCE = 1.0  # seconds without a response that need no explanation; and between two lines about retries
 
 
@@ -53,6 +53,15 @@ def make_table(names: Iterable[str], numbers: Sequence[str] = (), prose: Sequenc
         Column(name, justify="right" if name in numbers else "left", no_wrap=name not in prose) for name in names
     ]
     return Table(*columns, box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+
+
+def squeeze(table: Table) -> None:
+    """Narrow the gaps of a table, and let its texts be wrapped between words, so that none is cut."""
+    table.padding = (0, 1, 0, 0)
+    for column in table.columns:
+        longest = max(map(len, " ".join(map(str, (column.header, *column.cells))).split()))
+        column.no_wrap, column.min_width = False, longest
+        column.width = longest if column.justify == "right" else None
 
 
 def open_console() -> Console:
@@ -108,15 +117,15 @@ class Live(Progress):
 
     def __init__(self, console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> None:
         self._waiting, live = waiting, console.is_terminal
-        roomy = live and (labels or console.width >= _ROOMY)
+        narrow = live and console.width < ROOMY
         own = {"style": "dim", "complete_style": COLOUR, "finished_style": COLOUR, "pulse_style": COLOUR}
         bar = BarColumn(None, table_column=Column(ratio=1), **own)  # rich: of 256 colours, for dark terminals
         super().__init__(
             *([TextColumn(" {task.description}")] if labels else []),
-            *([bar] if roomy else []),
+            *([bar] if live and not narrow else []),
             TextColumn(text),
-            *([_Rate(), _Left(compact=True)] if roomy and not labels else []),
-            TextColumn("{task.fields[retries]}"),
+            *([_Rate(), _Left(compact=True)] if live and not narrow and not labels else []),
+            *([TextColumn("{task.fields[retries]}")] if not narrow or not labels else []),
             console=console,
             expand=live,
             redirect_stdout=False,

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.console import Live, count, make_table
+from distinct_async.cli.console import ROOMY, Live, count, make_table, squeeze, wrap
 from distinct_async.cli.exits import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
@@ -258,16 +258,18 @@ def _heading(console: Console, title: str, call: str = "") -> None:
     console.print()
     console.print(title, style="bold")
     if call:
-        console.print(indent(call, " " * _INDENT), style="dim", markup=False)
+        console.print(indent(call, " " * _INDENT), style="dim", markup=False, soft_wrap=True)  # to be copied
     console.print()
 
 
 def _put(console: Console, what: str | Table) -> None:
     """Print below a heading."""
     if isinstance(what, str):
-        console.print(indent(what, " " * _INDENT), markup=False)
+        console.print(wrap(console, indent(what, " " * _INDENT), _INDENT), markup=False, soft_wrap=True)
     else:
-        console.print(Padding(what, (0, 0, 0, _INDENT), expand=False))
+        if narrow := console.width < ROOMY:
+            squeeze(what)
+        console.print(Padding(what, (0, 0, 0, 1 if narrow else _INDENT), expand=False))
 
 
 def _table(*names: str, numbers: Sequence[str] = ()) -> Table:

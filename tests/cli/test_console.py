@@ -119,6 +119,15 @@ def test_in_60_columns_nothing_is_wrapped_or_cut_and_no_color_means_no_colour() 
     assert "━" in drawn
 
 
+def test_in_40_columns_no_figure_is_cut() -> None:
+    code, drawn = on_terminal(changed(SMALL), 40, NO_COLOR="1")
+    shown = lines(drawn)
+    assert (0, []) == (code, [line for line in shown if "…" in line or "━" in line])
+    assert {10} == {len(day) for day in re.findall(r"\b2026-[\d-]+", drawn)}
+    assert [["300"] * 3] == [line.split()[1:4] for line in shown if line.startswith(" All ") and "300" in line]
+    assert "  client.metrics.total_visits(...).run(on_progress=...)" in shown  # in one piece, to be copied
+
+
 def test_ctrl_c_ends_it_quietly_and_gives_the_cursor_back() -> None:
     code, drawn = on_terminal(changed(SILENT), 80, interrupt_at=" visits ")
     assert 130 == code
