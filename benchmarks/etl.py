@@ -1,7 +1,8 @@
 """Jobs: their CPU beside that of bare requests, many short lists, memory, and rows to DuckDB beside dlt's RESTClient.
 
 Each turn is a process of its own, in dlt's environment, which has our extras too; all write to a temporary folder. The
-floor requests the same pages with aiohttp, eight at once, and throws the bodies away.
+floor requests the same pages with aiohttp, eight at once, and throws the bodies away. It is measured twice: with a
+server that makes each page, so that all wait for it (the targets are of such a floor), and with pages that are ready.
 """
 
 import asyncio
@@ -116,17 +117,20 @@ async def _child(python: Path, url: str, job: str, touchpoints: int, rows: int, 
 
 async def sections(python: Path, server: Server, *, full: bool) -> AsyncIterator[Section]:
     """Yield the sections that need no peer."""
-    child, rows, rounds = partial(_child, python, server.url(0)), 10_000 if full else 2000, 3 if full else 1
-    for size, targets in (
-        (500, {"batches": "cpu <= 3.2", "export": "cpu <= 5", "sync": "cpu <= 6"}),
-        (50, {"batches": "cpu <= 1.7"}),
+    rows, rounds = 10_000 if full else 2000, 3 if full else 1
+    for size, made, targets in (
+        (500, True, {"batches": "cpu <= 3.2", "export": "cpu <= 5", "sync": "cpu <= 6"}),
+        (50, True, {"batches": "cpu <= 1.7"}),
+        (500, False, {"batches": "", "export": "", "sync": ""}),
     ):
-        count = rows * size // 500
+        child, count = partial(_child, python, server.url(0, made=made)), rows * size // 500
         floor = Peer("GETs, bodies thrown away", partial(child, "gets", _TOUCHPOINTS, count, size))
         ours = [
             Peer(job, partial(child, job, _TOUCHPOINTS, count, size), target=target) for job, target in targets.items()
         ]
-        yield await take_turns(f"jobs, 0 ms, {size} a page, {_TOUCHPOINTS * count:,} rows", floor, ours, rounds)
+        title = f"jobs, 0 ms, {size} a page, {_TOUCHPOINTS * count:,} rows, pages {'made' if made else 'ready'}"
+        yield await take_turns(title, floor, ours, rounds)
+    child = partial(_child, python, server.url(0))
     lists = 5000 if full else 1000
     for job in ("sync", "export"):
         few, many = (

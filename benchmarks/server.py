@@ -1,6 +1,7 @@
 """Both vendors at the lowest cost, in a process of their own: pages made once, then written as they are.
 
-What the work is stands in the URL, so that the server has no settings: ``/5/v3/...`` responses after 5 ms, a touchpoint
+What the work is stands in the URL, so that the server has no settings: ``/5/v3/...`` responses after 5 ms, ``/5-made/``
+the same, but each page is made when it is requested, which takes 2 ms for 500 rows: then the client waits. A touchpoint
 called ``1000``, or ``1000-7``, has a thousand visits, an experience called ``200x1000`` two hundred of the latter.
 ``/counters`` returns the requests since it was last asked, and the most at once.
 """
@@ -8,10 +9,10 @@ called ``1000``, or ``1000-7``, has a thousand visits, an experience called ``20
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -28,9 +29,8 @@ def pin(place: int) -> None:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[place]})
 
 
-@lru_cache(1024)
 def _items(total: int, offset: int, size: int) -> msgspec.Raw:
-    """The rows of a page, which all touchpoints with so many visits share: making them would be most of the work."""
+    """The rows of a page, which all touchpoints with so many visits share."""
     items = [
         {
             "userId": f"user-{row * 7919 % _USERS}",
@@ -41,9 +41,18 @@ def _items(total: int, offset: int, size: int) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(items))
 
 
-def visits_page(total: int, offset: int, size: int, touchpoint_id: str = "tp-1") -> bytes:
+_ready_items = lru_cache(1024)(_items)
+
+
+def visits_page(
+    total: int,
+    offset: int,
+    size: int,
+    touchpoint_id: str = "tp-1",
+    items: Callable[[int, int, int], msgspec.Raw] = _items,
+) -> bytes:
     """One page of a touchpoint's total visits, as Distinct sends it."""
-    details = {"items": _items(total, offset, size), "pagination": {"offset": offset, "pageSize": size}}
+    details = {"items": items(total, offset, size), "pagination": {"offset": offset, "pageSize": size}}
     touchpoint = {"id": touchpoint_id, "name": "Entry Scan", "value": "entry_scan", "totalVisits": total}
     data = {"touchpoints": {**touchpoint, "totalVisitsDetails": details}}
     message = "Touchpoint scanner metrics fetched successfully"
@@ -74,19 +83,21 @@ def impression(impression_id: str) -> bytes:
     )
 
 
-@lru_cache(1024)
-def _answer(target: str) -> bytes:
+def _make(target: str, items: Callable[[int, int, int], msgspec.Raw] = _items) -> bytes:
     url = urlsplit(target)
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     if "touchpointId" in query:
         touchpoint_id = query["touchpointId"]
         total = int(touchpoint_id.partition("-")[0])
-        body = visits_page(total, int(query.get("offset", 0)), int(query["pageSize"]), touchpoint_id)
+        body = visits_page(total, int(query.get("offset", 0)), int(query["pageSize"]), touchpoint_id, items)
     elif "experienceId" in query:
         body = experience(*map(int, query["experienceId"].split("x")))
     else:
         body = impression(url.path.rpartition("/")[2])
     return _HEAD % (len(body), body)
+
+
+_ready = lru_cache(1024)(partial(_make, items=_ready_items))
 
 
 class _Vendors(asyncio.Protocol):
@@ -106,14 +117,16 @@ class _Vendors(asyncio.Protocol):
             if target == "/counters":
                 self._write(self._counters())
                 continue
-            latency, slash, path = target[1:].partition("/")
+            way, slash, path = target[1:].partition("/")
+            latency, _, made = way.partition("-")
             _Vendors.requests += 1
             _Vendors.in_flight += 1
             _Vendors.peak = max(_Vendors.peak, _Vendors.in_flight)
+            response = (_make if made else _ready)(slash + path)
             if latency == "0":
-                self._done(_answer(slash + path))
+                self._done(response)
             else:
-                asyncio.get_running_loop().call_later(int(latency) / 1000, self._done, _answer(slash + path))
+                asyncio.get_running_loop().call_later(int(latency) / 1000, self._done, response)
 
     def _done(self, response: bytes) -> None:
         _Vendors.in_flight -= 1
@@ -143,9 +156,9 @@ class Server:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def url(self, latency: int) -> str:
-        """The base URL of both vendors, answering after `latency` milliseconds."""
-        return f"http://127.0.0.1:{self.port}/{latency}"
+    def url(self, latency: int, *, made: bool = False) -> str:
+        """The base URL of both vendors, responding after `latency` milliseconds; its pages are ready, or `made`."""
+        return f"http://127.0.0.1:{self.port}/{latency}{'-made' * made}"
 
     async def counters(self) -> Mapping[str, int]:
         """Requests since the last call, and how many were in flight at most."""
