@@ -59,9 +59,8 @@ def squeeze(table: Table) -> None:
     """Narrow the gaps of a table, and let its texts be wrapped between words, so that none is cut."""
     table.padding = (0, 1, 0, 0)
     for column in table.columns:
-        longest = max(map(len, " ".join(map(str, (column.header, *column.cells))).split()))
-        column.no_wrap, column.min_width = False, longest
-        column.width = longest if column.justify == "right" else None
+        words = " ".join(map(str, (column.header, *column.cells))).split()
+        column.no_wrap, column.min_width = False, max(map(len, words))
 
 
 def open_console() -> Console:

@@ -1,5 +1,6 @@
 """The command on a terminal: what it draws, how wide, and how Ctrl-C leaves it."""
 
+import io
 import json
 import os
 import re
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from rich.console import Console
 
 from distinct_async import Checkpoint
-from distinct_async.cli.console import Waiting
+from distinct_async.cli.console import Stderr, Waiting
+from distinct_async.cli.options import Common
 from distinct_async.testing import FakeServer, World
 from tests.cli.command import COMPARED, SMALL, changed, environment, installed
 
@@ -36,7 +39,8 @@ demo.World.sample = lambda **_: sample(**{SLOW_WORLD})
 SILENT = """
 from functools import partial
 from distinct_async.cli import demo
-from distinct_async.cli.console import Waiting
+from distinct_async.cli.console import Stderr, Waiting
+from distinct_async.cli.options import Common
 from distinct_async.testing import Fault
 demo.FakeServer = partial(demo.FakeServer, faults=[Fault(query={"offset": "10000"}, wire="hang")])
 """
@@ -204,6 +208,13 @@ def test_a_silence_is_explained_unless_all_rows_have_come() -> None:
     waiting.respond()
     waiting.since -= 5
     assert "attempt 1: no response for 5 s, 85 s left" == waiting.describe()
+
+    stderr = Stderr(Common(), 90, job=True)
+    stderr.console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with stderr.progress("visits") as move:
+        for rows, complete in ((2, False), (3, True)):
+            move(rows, 3, 0)
+            assert complete is stderr.waiting.complete
 
 
 @pytest.mark.usefixtures("distinct_env")

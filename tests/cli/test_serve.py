@@ -98,7 +98,7 @@ async def test_faults_strike_in_the_order_given_and_the_same_for_a_seed() -> Non
 
 async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:
     lay_out(ROOT / "docs" / "how-to" / "testing.md", tmp_path)
-    with serving("--data", str(tmp_path / "world.json")) as (_, settings):
+    with serving("--data", str(tmp_path / "world.json"), "--scans", "500000") as (process, settings):
         async with client_of(settings) as client:
             metrics = await client.metrics.experience("exp-1")
             assert [("tp-1", "Entry Scan", 1), ("tp-2", None, 1)] == [
@@ -106,6 +106,8 @@ async def test_the_file_of_the_how_to_is_served(tmp_path: Path) -> None:
             ]
             assert 0 == (await client.metrics.experience("exp-empty")).total_touchpoints
             assert "192.168.1.1" == (await client.impressions.get("imp_123abc")).ip_address
+        process.terminate()
+        assert "" == process.communicate(timeout=20)[1]  # no sample is made
 
 
 async def test_every_answer_takes_the_latency() -> None:
