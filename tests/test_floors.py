@@ -144,16 +144,17 @@ FLOORS = {
         ".etl.state .models asyncio concurrent os pyarrow threading"
     ),
     ".etl.destinations": ".etl.plans .etl.results .models .sansio.pages .walk attrs",
+    ".etl.destinations.database": ".errors .files duckdb os pyarrow pytz time",
     ".etl.destinations.duckdb": (
-        ".errors .etl.arrow .etl.destinations .etl.plans .etl.results .etl.views .files .sansio.pages .version duckdb "
-        "os pyarrow pytz time"
+        ".errors .etl.arrow .etl.destinations .etl.destinations.database .etl.plans .etl.results .etl.views "
+        ".sansio.pages .version duckdb pyarrow"
     ),
     ".etl.destinations.files": (
         ".errors .etl.arrow .etl.destinations .etl.destinations.formats .etl.plans .etl.results .files .models "
         ".sansio.pages .version msgspec os pyarrow secrets"
     ),
     ".etl.destinations.formats": ".etl.arrow msgspec pyarrow",
-    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.duckdb .etl.devices .etl.views .models pyarrow",
+    ".etl.destinations.impressions": ".etl.arrow .etl.destinations.database .etl.devices .etl.views .models pyarrow",
     ".etl.devices": "duckdb ua_parser",
     ".etl.exports": (
         ".client .errors .etl.destinations.files .etl.extras .etl.options .etl.results .etl.runner .files .models "
@@ -161,7 +162,7 @@ FLOORS = {
     ),
     ".etl.extras": ".errors",
     ".etl.impressions": (
-        ".client .endpoints.impressions .errors .etl.destinations.duckdb .etl.destinations.impressions .etl.extras "
+        ".client .endpoints.impressions .errors .etl.destinations.database .etl.destinations.impressions .etl.extras "
         ".etl.runner .files .sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (
@@ -171,7 +172,7 @@ FLOORS = {
     ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages .sansio.retry attrs",
     ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
     ".etl.reports": (
-        ".client .errors .etl.destinations.duckdb .etl.extras .etl.impressions .etl.options .etl.reports.figures "
+        ".client .errors .etl.destinations.database .etl.extras .etl.impressions .etl.options .etl.reports.figures "
         ".etl.reports.page .etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files "
         ".sansio.messages attrs os"
     ),
@@ -186,8 +187,8 @@ FLOORS = {
     ),
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (
-        ".client .errors .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options .etl.results .etl.runner "
-        ".etl.views .models asyncio attrs os"
+        ".client .errors .etl.destinations.database .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options "
+        ".etl.results .etl.runner .etl.views .models asyncio attrs os"
     ),
     ".etl.views": ".errors duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",

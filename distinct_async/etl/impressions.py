@@ -87,7 +87,7 @@ async def sync_impressions(
     if ids is not None and (program_id is not None or poster_id is not None):
         raise InvalidRequestError("pass either ids (an iterable or a Path) or program_id/poster_id, not both")
     with requires_extra("duckdb"):
-        from distinct_async.etl.destinations.duckdb import database_path
+        from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.impressions import ImpressionTable
     path, began, missing, complete = database_path(database), time.monotonic(), 0, True
     client = with_job_retries(client)

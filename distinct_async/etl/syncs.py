@@ -88,7 +88,8 @@ async def sync(
         batch_rows=batch_rows,
     )
     with requires_extra("duckdb"):
-        from distinct_async.etl.destinations.duckdb import DuckDBDestination, database_path
+        from distinct_async.etl.destinations.database import database_path
+        from distinct_async.etl.destinations.duckdb import DuckDBDestination
         from distinct_async.etl.views import check_timezone
     zone = None if timezone is None else await asyncio.to_thread(check_timezone, timezone)
     path = database_path(database)

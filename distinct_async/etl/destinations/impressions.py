@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from distinct_async.etl.arrow import impressions_table
-from distinct_async.etl.destinations.duckdb import Database
+from distinct_async.etl.destinations.database import Database
 from distinct_async.etl.views import IMPRESSIONS as VIEWS
 from distinct_async.etl.views import USER_AGENTS, create_views
 from distinct_async.models import Impression

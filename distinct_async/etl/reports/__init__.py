@@ -101,7 +101,7 @@ async def report(
     if client is None and not offline:
         raise InvalidRequestError("without a client only offline=True with a warehouse is possible")
     with requires_extra("report"):
-        from distinct_async.etl.destinations.duckdb import database_path
+        from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.reports.figures import Selection, Warehouse
         from distinct_async.etl.reports.page import render
         from distinct_async.etl.reports.sections import make_sections

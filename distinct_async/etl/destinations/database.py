@@ -1,0 +1,194 @@
+"""A DuckDB database: a file, its tables in any older state, and transactions.
+
+Every method blocks; all are called from one thread.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+import pytz  # noqa: F401  # duckdb needs it to return TIMESTAMPTZ, and would say so only then
+
+from distinct_async.errors import InvalidRequestError, StorageError
+from distinct_async.files import resolve_path, storage_errors
+
+T = TypeVar("T")
+
+_SERVICE = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
+
+_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
+_TRIES, _PAUSE = 100, 0.02  # seconds
+
+_HERE = "database_name = current_database() AND schema_name = current_schema()"
+_COLUMNS = f"""
+SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_name) FROM duckdb_columns()
+WHERE {_HERE} AND NOT internal GROUP BY table_name
+"""
+_PRIMARY_KEYS = f"""
+SELECT table_name, constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_HERE}
+"""
+
+
+def database_path(database: str | PathLike[str]) -> Path:
+    """Return the absolute path of a database, if one can be there.
+
+    Args:
+        database: The path as the user gave it.
+
+    Raises:
+        InvalidRequestError: It is a URL or ``:memory:``, or no file can have this name.
+        StorageError: Something else is there, or its folder is missing or cannot be written.
+    """
+    given = str(database)
+    if given == ":memory:":
+        raise InvalidRequestError("database ':memory:' would be lost when the job ends; name a file")
+    if service := _SERVICE.match(given):
+        raise InvalidRequestError(
+            f"database must be a local file; to DuckDB, {service[0]!r} names a service (a file: ./{given})"
+        )
+    path = resolve_path(database, "database", suffixes=[".wal"])
+    if not path.exists() and not os.access(path.parent, os.W_OK):
+        raise StorageError(f"{path}: no file can be created in {path.parent}")
+    return path
+
+
+class Database:
+    """A connection to a database file, which is created with the first statement that needs it.
+
+    Args:
+        path: Of the file; absolute.
+        schema: Creates the tables that are missing.
+        added: The column that a table of an older version lacks, with its type, by the table's name.
+        fill: Fills the columns that were added.
+
+    Raises:
+        StorageError: The file cannot be opened, or a table in it has other columns.
+    """
+
+    def __init__(self, path: Path, schema: str, *, added: Mapping[str, str] | None = None, fill: str = "") -> None:
+        self.path: Path = path
+        self._schema = schema
+        self._added, self._fill = added or {}, fill
+        self._absent: list[str] = []
+        self._db: duckdb.DuckDBPyConnection | None = None
+        if path.exists():
+            self._connect()
+
+    def _connect(self) -> None:
+        with self.errors():
+            self._db = duckdb.connect(str(self.path))
+        try:
+            self._check_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_tables(self) -> None:
+        """Compare the tables that are there with those that the schema would create."""
+        with self.errors():
+            nowhere = self.number("SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL")
+        if nowhere:  # DuckDB opens CSV, JSON and Parquet too, and would store nothing in them
+            raise StorageError(f"{self.path} is not a DuckDB database")
+        with self.errors(), duckdb.connect(config={"threads": 1}) as fresh:
+            fresh.execute(self._schema)
+            present: set[str] | None = None  # those that were there first: another sync may be creating them
+            for query, what in ((_COLUMNS, "columns"), (_PRIMARY_KEYS, "primary key")):
+                expected = dict(fresh.execute(query).fetchall())
+                found = dict(self.connection.execute(query).fetchall())
+                present = found.keys() & expected.keys() if present is None else present
+                for table in sorted(expected.keys() & present):
+                    missing = set(expected[table]) - set(found.get(table, ()))
+                    if table in self._added and missing == {self._added[table]}:
+                        self._absent.append(f"{table} ADD COLUMN IF NOT EXISTS {self._added[table]}")
+                    elif missing:
+                        raise StorageError(
+                            f"{self.path}: the table {table} has other {what} than this version uses (it needs "
+                            f"{', '.join(sorted(missing))}); sync into another file, or rename the table"
+                        )
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection; the file is created if necessary."""
+        if self._db is None:
+            self._connect()
+        if self._db is None:
+            raise AssertionError  # a connection, or an error
+        return self._db
+
+    def create_tables(self, views: Callable[[duckdb.DuckDBPyConnection], object] | None = None) -> None:
+        """Create what is missing, also in tables of an older version, and replace the views."""
+        added = "".join(f"ALTER TABLE {each};" for each in self._absent) + self._fill * bool(self._absent)
+
+        def create() -> None:
+            self.connection.execute(self._schema + added)
+            if views is not None:
+                views(self.connection)
+
+        self.retry_conflicts(create)
+
+    def close(self) -> None:
+        """Close the database; what was committed stays, so this cannot fail."""
+        if self._db is not None:
+            self._db.close()
+
+    def insert(self, into: str, rows: pa.Table, columns: str = "*", values: Sequence[object] = ()) -> None:
+        """Insert the columns of an Arrow table by their names."""
+        self.connection.register("given", rows)
+        self.connection.execute(f"INSERT {into} BY NAME SELECT {columns} FROM given", list(values))
+        self.connection.unregister("given")
+
+    def number(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Return the first value of a statement's result, 0 if there is none."""
+        rows = self.connection.execute(statement, list(values)).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def retry_conflicts(self, action: Callable[[], T]) -> T:
+        """Call `action` in a transaction, again if another sync in this process conflicts: DuckDB refuses at once."""
+        with self.errors():
+            for _ in range(_TRIES - 1):
+                try:
+                    with self._commit_or_rollback():
+                        return action()
+                except _CONFLICTS:
+                    time.sleep(_PAUSE)
+            with self._commit_or_rollback():
+                return action()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit the statements of this block, or undo them if it raises."""
+        with self.errors(), self._commit_or_rollback():
+            try:
+                yield
+            except duckdb.TransactionException as error:
+                if "conflict" not in str(error).casefold():  # for example a full disk
+                    raise
+                raise self.not_alone() from error
+
+    def not_alone(self) -> StorageError:
+        """Return the error for two jobs that write the same rows."""
+        return StorageError(
+            f"{self.path}: another sync or connection in this process changes the same rows; run one at a time"
+        )
+
+    @contextmanager
+    def _commit_or_rollback(self) -> Iterator[None]:
+        self.connection.begin()
+        try:
+            yield
+            self.connection.commit()
+        except BaseException:
+            with suppress(duckdb.Error):  # a commit that failed has undone all; so has a database that broke
+                self.connection.rollback()
+            raise
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Return what turns errors of DuckDB and of the system, in its block, into a `StorageError`."""
+        return storage_errors(self.path, duckdb.Error)
