@@ -163,7 +163,7 @@ FLOORS = {
     ".etl.extras": ".errors",
     ".etl.impressions": (
         ".client .endpoints.impressions .errors .etl.destinations.database .etl.destinations.impressions .etl.extras "
-        ".etl.runner .files .sansio.messages attrs os time | concurrent"
+        ".etl.runner .etl.views .files .sansio.messages asyncio attrs os time | concurrent"
     ),
     ".etl.jobs": (
         ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "

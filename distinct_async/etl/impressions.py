@@ -1,5 +1,6 @@
 """Impressions into DuckDB: by their ids, or by the vendor's list."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
@@ -55,6 +56,7 @@ async def sync_impressions(
     program_id: str | None = None,
     poster_id: str | None = None,
     page_size: int | None = None,
+    timezone: str | None = None,
 ) -> ImpressionsResult:
     """Bring impressions into the table `impressions` of a DuckDB database, each once (extra ``duckdb``).
 
@@ -70,6 +72,8 @@ async def sync_impressions(
         program_id: Only this program's.
         poster_id: Only this poster's.
         page_size: Impressions per request of the list, 1 or more; the server's default is 50.
+        timezone: The time zone of the views, for example ``"Europe/Berlin"``, which the database keeps; None for the
+            one that it has, UTC at first.
 
     Returns:
         What was done.
@@ -89,10 +93,12 @@ async def sync_impressions(
     with requires_extra("duckdb"):
         from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.impressions import ImpressionTable
+        from distinct_async.etl.views import check_timezone
+    zone = None if timezone is None else await asyncio.to_thread(check_timezone, timezone)
     path, began, missing, complete = database_path(database), time.monotonic(), 0, True
     client = with_job_retries(client)
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)
-    async with open_in_thread(partial(ImpressionTable, path)) as (thread, table):
+    async with open_in_thread(partial(ImpressionTable, path, zone)) as (thread, table):
         if ids is None:
             async with walk.run() as run:
                 async for page in run.pages():

@@ -29,15 +29,16 @@ class ImpressionTable:
 
     Args:
         path: Of the database; absolute.
+        timezone: The time zone of its views; None to leave it.
 
     Raises:
         StorageError: The database cannot be opened or does not fit.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timezone: str | None = None) -> None:
         self.rows: int = 0  # written
         self._database = Database(path, _SCHEMA + USER_AGENTS)
-        self._database.create_tables(partial(create_views, VIEWS))
+        self._database.create_tables(partial(create_views, VIEWS, timezone=timezone))
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Return those of the ids whose impressions are not stored, each once."""

@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -164,6 +166,7 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
         {"ids": ["a"], "poster_id": "poster_1"},
         {"page_size": 0},
         {"program_id": ""},
+        {"timezone": "Mars/Olympus"},
     ]
     for options in wrong:
         with pytest.raises(errors.InvalidRequestError):
@@ -208,3 +211,14 @@ async def test_devices_come_from_metadata_first_and_people_are_apart_from_previe
     ]
     found = asked(database, f"SELECT {columns} FROM impressions_by_device")  # noqa: S608  # our own names
     assert [("prog_123abc", "poster_123abc", *row) for row in expected] == found
+
+
+async def test_the_views_have_the_given_time_zone_and_keep_it(
+    client: DistinctClient, world: World, database: Path
+) -> None:
+    first = world.impressions[0]
+    await etl.sync_impressions(client, database, ids=[first], timezone="asia/tokyo")
+    await etl.sync_impressions(client, database, ids=[first])
+    scanned = datetime.fromisoformat(str(world.impression(first)["scanned_at"]))
+    local = scanned.astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None)
+    assert [(local, "Asia/Tokyo")] == asked(database, "SELECT local_time, timezone FROM local_impressions")
