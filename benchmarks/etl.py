@@ -137,7 +137,7 @@ async def sections(python: Path, server: Server, *, full: bool) -> AsyncIterator
             Peer(f"{count:,} lists of 100 rows", partial(child, job, count, 100), target=target)
             for count, target in ((lists, ""), (4 * lists, "cpu <= 4.4"))
         )
-        yield await take_turns(f"many lists: {job}", few, [many], 1, warm_up=False)
+        yield await take_turns(f"many lists: {job}", few, [many], rounds, warm_up=False)
 
 
 async def measure(server: Server, *, full: bool) -> AsyncIterator[Section]:

@@ -363,7 +363,7 @@ class FileDestination:
         @lru_cache(maxsize=_CACHED_GROUPS)
         def read(name: str, group: int) -> pa.Table:
             try:
-                return open_part(name).read_row_group(group)
+                return open_part(name).read_row_group(group, use_threads=False)
             except (pa.ArrowException, OSError):
                 raise self._damaged(name) from None
 
