@@ -733,9 +733,9 @@ async def test_many_small_lists_share_row_groups_and_each_is_read_once(
             world.add_scan(f"tp-{number}", f"user-{row}", f"2024-01-01T10:00:0{row}Z")
     read, reads = pq.ParquetFile.read_row_group, list[int]()
 
-    def counted(self: pq.ParquetFile, group: int) -> Any:
+    def counted(self: pq.ParquetFile, group: int, **options: Any) -> Any:
         reads.append(group)
-        return read(self, group)
+        return read(self, group, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=100)
@@ -750,8 +750,8 @@ async def test_of_long_lists_hardly_a_row_is_read_twice(
     fake.world = World.sample(touchpoints=8, scans=20_000, users=50)
     read, rows = pq.ParquetFile.read_row_group, list[int]()
 
-    def counted(self: pq.ParquetFile, group: int) -> Any:
-        table = read(self, group)
+    def counted(self: pq.ParquetFile, group: int, **options: Any) -> Any:
+        table = read(self, group, **options)
         rows.append(len(table))
         return table
 
