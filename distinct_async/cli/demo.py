@@ -266,10 +266,11 @@ def _put(console: Console, what: str | Table) -> None:
     """Print below a heading."""
     if isinstance(what, str):
         console.print(wrap(console, indent(what, " " * _INDENT), _INDENT), markup=False, soft_wrap=True)
+    elif console.width < ROOMY:
+        squeeze(what)
+        console.print(what)
     else:
-        if narrow := console.width < ROOMY:
-            squeeze(what)
-        console.print(Padding(what, (0, 0, 0, 1 if narrow else _INDENT), expand=False))
+        console.print(Padding(what, (0, 0, 0, _INDENT), expand=False))
 
 
 def _table(*names: str, numbers: Sequence[str] = ()) -> Table:

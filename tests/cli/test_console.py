@@ -128,7 +128,7 @@ def test_in_40_columns_no_figure_is_cut() -> None:
     shown = lines(drawn)
     assert (0, []) == (code, [line for line in shown if "…" in line or "━" in line])
     assert {10} == {len(day) for day in re.findall(r"\b2026-[\d-]+", drawn)}
-    assert [["300"] * 3] == [line.split()[1:4] for line in shown if line.startswith(" All ") and "300" in line]
+    assert [["300"] * 3] == [line.split()[1:4] for line in shown if line.startswith("All ") and "300" in line]
     assert "  client.metrics.total_visits(...).run(on_progress=...)" in shown  # in one piece, to be copied
 
 
