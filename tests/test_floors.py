@@ -163,7 +163,7 @@ FLOORS = {
     ".etl.extras": ".errors",
     ".etl.impressions": (
         ".client .endpoints.impressions .errors .etl.destinations.database .etl.destinations.impressions .etl.extras "
-        ".etl.runner .etl.views .files .sansio.messages asyncio attrs os time | concurrent"
+        ".etl.runner .etl.views .files .sansio.messages attrs os time | concurrent"
     ),
     ".etl.jobs": (
         ".client .core .endpoints.metrics .errors .etl.destinations .etl.options .etl.plans .etl.results .models "
@@ -171,15 +171,15 @@ FLOORS = {
     ),
     ".etl.options": ".client .errors .etl.plans .etl.results .etl.state .models .sansio.messages .sansio.retry attrs",
     ".etl.plans": ".client .errors .models .sansio.messages .sansio.pages attrs",
+    ".etl.reports.charts": "vl_convert",
+    ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
+    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version msgspec",
+    ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.reports": (
         ".client .errors .etl.destinations.database .etl.extras .etl.impressions .etl.options .etl.reports.figures "
         ".etl.reports.page .etl.reports.sections .etl.results .etl.runner .etl.syncs .etl.views .files "
         ".sansio.messages attrs os"
     ),
-    ".etl.reports.charts": "vl_convert",
-    ".etl.reports.figures": ".errors .etl.devices .etl.views .files attrs duckdb",
-    ".etl.reports.page": ".etl.reports.charts .etl.reports.figures .etl.reports.sections .version msgspec",
-    ".etl.reports.sections": ".etl.reports.charts .etl.reports.figures attrs",
     ".etl.results": ".errors .etl.plans attrs",
     ".etl.runner": (
         ".client .core .errors .etl.destinations .etl.jobs .etl.options .etl.plans .etl.results .sansio.retry asyncio "
@@ -188,9 +188,9 @@ FLOORS = {
     ".etl.state": ".errors .etl.destinations .etl.plans .sansio.pages msgspec",
     ".etl.syncs": (
         ".client .errors .etl.destinations.database .etl.destinations.duckdb .etl.extras .etl.jobs .etl.options "
-        ".etl.results .etl.runner .etl.views .models asyncio attrs os"
+        ".etl.results .etl.runner .etl.views .models attrs os"
     ),
-    ".etl.views": ".errors duckdb",
+    ".etl.views": ".errors asyncio duckdb",
     ".etl": ".etl.batches .etl.exports .etl.impressions .etl.plans .etl.reports .etl.results .etl.syncs",
     ".spark": (
         ".client .errors .etl .etl.arrow .etl.destinations .etl.extras .etl.options .etl.plans .etl.runner .etl.state "

@@ -1,6 +1,5 @@
 """Impressions into DuckDB: by their ids, or by the vendor's list."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
@@ -94,7 +93,7 @@ async def sync_impressions(
         from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.impressions import ImpressionTable
         from distinct_async.etl.views import check_timezone
-    zone = None if timezone is None else await asyncio.to_thread(check_timezone, timezone)
+    zone = await check_timezone(timezone)
     path, began, missing, complete = database_path(database), time.monotonic(), 0, True
     client = with_job_retries(client)
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)

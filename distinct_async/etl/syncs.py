@@ -1,6 +1,5 @@
 """Into DuckDB, again and again: each time only what is new."""
 
-import asyncio
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -91,7 +90,7 @@ async def sync(
         from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.duckdb import DuckDBDestination
         from distinct_async.etl.views import check_timezone
-    zone = None if timezone is None else await asyncio.to_thread(check_timezone, timezone)
+    zone = await check_timezone(timezone)
     path = database_path(database)
     destination, make_result = partial(DuckDBDestination, path, zone), partial(SyncResult, database=path)
     return await run_job(client, options, destination, make_result, _warn)

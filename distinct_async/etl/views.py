@@ -4,6 +4,7 @@ All are computed from `local_visits` and `first_visits`, which have the time zon
 docs/reference/views.md describes every column.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -261,19 +262,24 @@ def _views_without(views: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     return kept
 
 
-def check_timezone(name: str) -> str:
-    """Return the name of a time zone as the IANA database has it.
+async def check_timezone(name: str | None) -> str | None:
+    """Return the name of a time zone as the IANA database has it; it is looked up in a thread.
 
     Args:
-        name: For example ``"Europe/Berlin"``.
+        name: For example ``"Europe/Berlin"``; None is returned as it is.
 
     Raises:
         InvalidRequestError: There is no such time zone.
     """
-    with duckdb.connect() as connection:
-        zones: Sequence[tuple[str]] = connection.execute("SELECT name FROM pg_timezone_names()").fetchall()
-    known = {zone.casefold(): zone for (zone,) in zones}
-    zone = known.get(str(name).casefold())
+    if name is None:
+        return None
+    zone = (await asyncio.to_thread(_read_timezones)).get(str(name).casefold())
     if zone is None:
         raise InvalidRequestError(f"timezone {name!r} is unknown; use a name like 'Europe/Berlin' or 'UTC'")
     return zone
+
+
+def _read_timezones() -> Mapping[str, str]:
+    with duckdb.connect() as connection:
+        zones: Sequence[tuple[str]] = connection.execute("SELECT name FROM pg_timezone_names()").fetchall()
+    return {zone.casefold(): zone for (zone,) in zones}

@@ -1,7 +1,6 @@
-"""Rows to a pipe that closes, through signals and onto full disks; and the table of touchpoints on a terminal."""
+"""The command as a process that reads the vendors: pipes that close, signals, memory."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -10,9 +9,6 @@ from pathlib import Path
 import pytest
 
 from distinct_async import Checkpoint
-from distinct_async.cli.output import _ENCODERS
-from distinct_async.cli.reading import TOUCHPOINT
-from distinct_async.models import TouchpointSummary
 from distinct_async.testing import FakeServer, World
 from tests.cli.command import changed, environment, installed, piped, through
 
@@ -121,41 +117,3 @@ def test_killed_in_the_middle_it_repeats_and_loses_no_row(
     assert "user_id,timestamp_utc" == names
     assert [scan.user_id for scan in distinct_world.scans("tp-1")] == [row.partition(",")[0] for row in rows]
     assert {checkpoint, target} == {*tmp_path.iterdir()}
-
-
-# The table of touchpoints: shares, visits per visitor, bars and a total.
-
-
-def shown(*rows: TouchpointSummary, width: int, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "xterm")
-    table = _ENCODERS["table"](TOUCHPOINT, terminal=True)
-    assert b"" == table.encode(rows)
-    return [line.split() for line in re.sub(r"\x1b\[[\d;]*m", "", table.end().decode()).splitlines()]
-
-
-def summary(number: int, total: int, unique: int) -> TouchpointSummary:
-    return TouchpointSummary(f"tp-{number}", f"Door{number}", f"door_{number}", total, unique)
-
-
-def test_a_terminal_has_shares_bars_and_a_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = (summary(1, 3000, 1000), summary(2, 999, 300), summary(3, 1, 1), summary(4, 0, 0))
-    head, *lines = shown(*rows, width=90, monkeypatch=monkeypatch)
-    assert ["id", "name", "total_visits", "unique_visits", "share", "per_visitor"] == head
-    assert [
-        ["tp-1", "Door1", "3,000", "1,000", "75.0%", "3.00", "█" * 10],
-        ["tp-2", "Door2", "999", "300", "25.0%", "3.33", "█" * 4],
-        ["tp-3", "Door3", "1", "1", "0.0%", "1.00", "█"],
-        ["tp-4", "Door4", "0", "0", "0.0%"],
-        ["total", "4,000", "100.0%"],
-    ] == lines
-
-
-def test_no_visits_are_no_division(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ["total", "0"] == shown(summary(1, 0, 0), width=90, monkeypatch=monkeypatch)[-1]
-
-
-def test_a_narrow_terminal_and_a_pipe_have_the_vendors_columns_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, *lines = shown(summary(1, 3000, 1000), width=60, monkeypatch=monkeypatch)
-    assert ["id", "name", "value", "total_visits", "unique_visits"] == head
-    assert [["tp-1", "Door1", "door_1", "3,000", "1,000"]] == lines

@@ -45,6 +45,18 @@ def client_of(settings: dict[str, str]) -> DistinctClient:
     return DistinctClient(key, vantio_api_key=vantio_key, base_url=url, vantio_base_url=url, retry=once)
 
 
+def interrupted(
+    process: subprocess.Popen[str], settings: dict[str, str], number: signal.Signals
+) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr after a signal while a request waits."""
+    host, _, port = settings["url"].removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as asking:
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
 async def test_one_line_reports_where_the_ordered_sample_is() -> None:
     with serving("--touchpoints", "2", "--scans", "220", "--seed", "3") as (_, settings):
         async with client_of(settings) as client:
@@ -74,12 +86,7 @@ async def test_a_world_that_grows_has_new_scans_at_the_ends_of_its_lists() -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_without_a_word_even_in_the_middle_of_an_answer(number: signal.Signals) -> None:
     with serving("--scans", "10", "--fault", "hang") as (process, settings):
-        host, _, port = settings["url"].removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))) as asking:
-            asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            process.send_signal(number)
-            out, err = process.communicate(timeout=20)
-    assert (0, "", "") == (process.returncode, out, err)
+        assert (0, "", "") == interrupted(process, settings, number)
 
 
 async def test_faults_strike_in_the_order_given_and_the_same_for_a_seed() -> None:
@@ -246,12 +253,7 @@ async def test_it_listens_at_once_and_requests_wait_for_the_sample(tmp_path: Pat
 def test_it_stops_without_a_word_while_it_makes_the_sample(number: signal.Signals, tmp_path: Path) -> None:
     command = changed(GATED.format(path=str(tmp_path / "never")))
     with serving("--scans", "10", command=command) as (process, settings):
-        host, _, port = settings["url"].removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))) as asking:
-            asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            process.send_signal(number)
-            out, err = process.communicate(timeout=20)
-    assert (0, "", "") == (process.returncode, out, err)
+        assert (0, "", "") == interrupted(process, settings, number)
 
 
 def test_a_sample_that_cannot_be_made_ends_it_with_the_error() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -273,10 +272,12 @@ class FileDestination:
                 parquet_writer(file, _PART_SCHEMA, statistics=False) as writer,
             ):
                 for number, group in enumerate(group_chunks(chunks)):  # a long list is read without the others
-                    offsets = accumulate((len(chunk.visits) for chunk in group), initial=0)
-                    part.slices += map(self._slice, group, repeat(number), offsets)
+                    offset = 0
+                    for chunk in group:
+                        part.slices.append(self._slice(chunk, number, offset))
+                        offset += len(chunk.visits)
                     batch = record_batch(group).select(_PART_COLUMNS)
-                    writer.write_batch(batch, row_group_size=max(1, len(batch)))
+                    writer.write_batch(batch, row_group_size=max(1, offset))
                 writer.close()
                 os.fsync(file.fileno())
             self._append(part)

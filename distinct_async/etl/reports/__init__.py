@@ -108,7 +108,7 @@ async def report(
         from distinct_async.etl.views import check_timezone
     chosen = Selection(
         experience_id=experience_id,
-        timezone=None if timezone is None else check_timezone(timezone),
+        timezone=await check_timezone(timezone),
         since=since,
         until=until,
         program_id=None if program_id is None else identifier(program_id, "program_id"),

@@ -723,31 +723,9 @@ async def test_ascending_numbers_are_stored_as_their_steps(client: DistinctClien
     assert {"position", "timestamp_utc"} == by_steps
 
 
-async def test_many_small_lists_share_row_groups_and_each_is_read_once(
-    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Joining is linear in the number of lists: 20,000 lists took as long as the square of it before."""
-    world = fake.world = World()
-    for number in range(300):
-        for row in range(3):
-            world.add_scan(f"tp-{number}", f"user-{row}", f"2024-01-01T10:00:0{row}Z")
-    read, reads = pq.ParquetFile.read_row_group, list[int]()
-
-    def counted(self: pq.ParquetFile, group: int, **options: Any) -> Any:
-        reads.append(group)
-        return read(self, group, **options)
-
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-    await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=100)
-    assert rows_of(world) == rows_from(tmp_path / "visits.parquet")
-    assert len(reads) <= 2 * 900 / 100
-
-
-async def test_of_long_lists_hardly_a_row_is_read_twice(
-    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part has a row group for each of them; in a common one, each list would read the rows of all."""
-    fake.world = World.sample(touchpoints=8, scans=20_000, users=50)
+@pytest.fixture
+def groups_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each row group of a part that is read."""
     read, rows = pq.ParquetFile.read_row_group, list[int]()
 
     def counted(self: pq.ParquetFile, group: int, **options: Any) -> Any:
@@ -756,7 +734,28 @@ async def test_of_long_lists_hardly_a_row_is_read_twice(
         return table
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    return rows
+
+
+async def test_many_small_lists_share_row_groups_and_each_is_read_once(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, groups_read: list[int]
+) -> None:
+    """Joining is linear in the number of lists: 20,000 lists took as long as the square of it before."""
+    world = fake.world = World()
+    for number in range(300):
+        for row in range(3):
+            world.add_scan(f"tp-{number}", f"user-{row}", f"2024-01-01T10:00:0{row}Z")
+    await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=100)
+    assert rows_of(world) == rows_from(tmp_path / "visits.parquet")
+    assert len(groups_read) <= 2 * 900 / 100
+
+
+async def test_of_long_lists_hardly_a_row_is_read_twice(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups_read: list[int]
+) -> None:
+    """A part has a row group for each of them; in a common one, each list would read the rows of all."""
+    fake.world = World.sample(touchpoints=8, scans=20_000, users=50)
     monkeypatch.setattr(arrow, "_BATCH_ROWS", 100)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=1000, page_size=100)
     assert rows_of(fake.world) == rows_from(tmp_path / "visits.parquet")
-    assert 20_000 <= sum(rows) <= 22_000
+    assert 20_000 <= sum(groups_read) <= 22_000
