@@ -89,7 +89,13 @@ def test_only_the_touchpoints_that_are_named_are_requested(source: Any, fake: Fa
 
 
 def test_the_limit_of_requests_counts_for_all_tasks_together(source: Any, fake: FakeServer, world: World) -> None:
-    fake.latency = 0.02
+    def quicken() -> None:
+        while fake.max_in_flight < 3:
+            time.sleep(0.01)
+        fake.latency = 0.02
+
+    fake.latency = 0.3  # until the tasks meet: one may start seconds after the other
+    threading.Thread(target=quicken, daemon=True).start()
     frame = source.option("numPartitions", 2).option("max_concurrency", 4).option("page_size", 250).load()
     assert len(rows_of(world)) == frame.count()
     assert 2 < fake.max_in_flight <= 4
