@@ -38,11 +38,11 @@ from .checks import (
     assert_recovers,
     failure,
 )
-from .responses import whole
+from .responses import chunked, encoded, head, whole
 from .server import Exchange, FaultServer, in_a_thread, say, say_and_hang, serve_correctly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 
 # -- closing
@@ -227,6 +227,29 @@ def test_a_run_that_was_killed_leaves_the_next_one_untouched(threaded: FaultServ
     assert 0 == asyncio.run(left_open(threaded))
 
 
+@pytest.mark.parametrize("after", [ask_each, DistinctClient.close])
+def test_a_session_whose_loop_was_closed_without_it_is_released(
+    threaded: FaultServer, after: Callable[[DistinctClient], Coroutine[Any, Any, None]]
+) -> None:
+    sessions: list[aiohttp.ClientSession] = []
+
+    def session() -> aiohttp.ClientSession:
+        sessions.append(aiohttp.ClientSession())
+        return sessions[-1]
+
+    client, loop = of(threaded, session=session), asyncio.new_event_loop()
+    loop.run_until_complete(USER.call(client))
+    loop.close()  # asyncio.run would have ended its generators first
+    assert [False] == [each.closed for each in sessions]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(after(client))
+        assert sessions[0].closed
+        asyncio.run(client.close())
+        gc.collect()
+    assert [] == [text for text in map(str, caught) if "aiohttp" in text]  # asyncio's of the socket cannot be helped
+
+
 async def test_another_open_loop_is_refused_before_any_request(server: FaultServer, client: DistinctClient) -> None:
     await USER.call(client)
 
@@ -389,6 +412,22 @@ async def test_many_waiting_calls_cost_little_memory(server: FaultServer, client
     assert peak < 40 * 2**20
     assert await server.settles()
     await assert_recovers(client, server, USER)
+
+
+async def test_a_connection_keeps_nothing_of_the_chunked_responses_it_has_brought(
+    server: FaultServer, client: DistinctClient
+) -> None:
+    async def in_two(exchange: Exchange) -> None:
+        await exchange.send(head(200, ("Transfer-Encoding", "chunked")))
+        await asyncio.sleep(0.005)
+        await exchange.send(chunked(encoded(responses.user())))
+
+    server.steady = in_two
+    for _ in range(10):
+        await USER.call(client)
+    gc.collect()
+    assert 1 == server.connections
+    assert 1 >= sum(isinstance(each, aiohttp.ClientResponse) for each in gc.get_objects())
 
 
 async def test_each_vendor_has_its_own_queue(server: FaultServer, build: Build) -> None:
