@@ -235,7 +235,7 @@ class FaultServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = self.tls.popleft() if len(self.tls) > 1 else next(iter(self.tls), None)
         if tls is not None:
-            await writer.start_tls(tls, ssl_handshake_timeout=2.0)
+            await writer.start_tls(tls, ssl_handshake_timeout=20.0)
         if self.greeting:
             writer.write(self.greeting)
         while not writer.is_closing():
