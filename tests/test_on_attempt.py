@@ -47,7 +47,8 @@ async def test_each_attempt_of_a_call_is_reported_with_its_own_wait_and_what_fol
 
     assert [(1, 503, "ServerError", False), (2, None, "TransportError", False), (3, 200, None, True)] == outcomes(seen)
     for before, after in pairwise(seen):
-        assert after.waited == pytest.approx(before.retry_in, abs=0.3)
+        assert before.retry_in is not None
+        assert before.retry_in - 0.01 < after.waited < before.retry_in + 5
 
 
 async def test_the_last_attempt_of_a_call_that_fails_has_the_name_of_the_raised_error(fake: FakeServer) -> None:
