@@ -154,6 +154,8 @@ def write_walk(
             write_checkpoint(rows.checkpoint, writer.reached)
         if table and left:
             stderr.note(f"{left}: --limit shows more, --format jsonl or -o FILE takes all")
+        elif table and not writer.rows:
+            stderr.note(f"no {shape.unit}")
 
 
 def _is_file(output: Output) -> bool:

@@ -69,7 +69,7 @@ def test_a_period_is_found_by_few_small_requests(command: Command, distinct_serv
         (20, "and 28 more: --limit shows more", ["--until", "2026-06-02"]),
         (30, "and 18 more: --limit shows more", ["--until", "2026-06-02", "--limit", 30]),
         (4, "", ["--since", "2026-06-01T10:00:00Z", "--until", "2026-06-01T12:00:00"]),
-        (0, "", ["--since", "2026-06-02", "--until", "2026-06-01"]),
+        (0, "no visits\n", ["--since", "2026-06-02", "--until", "2026-06-01"]),
         (30, "", ["--last", 30]),
     ],
     ids=str,
