@@ -14,9 +14,11 @@ from distinct_async.etl.plans import VisitList
 from distinct_async.models import Impression
 
 _TIME = pa.timestamp("us", tz="UTC")
-_BATCH_ROWS = 5_000
-_MANY = 500  # times; of fewer, JSON costs less
-_PACKED = 6  # bytes of a time of whole seconds, 1970 to 2106, in MessagePack: two for what it is, four for the seconds
+_MIN_BATCH_ROWS = 5_000
+_PACKED_MIN_TIMES = 500  # times; of fewer, JSON costs less
+_PACKED_TIME_BYTES = (
+    6  # bytes of a time of whole seconds, 1970 to 2106, in MessagePack: two for what it is, four for the seconds
+)
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
@@ -49,7 +51,7 @@ def group_chunks(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
     """Return chunks in groups of enough rows for a batch; each batch has its costs, and short lists are many."""
     groups, rows = [list[Chunk]()], 0
     for chunk in chunks:
-        if rows >= _BATCH_ROWS:
+        if rows >= _MIN_BATCH_ROWS:
             groups.append([])
             rows = 0
         groups[-1].append(chunk)
@@ -59,21 +61,21 @@ def group_chunks(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
 
 def record_batch(chunks: Sequence[Chunk]) -> pa.RecordBatch:
     """Return the rows of chunks, one behind the other, each with its key."""
-    keys = zip(*map(_keys_of, chunks), strict=True)
+    key_columns = zip(*map(_key_columns, chunks), strict=True)
     return pa.RecordBatch.from_arrays(
         [
-            *map(pa.concat_arrays, keys),
+            *map(pa.concat_arrays, key_columns),
             pa.array([visit.user_id for chunk in chunks for visit in chunk.visits], pa.string()),
-            _times([visit.timestamp_utc for chunk in chunks for visit in chunk.visits]),
+            _time_array([visit.timestamp_utc for chunk in chunks for visit in chunk.visits]),
         ],
         schema=SCHEMA,
     )
 
 
-def _keys_of(chunk: Chunk) -> list[pa.Array]:
+def _key_columns(chunk: Chunk) -> list[pa.Array]:
     count, visit_list = len(chunk.visits), chunk.visit_list
     return [
-        *_columns_of(visit_list, count),
+        *_id_columns(visit_list, count),
         pa.repeat(visit_list.visits_type, count),
         pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=chunk.start - 1),
     ]
@@ -88,29 +90,29 @@ def impressions_table(impressions: Sequence[Impression]) -> pa.Table:
 
 def complete_columns(table: pa.Table, visit_list: VisitList) -> pa.Table:
     """Return rows of a list, which a part of an export holds without what the plan says, with all columns."""
-    rest = table.columns[-4:]
-    return pa.Table.from_arrays([*_columns_of(visit_list, len(table)), *rest], schema=SCHEMA)
+    list_columns = table.columns[-4:]
+    return pa.Table.from_arrays([*_id_columns(visit_list, len(table)), *list_columns], schema=SCHEMA)
 
 
-def _columns_of(visit_list: VisitList, count: int) -> list[pa.Array]:
+def _id_columns(visit_list: VisitList, count: int) -> list[pa.Array]:
     ids = visit_list.experience_id, visit_list.touchpoint.id, visit_list.touchpoint.name
     return [pa.repeat(pa.scalar(each, pa.string()), count) for each in ids]
 
 
-def _times(times: Sequence[datetime]) -> pa.Array:
+def _time_array(times: Sequence[datetime]) -> pa.Array:
     """Return UTC times as Arrow has them, by way of MessagePack, or JSON and a cast: `pa.array` costs twice that."""
     count = len(times)
-    if count >= _MANY:
+    if count >= _PACKED_MIN_TIMES:
         packed = msgspec.msgpack.encode(times)
-        if len(packed) == (3 if count < 2**16 else 5) + _PACKED * count:
-            halves = memoryview(packed[-_PACKED * count :]).cast("H")
-            seconds = pc.add(pc.multiply(_numbers(halves[1::3]), 2**16), _numbers(halves[2::3]))
+        if len(packed) == (3 if count < 2**16 else 5) + _PACKED_TIME_BYTES * count:
+            halves = memoryview(packed[-_PACKED_TIME_BYTES * count :]).cast("H")
+            seconds = pc.add(pc.multiply(_uint16_array(halves[1::3]), 2**16), _uint16_array(halves[2::3]))
             return seconds.cast(pa.timestamp("s", tz="UTC")).cast(_TIME)
-    texts = msgspec.json.encode(times).decode()[2:-2].split('","') if times else []
-    return pa.array(texts, pa.string()).cast(_TIME)
+    iso_times = msgspec.json.encode(times).decode()[2:-2].split('","') if times else []
+    return pa.array(iso_times, pa.string()).cast(_TIME)
 
 
-def _numbers(halves: memoryview) -> pa.Array:
+def _uint16_array(halves: memoryview) -> pa.Array:
     """Return unsigned numbers of two bytes each, the higher first."""
     numbers = array("H", halves.tobytes())
     if sys.byteorder == "little":

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from distinct_async.etl.arrow import SCHEMA
 
 # Ascending numbers, whose steps are small: with Parquet's default, a dictionary, a file is six times as large
-_ENCODING = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
+_COLUMN_ENCODINGS = {"position": "DELTA_BINARY_PACKED", "timestamp_utc": "DELTA_BINARY_PACKED"}
 
 # What spreadsheets run as a formula (https://owasp.org/www-community/attacks/CSV_Injection)
 _FORMULA = r"^([=+\-@\t\r])"
@@ -21,29 +21,31 @@ _FORMULA = r"^([=+\-@\t\r])"
 
 def parquet_writer(file: BinaryIO, schema: pa.Schema = SCHEMA, *, statistics: bool = True) -> pq.ParquetWriter:
     """Return what writes visits into a Parquet file; the statistics of its columns cost a third, and serve queries."""
-    texts = [each.name for each in schema if pa.types.is_string(each.type)]
-    return pq.ParquetWriter(file, schema, use_dictionary=texts, column_encoding=_ENCODING, write_statistics=statistics)
+    text_columns = [each.name for each in schema if pa.types.is_string(each.type)]
+    return pq.ParquetWriter(
+        file, schema, use_dictionary=text_columns, column_encoding=_COLUMN_ENCODINGS, write_statistics=statistics
+    )
 
 
-def _parquet(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
+def _write_parquet(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
     with parquet_writer(file) as writer:
         for table in tables:
             writer.write_table(table)
 
 
-def _csv(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:
+def _write_csv(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:
     # Not by pyarrow, which quotes every text: the command's `visits` writes the same CSV without this extra
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(SCHEMA.names)
     for table in tables:
-        columns = (_defused(table) if safe_cells else table).to_pydict()
+        columns = (_escape_formulas(table) if safe_cells else table).to_pydict()
         columns["timestamp_utc"] = msgspec.to_builtins(columns["timestamp_utc"])
         lines.writerows(zip(*columns.values(), strict=True))
     text.detach()
 
 
-def _defused(table: pa.Table) -> pa.Table:
+def _escape_formulas(table: pa.Table) -> pa.Table:
     """Return the table with an apostrophe before each text that a spreadsheet would run."""
     for index, column in enumerate(table.schema):
         if pa.types.is_string(column.type):
@@ -52,9 +54,9 @@ def _defused(table: pa.Table) -> pa.Table:
     return table
 
 
-def _jsonl(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
+def _write_jsonl(file: BinaryIO, tables: Iterator[pa.Table], *, safe_cells: bool) -> None:  # noqa: ARG001  # of CSV only
     encode = msgspec.json.Encoder().encode_lines
     file.writelines(encode(table.to_pylist()) for table in tables)
 
 
-WRITERS: Mapping[str, Callable[..., None]] = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}
+WRITERS: Mapping[str, Callable[..., None]] = {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}

@@ -706,7 +706,7 @@ async def test_an_experience_without_visits_is_a_file_without_rows(
 async def test_row_groups_are_joined_not_one_a_page(
     client: DistinctClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_GROUP_ROWS", 100)
+    monkeypatch.setattr(files, "_MIN_GROUP_ROWS", 100)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", page_size=10)
     metadata = pq.read_metadata(tmp_path / "visits.parquet")
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
@@ -755,7 +755,7 @@ async def test_of_long_lists_hardly_a_row_is_read_twice(
 ) -> None:
     """A part has a row group for each of them; in a common one, each list would read the rows of all."""
     fake.world = World.sample(touchpoints=8, scans=20_000, users=50)
-    monkeypatch.setattr(arrow, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(arrow, "_MIN_BATCH_ROWS", 100)
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=1000, page_size=100)
     assert rows_of(fake.world) == rows_from(tmp_path / "visits.parquet")
     assert 20_000 <= sum(groups_read) <= 22_000
