@@ -109,11 +109,16 @@ def atomic_replace(path: Path, temporary: Path | None = None) -> Iterator[Binary
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Return when everything that was written to a file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from distinct_async import Checkpoint
 from distinct_async.cli.console import Stderr, make_table, printable, wrap
 from distinct_async.cli.options import WALK_FILES, Format, Output
 from distinct_async.errors import StorageError
-from distinct_async.files import atomic_replace, resolve_path, storage_errors
+from distinct_async.files import atomic_replace, resolve_path, storage_errors, sync_file
 
 _LISTED: Final = 5  # items of a list in a table's cell
 _ENDLESS: Final = 10_000  # columns if nothing need be folded
@@ -306,8 +306,7 @@ class _Appender(Writer):
     def _note(self, position: int) -> None:
         with self._progress.open("ab") as file:
             file.write(f"{position} {self._size}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
 
     def close(self) -> None:
         """Cut off what is not complete, and store the position."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from distinct_async.etl.destinations import Chunk, ListState
 from distinct_async.etl.destinations.formats import WRITERS, parquet_writer
 from distinct_async.etl.plans import ListKey, Plan, VisitList
 from distinct_async.etl.results import Result
-from distinct_async.files import atomic_replace, storage_errors
+from distinct_async.files import atomic_replace, storage_errors, sync_file
 from distinct_async.models import VisitsType
 from distinct_async.sansio.pages import Checkpoint
 from distinct_async.version import __version__
@@ -144,6 +145,7 @@ class FileDestination:
         self._part_names: list[str] = []
         self._default_experience_id: str | None = None  # the experience of slices that name none
         self._journal_size = 0  # bytes
+        self._part_numbers = count()  # of this run
         self._token = secrets.token_hex(4)  # no other export has files of these names
         self._known_tokens = {self._token}
         with self._storage_errors():
@@ -230,8 +232,7 @@ class FileDestination:
             if journal.tell() != self._journal_size:
                 raise concurrent_export
             self._journal_size += journal.write(msgspec.json.encode(record) + b"\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+            sync_file(journal)
 
     def _apply_entry(self, entry: _PartEntry) -> None:
         match = _PART_NAME.fullmatch(entry.name)
@@ -266,29 +267,23 @@ class FileDestination:
         if not chunks:
             return
         with self._storage_errors():
-            if not any(self._token in name for name in self._part_names):
-                # So that files of a killed run are recognised
-                self._append_to_journal(_PartEntry(self._next_part_name(), slices=[]))
-            entry = _PartEntry(self._next_part_name(), slices=[])
-            with (
-                (self._folder / entry.name).open("wb") as file,
-                parquet_writer(file, _PART_SCHEMA, statistics=False) as writer,
-            ):
-                # A row group for each long list: it is read without the others
-                for group_number, row_group in enumerate(group_chunks(chunks)):
-                    offset = 0
-                    for chunk in row_group:
-                        entry.slices.append(self._make_slice(chunk, group_number, offset))
-                        offset += len(chunk.visits)
-                    batch = record_batch(row_group).select(_PART_COLUMNS)
-                    writer.write_batch(batch, row_group_size=max(1, offset))
-                writer.close()
-                os.fsync(file.fileno())
+            number = next(self._part_numbers)  # never again: the journal may name a part that failed
+            entry = _PartEntry(f"{number:06}-{self._token}.parquet", slices=[])
+            if not number:
+                self._append_to_journal(entry)  # so that files of a killed run are recognised
+            with (self._folder / entry.name).open("wb") as file:
+                with parquet_writer(file, _PART_SCHEMA, statistics=False) as writer:
+                    # A row group for each long list: it is read without the others
+                    for group_number, row_group in enumerate(group_chunks(chunks)):
+                        offset = 0
+                        for chunk in row_group:
+                            entry.slices.append(self._make_slice(chunk, group_number, offset))
+                            offset += len(chunk.visits)
+                        batch = record_batch(row_group).select(_PART_COLUMNS)
+                        writer.write_batch(batch, row_group_size=max(1, offset))
+                sync_file(file)
             self._append_to_journal(entry)
         self._apply_entry(entry)
-
-    def _next_part_name(self) -> str:
-        return f"{len(self._part_names):06}-{self._token}.parquet"
 
     def _make_slice(self, chunk: Chunk, group: int, offset: int) -> _Slice:
         state = chunk.state(self._list_states.get(chunk.visit_list.key))

@@ -1,7 +1,10 @@
 """Several experiences in one job, and the columns that tell their rows apart."""
 
 import asyncio
+import errno
+import itertools
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,25 @@ async def test_a_file_of_several_experiences_is_not_written_if_one_of_them_fails
     walked = {request.query["touchpointId"] for request in fake.requests if "touchpointId" in request.query}
     assert {"tp-1-0", "tp-1-1", "tp-1-2"} == walked  # the others are in the parts
     assert 450 == result.rows
+
+
+async def test_a_part_that_the_journal_names_is_not_written_over_by_the_next_experience(
+    client: DistinctClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync, calls = tmp_path / "visits.jsonl", os.fsync, itertools.count(1)
+
+    def fail_once(file: int) -> None:
+        fsync(file)
+        if next(calls) == 4:  # header, names of the parts, a part; then the journal has its line
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", fail_once)
+        with pytest.raises(errors.StorageError, match=r"visits\.jsonl: Input/output error"):
+            await etl.export(client, IDS, path, page_size=10, batch_rows=20)
+    assert next(calls) > 5  # the others went on
+    await etl.export(client, IDS, path, page_size=10)
+    assert named(world, *IDS) == named_in(read_file(path))
 
 
 async def test_an_unfinished_file_is_continued_with_the_ids_in_another_order(

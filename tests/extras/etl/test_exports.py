@@ -512,6 +512,23 @@ async def test_a_full_disk_ends_it_the_parts_before_stand_and_none_comes_behind_
     assert fake.requests
 
 
+@pytest.mark.usefixtures("_small_parts")
+async def test_all_bytes_of_a_part_are_on_the_disk_before_the_journal_names_it(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = dict[int, int](), os.fsync
+
+    def noted(file: int) -> None:
+        fsync(file)
+        synced[os.fstat(file).st_ino] = os.fstat(file).st_size
+
+    monkeypatch.setattr("os.fsync", noted)
+    folder = await broken_off(client, fake, tmp_path / "visits.parquet")
+    written = {each.stat().st_ino: each.stat().st_size for each in folder.iterdir()}
+    assert len(written) > 2
+    assert written == synced
+
+
 def parts_rows(path: Path) -> int:
     """The rows that the journal knows of."""
     lines = (path.with_name(f"{path.name}.parts") / "journal.jsonl").read_text().splitlines()
