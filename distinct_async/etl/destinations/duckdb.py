@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import duckdb
@@ -25,6 +26,7 @@ from distinct_async.version import __version__
 
 _SETTINGS = "current_setting('memory_limit'), current_setting('threads')"
 _MEMORY = 48  # MiB, at least
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 _ADDED = "touchpoint_name VARCHAR"  # since 0.2.0
 _ROW = "experience_id, touchpoint_id, touchpoint_name, position, user_id, timestamp_utc"
@@ -100,7 +102,7 @@ class DuckDBDestination:
         self._runs: dict[str, int] = {}  # by experience
         self._rows = Counter[str]()  # inserted, by experience
         self._states: dict[ListKey, ListState] = {}
-        self._settings: tuple[object, ...] | None = None  # the owner's
+        self._settings: tuple[str, int] | None = None  # the owner's
         self._database = Database(path, _SCHEMA, added=dict.fromkeys(TABLES.values(), _ADDED), fill=_NAMES)
 
     def begin(self, plan: Plan) -> dict[ListKey, ListState]:
@@ -142,11 +144,11 @@ class DuckDBDestination:
         """Keep the database small in memory: DuckDB would keep most of the file in it, for queries to come."""
         connection = self._database.connection
         with self._database.errors():
-            before = connection.execute(f"SELECT {_SETTINGS}").fetchone()
+            before = connection.execute(f"SELECT {_SETTINGS}").fetchall()
             self._set(f"{max(_MEMORY, 32 + lists // 1000)} MiB", 1)
             # Another sync at once has set them already, and will restore what was before
-            changed = before != connection.execute(f"SELECT {_SETTINGS}").fetchone()
-            self._settings = self._settings or (before if changed else None)
+            if self._settings is None and before != connection.execute(f"SELECT {_SETTINGS}").fetchall():
+                self._settings = _exact_memory(before[0][0]), before[0][1]
 
     def _stored_states(self, experience_id: str) -> Iterator[tuple[ListKey, ListState]]:
         columns = "touchpoint_id, visits_type, checkpoint, declared, complete, ascends"
@@ -255,8 +257,14 @@ class DuckDBDestination:
                 self._set(*self._settings)  # a connection of the caller's to the same file shares them
         self._database.close()
 
-    def _set(self, memory: object, threads: object) -> None:
+    def _set(self, memory: str, threads: int) -> None:
         self._database.connection.execute(f"SET memory_limit = '{memory}'; SET threads = {threads}")
+
+
+def _exact_memory(limit: str) -> str:
+    """Return what sets a limit that DuckDB shows as this text, such as "1.1 GiB": it sets less by that text itself."""
+    number, unit = limit.split()
+    return f"{ceil(float(number) * 1024) * 1024 ** _UNITS.index(unit) // 1024}B"
 
 
 def _rows(chunks: Sequence[Chunk]) -> pa.Table:
