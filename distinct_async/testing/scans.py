@@ -158,7 +158,10 @@ def time_of(visit: ScanTuple) -> datetime:
 
 def utc(at: datetime) -> datetime:
     """Convert a time to UTC; a time without a zone is in UTC."""
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"the time {at.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
 def _row(visit: ScanTuple) -> bytes:

@@ -190,5 +190,5 @@ class Database:
             raise
 
     def errors(self) -> AbstractContextManager[None]:
-        """Return what turns errors of DuckDB and of the system, in its block, into a `StorageError`."""
-        return storage_errors(self.path, duckdb.Error)
+        """Return what turns errors of DuckDB, Arrow and the system, in its block, into a `StorageError`."""
+        return storage_errors(self.path, duckdb.Error, pa.ArrowException)

@@ -38,7 +38,11 @@ class ImpressionTable:
     def __init__(self, path: Path, timezone: str | None = None) -> None:
         self.rows: int = 0  # written
         self._database = Database(path, _SCHEMA + USER_AGENTS)
-        self._database.create_tables(partial(create_views, VIEWS, timezone=timezone))
+        try:
+            self._database.create_tables(partial(create_views, VIEWS, timezone=timezone))
+        except BaseException:
+            self.close()
+            raise
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Return those of the ids whose impressions are not stored, each once."""

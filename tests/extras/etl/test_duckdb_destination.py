@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from distinct_async import Checkpoint, errors
@@ -54,6 +55,19 @@ def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(
         warehouse.write([chunk(1)])
     warehouse.close()
     assert [(1, 1)] == asked(database, "SELECT position, (SELECT count(*) FROM visits) FROM checkpoints")
+
+
+def test_rows_that_are_too_large_for_arrow_are_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes")
+
+    warehouse = DuckDBDestination(tmp_path / "warehouse.duckdb")
+    warehouse.begin(PLAN)
+    monkeypatch.setattr("distinct_async.etl.destinations.duckdb.record_batch", refuse)
+    with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb: array cannot contain"):
+        warehouse.write([chunk(0)])
+    warehouse.close()
+    assert [(0,)] == asked(tmp_path / "warehouse.duckdb", "SELECT count(*) FROM visits")
 
 
 @pytest.mark.parametrize("limit", ["1 GiB", "777777777 B", "20 MiB", "-1"])

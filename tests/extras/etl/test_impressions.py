@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pytest
 
 from distinct_async import DistinctClient, errors, etl
@@ -222,3 +223,15 @@ async def test_the_views_have_the_given_time_zone_and_keep_it(
     scanned = datetime.fromisoformat(str(world.impression(first)["scanned_at"]))
     local = scanned.astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None)
     assert [(local, "Asia/Tokyo")] == asked(database, "SELECT local_time, timezone FROM local_impressions")
+
+
+async def test_a_database_whose_views_cannot_be_created_is_closed_before_the_error_is_raised(
+    client: DistinctClient, database: Path
+) -> None:
+    with duckdb.connect(str(database)) as owner:
+        owner.execute("CREATE MACRO visits_timezone(zone) AS zone")
+    with pytest.raises(errors.StorageError, match="visits_timezone") as caught:
+        await etl.sync_impressions(client, database, timezone="UTC")
+    with duckdb.connect(str(database), read_only=True) as reader:  # DuckDB refuses it beside a connection that writes
+        assert [] == reader.execute("SHOW TABLES").fetchall()
+    assert database.name in str(caught.value)
