@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-IMPRESSIONS = pa.schema(
+IMPRESSIONS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("poster_id", pa.string()),
@@ -83,9 +83,9 @@ def _key_columns(chunk: Chunk) -> list[pa.Array]:
 
 def impressions_table(impressions: Sequence[Impression]) -> pa.Table:
     """Return impressions as a table, their metadata as JSON."""
-    columns = {name: [getattr(each, name) for each in impressions] for name in IMPRESSIONS.names}
+    columns = {name: [getattr(each, name) for each in impressions] for name in IMPRESSIONS_SCHEMA.names}
     columns["metadata"] = [msgspec.json.encode(each.metadata).decode() for each in impressions]
-    return pa.Table.from_pydict(columns, IMPRESSIONS)
+    return pa.Table.from_pydict(columns, IMPRESSIONS_SCHEMA)
 
 
 def complete_columns(table: pa.Table, visit_list: VisitList) -> pa.Table:

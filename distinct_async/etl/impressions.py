@@ -119,11 +119,11 @@ async def sync_impressions(
 
 
 async def _look_up(client: DistinctClient, thread: "Executor", table: "ImpressionTable", ids: list[str]) -> int:
-    unknown = await call_in_thread(thread, table.unknown, ids)
-    async with aclosing(client.impressions.get_many(unknown, missing="none")) as impressions:
-        replies = [impression async for impression in impressions]
-    missing = [each for each, impression in zip(unknown, replies, strict=True) if impression is None]
-    await call_in_thread(thread, table.put, [each for each in replies if each is not None], missing)
+    new_ids = await call_in_thread(thread, table.select_new, ids)
+    async with aclosing(client.impressions.get_many(new_ids, missing="none")) as impressions:
+        results = [impression async for impression in impressions]
+    missing = [each for each, impression in zip(new_ids, results, strict=True) if impression is None]
+    await call_in_thread(thread, table.put, [each for each in results if each is not None], missing)
     return len(missing)
 
 

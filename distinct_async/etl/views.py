@@ -14,7 +14,7 @@ import duckdb
 
 from distinct_async.errors import InvalidRequestError
 
-_TIMEZONE = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
+_CREATE_TIMEZONE_MACRO = "CREATE MACRO IF NOT EXISTS visits_timezone() AS 'UTC'"
 
 # The columns of the common table expressions have names of their own: `declared` is a column of `checkpoints` too.
 RECONCILIATION: Final = """
@@ -22,7 +22,7 @@ WITH stored AS (
     SELECT experience_id, touchpoint_id, 'TOTAL' AS visits_type, count(*) AS stored_rows FROM visits GROUP BY ALL
     UNION ALL
     SELECT experience_id, touchpoint_id, 'UNIQUE', count(*) FROM unique_visits GROUP BY ALL
-), compared AS (
+), counts AS (
     SELECT
         lists.experience_id, lists.touchpoint_id, lists.visits_type,
         CASE lists.visits_type WHEN 'TOTAL' THEN total_visits ELSE unique_visits END AS declared_rows,
@@ -38,7 +38,7 @@ SELECT
     experience_id, touchpoint_id, visits_type, declared_rows AS declared, counted_rows AS counted,
     declared_rows - counted_rows AS missing,
     (read_to_end OR declared_rows = 0) AND counted_rows >= declared_rows AS complete
-FROM compared
+FROM counts
 ORDER BY ALL
 """
 
@@ -184,8 +184,8 @@ FROM counted LEFT JOIN touchpoints USING (experience_id, touchpoint_id)
 ORDER BY experience_id, visits DESC, touchpoint_id
 """
 
-_ROWS = {"local_visits": LOCAL_VISITS, "first_visits": FIRST_VISITS}
-FIGURES: Final = {
+_LOCAL_VIEWS = {"local_visits": LOCAL_VISITS, "first_visits": FIRST_VISITS}
+FIGURE_VIEWS: Final = {
     "visits_by_hour": _BY_HOUR,
     "visits_by_day": _BY_DAY,
     "visits_per_visitor": _PER_VISITOR,
@@ -203,25 +203,25 @@ SELECT
 FROM impressions LEFT JOIN parsed_user_agents USING (user_agent)
 """
 
-BY_DEVICE: Final = """
+IMPRESSIONS_BY_DEVICE: Final = """
 SELECT program_id, poster_id, source, device, browser, count(*) AS impressions
 FROM local_impressions
 GROUP BY ALL
 ORDER BY ALL
 """
 
-USER_AGENTS: Final = """
+CREATE_USER_AGENTS: Final = """
 CREATE TABLE IF NOT EXISTS parsed_user_agents (
     user_agent VARCHAR PRIMARY KEY, device VARCHAR NOT NULL, browser VARCHAR NOT NULL, source VARCHAR NOT NULL
 );
 """
 
-VISITS: Final = {"reconciliation": RECONCILIATION, **_ROWS, **FIGURES}
-IMPRESSIONS: Final = {"local_impressions": LOCAL_IMPRESSIONS, "impressions_by_device": BY_DEVICE}
+VISITS_VIEWS: Final = {"reconciliation": RECONCILIATION, **_LOCAL_VIEWS, **FIGURE_VIEWS}
+IMPRESSIONS_VIEWS: Final = {"local_impressions": LOCAL_IMPRESSIONS, "impressions_by_device": IMPRESSIONS_BY_DEVICE}
 
-_MARK = "Created by distinct-async"
+_COMMENT_PREFIX = "Created by distinct-async"
 # What has one of the names: its comment, with a checksum of the query, if this module created it.
-_PRESENT = """
+_SELECT_COMMENTS = """
 SELECT table_name, NULL FROM duckdb_tables()
 WHERE database_name = current_database() AND schema_name = current_schema() AND NOT temporary
 UNION ALL
@@ -234,32 +234,32 @@ def create_views(views: Mapping[str, str], connection: duckdb.DuckDBPyConnection
     """Create the views that are missing or of another version; a user's own table or view of such a name stays.
 
     Args:
-        views: `VISITS` or `IMPRESSIONS`.
+        views: `VISITS_VIEWS` or `IMPRESSIONS_VIEWS`.
         connection: To a database that has their tables.
         timezone: The time zone of their local times, as of `check_timezone`; None to leave it, UTC at first.
     """
-    connection.execute(_TIMEZONE)
+    connection.execute(_CREATE_TIMEZONE_MACRO)
     if timezone is not None and connection.execute("SELECT visits_timezone()").fetchone() != (timezone,):
         connection.execute(f"CREATE OR REPLACE MACRO visits_timezone() AS '{timezone}'")
-    present: dict[str, str | None] = dict(connection.execute(_PRESENT).fetchall())
-    own = {name for name, comment in present.items() if comment and comment.startswith(_MARK)}
-    taken = present.keys() - own - {name for name, comment in present.items() if comment == ""}
-    for name, query in _views_without(views, taken).items():
-        comment = f"{_MARK} ({crc32(query.encode()):08x})"
-        if present.get(name) != comment:
+    comments: dict[str, str | None] = dict(connection.execute(_SELECT_COMMENTS).fetchall())
+    own_names = {name for name, comment in comments.items() if comment and comment.startswith(_COMMENT_PREFIX)}
+    user_names = comments.keys() - own_names - {name for name, comment in comments.items() if comment == ""}
+    for name, query in _views_without(views, user_names).items():
+        comment = f"{_COMMENT_PREFIX} ({crc32(query.encode()):08x})"
+        if comments.get(name) != comment:
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS '{comment}'")
 
 
-def _views_without(views: Mapping[str, str], taken: set[str]) -> dict[str, str]:
+def _views_without(views: Mapping[str, str], taken_names: set[str]) -> dict[str, str]:
     """Return those of the views that neither have one of the names nor read what has."""
-    kept: dict[str, str] = {}
-    taken = taken & views.keys()
+    free_views: dict[str, str] = {}
+    taken_names = taken_names & views.keys()
     for name, query in views.items():
-        if taken.isdisjoint([name, *re.findall(r"\w+", query)]):
-            kept[name] = query
+        if taken_names.isdisjoint([name, *re.findall(r"\w+", query)]):
+            free_views[name] = query
         else:
-            taken.add(name)
-    return kept
+            taken_names.add(name)
+    return free_views
 
 
 async def check_timezone(name: str | None) -> str | None:

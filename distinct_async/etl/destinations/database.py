@@ -21,18 +21,19 @@ from distinct_async.files import resolve_path, storage_errors
 
 T = TypeVar("T")
 
-_SERVICE = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
+_SERVICE_PREFIX = re.compile(r"(md|motherduck|ducklake|postgres|mysql|sqlite):", re.IGNORECASE)
 
 _CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
-_TRIES, _PAUSE = 100, 0.02  # seconds
+_ATTEMPTS, _RETRY_SECONDS = 100, 0.02
 
-_HERE = "database_name = current_database() AND schema_name = current_schema()"
+_IN_CURRENT_SCHEMA = "database_name = current_database() AND schema_name = current_schema()"
 _COLUMNS = f"""
 SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_name) FROM duckdb_columns()
-WHERE {_HERE} AND NOT internal GROUP BY table_name
+WHERE {_IN_CURRENT_SCHEMA} AND NOT internal GROUP BY table_name
 """
 _PRIMARY_KEYS = f"""
-SELECT table_name, constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_HERE}
+SELECT table_name, constraint_column_names FROM duckdb_constraints()
+WHERE constraint_type = 'PRIMARY KEY' AND {_IN_CURRENT_SCHEMA}
 """
 
 
@@ -46,12 +47,12 @@ def database_path(database: str | PathLike[str]) -> Path:
         InvalidRequestError: It is a URL or ``:memory:``, or no file can have this name.
         StorageError: Something else is there, or its folder is missing or cannot be written.
     """
-    given = str(database)
-    if given == ":memory:":
+    text = str(database)
+    if text == ":memory:":
         raise InvalidRequestError("database ':memory:' would be lost when the job ends; name a file")
-    if service := _SERVICE.match(given):
+    if service := _SERVICE_PREFIX.match(text):
         raise InvalidRequestError(
-            f"database must be a local file; to DuckDB, {service[0]!r} names a service (a file: ./{given})"
+            f"database must be a local file; to DuckDB, {service[0]!r} names a service (a file: ./{text})"
         )
     path = resolve_path(database, "database", suffixes=[".wal"])
     if not path.exists() and not os.access(path.parent, os.W_OK):
@@ -72,18 +73,20 @@ class Database:
         StorageError: The file cannot be opened, or a table in it has other columns.
     """
 
-    def __init__(self, path: Path, schema: str, *, added: Mapping[str, str] | None = None, fill: str = "") -> None:
+    def __init__(
+        self, path: Path, schema: str, *, added_columns: Mapping[str, str] | None = None, fill_added: str = ""
+    ) -> None:
         self.path: Path = path
         self._schema = schema
-        self._added, self._fill = added or {}, fill
-        self._absent: list[str] = []
-        self._db: duckdb.DuckDBPyConnection | None = None
+        self._added_columns, self._fill_added = added_columns or {}, fill_added
+        self._missing_columns: list[str] = []
+        self._connection: duckdb.DuckDBPyConnection | None = None
         if path.exists():
             self._connect()
 
     def _connect(self) -> None:
         with self.errors():
-            self._db = duckdb.connect(str(self.path))
+            self._connection = duckdb.connect(str(self.path))
         try:
             self._check_tables()
         except BaseException:
@@ -93,20 +96,22 @@ class Database:
     def _check_tables(self) -> None:
         """Compare the tables that are there with those that the schema would create."""
         with self.errors():
-            nowhere = self.number("SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL")
-        if nowhere:  # DuckDB opens CSV, JSON and Parquet too, and would store nothing in them
+            other_format = self.query_number(
+                "SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL"
+            )
+        if other_format:  # DuckDB opens CSV, JSON and Parquet too, and would store nothing in them
             raise StorageError(f"{self.path} is not a DuckDB database")
-        with self.errors(), duckdb.connect(config={"threads": 1}) as fresh:
-            fresh.execute(self._schema)
-            present: set[str] | None = None  # those that were there first: another sync may be creating them
+        with self.errors(), duckdb.connect(config={"threads": 1}) as reference:
+            reference.execute(self._schema)
+            existing: set[str] | None = None  # those that were there first: another sync may be creating them
             for query, what in ((_COLUMNS, "columns"), (_PRIMARY_KEYS, "primary key")):
-                expected = dict(fresh.execute(query).fetchall())
-                found = dict(self.connection.execute(query).fetchall())
-                present = found.keys() & expected.keys() if present is None else present
-                for table in sorted(expected.keys() & present):
-                    missing = set(expected[table]) - set(found.get(table, ()))
-                    if table in self._added and missing == {self._added[table]}:
-                        self._absent.append(f"{table} ADD COLUMN IF NOT EXISTS {self._added[table]}")
+                expected = dict(reference.execute(query).fetchall())
+                actual = dict(self.connection.execute(query).fetchall())
+                existing = actual.keys() & expected.keys() if existing is None else existing
+                for table in sorted(expected.keys() & existing):
+                    missing = set(expected[table]) - set(actual.get(table, ()))
+                    if table in self._added_columns and missing == {self._added_columns[table]}:
+                        self._missing_columns.append(f"{table} ADD COLUMN IF NOT EXISTS {self._added_columns[table]}")
                     elif missing:
                         raise StorageError(
                             f"{self.path}: the table {table} has other {what} than this version uses (it needs "
@@ -116,35 +121,36 @@ class Database:
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The connection; the file is created if necessary."""
-        if self._db is None:
+        if self._connection is None:
             self._connect()
-        if self._db is None:
+        if self._connection is None:
             raise AssertionError  # a connection, or an error
-        return self._db
+        return self._connection
 
-    def create_tables(self, views: Callable[[duckdb.DuckDBPyConnection], object] | None = None) -> None:
+    def create_tables(self, create_views: Callable[[duckdb.DuckDBPyConnection], object] | None = None) -> None:
         """Create what is missing, also in tables of an older version, and replace the views."""
-        added = "".join(f"ALTER TABLE {each};" for each in self._absent) + self._fill * bool(self._absent)
+        alterations = "".join(f"ALTER TABLE {each};" for each in self._missing_columns)
+        alterations += self._fill_added if alterations else ""
 
         def create() -> None:
-            self.connection.execute(self._schema + added)
-            if views is not None:
-                views(self.connection)
+            self.connection.execute(self._schema + alterations)
+            if create_views is not None:
+                create_views(self.connection)
 
         self.retry_conflicts(create)
 
     def close(self) -> None:
         """Close the database; what was committed stays, so this cannot fail."""
-        if self._db is not None:
-            self._db.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def insert(self, into: str, rows: pa.Table, columns: str = "*", values: Sequence[object] = ()) -> None:
         """Insert the columns of an Arrow table by their names."""
-        self.connection.register("given", rows)
-        self.connection.execute(f"INSERT {into} BY NAME SELECT {columns} FROM given", list(values))
-        self.connection.unregister("given")
+        self.connection.register("inserted_rows", rows)
+        self.connection.execute(f"INSERT {into} BY NAME SELECT {columns} FROM inserted_rows", list(values))
+        self.connection.unregister("inserted_rows")
 
-    def number(self, statement: str, values: Sequence[object] = ()) -> int:
+    def query_number(self, statement: str, values: Sequence[object] = ()) -> int:
         """Return the first value of a statement's result, 0 if there is none."""
         rows = self.connection.execute(statement, list(values)).fetchall()
         return int(rows[0][0]) if rows else 0
@@ -152,12 +158,12 @@ class Database:
     def retry_conflicts(self, action: Callable[[], T]) -> T:
         """Call `action` in a transaction, again if another sync in this process conflicts: DuckDB refuses at once."""
         with self.errors():
-            for _ in range(_TRIES - 1):
+            for _ in range(_ATTEMPTS - 1):
                 try:
                     with self._commit_or_rollback():
                         return action()
                 except _CONFLICTS:
-                    time.sleep(_PAUSE)
+                    time.sleep(_RETRY_SECONDS)
             with self._commit_or_rollback():
                 return action()
 
@@ -170,9 +176,9 @@ class Database:
             except duckdb.TransactionException as error:
                 if "conflict" not in str(error).casefold():  # for example a full disk
                     raise
-                raise self.not_alone() from error
+                raise self.concurrent_write_error() from error
 
-    def not_alone(self) -> StorageError:
+    def concurrent_write_error(self) -> StorageError:
         """Return the error for two jobs that write the same rows."""
         return StorageError(
             f"{self.path}: another sync or connection in this process changes the same rows; run one at a time"

@@ -11,13 +11,13 @@ from attrs import evolve, frozen
 from distinct_async.errors import StorageError
 from distinct_async.etl.devices import parse_user_agents
 from distinct_async.etl.views import (
-    BY_DEVICE,
-    FIGURES,
+    CREATE_USER_AGENTS,
+    FIGURE_VIEWS,
     FIRST_VISITS,
+    IMPRESSIONS_BY_DEVICE,
     LOCAL_IMPRESSIONS,
     LOCAL_VISITS,
     RECONCILIATION,
-    USER_AGENTS,
 )
 from distinct_async.files import storage_errors
 
@@ -151,7 +151,8 @@ class Warehouse:
         )
         execute(f"CREATE TEMP TABLE first_visits AS FROM ({FIRST_VISITS}) WHERE experience_id = ?", experience)
         tables = {
-            name: execute(f"SELECT {columns} FROM ({FIGURES[name]})").fetchall() for name, columns in _COLUMNS.items()
+            name: execute(f"SELECT {columns} FROM ({FIGURE_VIEWS[name]})").fetchall()
+            for name, columns in _COLUMNS.items()
         }
         totals = "SELECT count(*), count(DISTINCT user_id), min(local_time), max(local_time) FROM local_visits"
         ((visits, visitors, first, last),) = execute(totals).fetchall()
@@ -178,7 +179,7 @@ class Warehouse:
         stored = {name for (name,) in execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "impressions" not in stored:
             return None
-        execute(USER_AGENTS.replace("TABLE", "TEMP TABLE"))
+        execute(CREATE_USER_AGENTS.replace("TABLE", "TEMP TABLE"))
         if "parsed_user_agents" in stored:
             ((name,),) = execute("SELECT current_database()").fetchall()
             quoted = name.replace('"', '""')
@@ -189,7 +190,7 @@ class Warehouse:
             f"WHERE coalesce(program_id = ?, true) AND {where}",
             [selection.program_id, *values],
         )
-        return execute(BY_DEVICE).fetchall()
+        return execute(IMPRESSIONS_BY_DEVICE).fetchall()
 
     def close(self) -> None:
         """Close the database."""

@@ -100,7 +100,7 @@ def test_settings_that_cannot_be_set_again_do_not_keep_the_database_open(tmp_pat
     database = tmp_path / "warehouse.duckdb"
     warehouse = DuckDBDestination(database)
     warehouse.begin(PLAN)
-    warehouse._settings = ("much", 2)
+    warehouse._owner_settings = ("much", 2)
     warehouse.close()
     with duckdb.connect(str(database), read_only=True) as reader:
         assert [(1,)] == reader.execute("SELECT count(*) FROM runs").fetchall()

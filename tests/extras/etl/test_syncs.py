@@ -570,7 +570,7 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
     client: DistinctClient, fake: FakeServer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=300, users=9)
-    keep, calls = DuckDBDestination._keep, 0
+    keep, calls = DuckDBDestination._store_checkpoints, 0
 
     def fails_once(self: DuckDBDestination, chunks: Any) -> None:
         nonlocal calls
@@ -579,7 +579,7 @@ async def test_a_write_that_fails_ends_it_and_nothing_is_stored_behind_the_gap(
         if calls == 3:  # with rows and checkpoints half stored
             raise duckdb.IOException("disk full")
 
-    monkeypatch.setattr(DuckDBDestination, "_keep", fails_once)
+    monkeypatch.setattr(DuckDBDestination, "_store_checkpoints", fails_once)
     with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb.*disk full") as caught:
         await etl.sync(client, "exp-1", database, page_size=10, visits_type="TOTAL")
     assert 3 == calls
@@ -610,7 +610,7 @@ async def test_a_write_that_meets_that_of_another_sync_says_so(
             other.execute("UPDATE checkpoints SET declared = 5")
             self._database.connection.execute("UPDATE checkpoints SET declared = 6")
 
-    monkeypatch.setattr(DuckDBDestination, "_keep", meets)
+    monkeypatch.setattr(DuckDBDestination, "_store_checkpoints", meets)
     with pytest.raises(errors.StorageError, match=r"warehouse\.duckdb: another sync or connection in this process"):
         await etl.sync(client, "exp-1", database)
 
@@ -622,7 +622,7 @@ async def test_what_ends_the_transaction_itself_is_reported_for_what_it_is(
         self._database.connection.rollback()  # as a commit does that finds no room
         raise duckdb.TransactionException("disk full")
 
-    monkeypatch.setattr(DuckDBDestination, "_keep", fails)
+    monkeypatch.setattr(DuckDBDestination, "_store_checkpoints", fails)
     with pytest.raises(errors.StorageError, match="disk full"):
         await etl.sync(client, "exp-1", database)
 

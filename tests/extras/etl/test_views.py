@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from distinct_async import DistinctClient, etl
-from distinct_async.etl.views import FIGURES, VISITS, create_views
+from distinct_async.etl.views import FIGURE_VIEWS, VISITS_VIEWS, create_views
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import asked
 
@@ -168,7 +168,7 @@ def test_experiences_with_the_same_users_and_touchpoints_are_apart_and_equal_tim
         connection.execute("CREATE TABLE touchpoints (experience_id TEXT, touchpoint_id TEXT, name TEXT)")
         columns = "experience_id TEXT, touchpoint_id TEXT, user_id TEXT, timestamp_utc TIMESTAMPTZ"
         connection.execute(f"CREATE TABLE visits ({columns})")
-        create_views({name: query for name, query in VISITS.items() if name != "reconciliation"}, connection)
+        create_views({name: query for name, query in VISITS_VIEWS.items() if name != "reconciliation"}, connection)
         for experience_id, rows in visits.items():
             for _ in range(150):
                 at = datetime(2026, 3, 1) + timedelta(days=rng.randrange(30), minutes=rng.randrange(2))  # noqa: DTZ001
@@ -212,17 +212,17 @@ async def test_a_table_or_view_of_the_users_with_such_a_name_stays_and_no_view_r
     assert [("mine",)] == asked(database, "FROM visits_by_hour")
     assert [] == asked(database, "FROM first_visits")
     views = {name for (name,) in asked(database, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}
-    expected = FIGURES.keys() - {"visits_by_day", "weekly_cohorts"} | {"reconciliation", "local_visits"}
+    expected = FIGURE_VIEWS.keys() - {"visits_by_day", "weekly_cohorts"} | {"reconciliation", "local_visits"}
     assert expected == views
     assert (await etl.sync(client, "exp-1", database)).complete
 
 
 async def test_the_views_can_be_read_from_another_database(client: DistinctClient, database: Path) -> None:
     await etl.sync(client, "exp-1", database)
-    expected = {name: asked(database, f"FROM {name}") for name in FIGURES}
+    expected = {name: asked(database, f"FROM {name}") for name in FIGURE_VIEWS}
     with duckdb.connect() as other:
         other.execute(f"ATTACH '{database}' AS stored (READ_ONLY)")
-        assert expected == {name: other.execute(f"FROM stored.{name}").fetchall() for name in FIGURES}
+        assert expected == {name: other.execute(f"FROM stored.{name}").fetchall() for name in FIGURE_VIEWS}
 
 
 @pytest.mark.parametrize("change", ["2026-03-29T00:50:00Z", "2026-10-25T00:50:00Z"])
