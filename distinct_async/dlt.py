@@ -24,7 +24,7 @@ from distinct_async.etl.destinations import TABLES
 from distinct_async.etl.extras import requires_extra
 from distinct_async.etl.impressions import has_vantio_key
 from distinct_async.etl.options import JobOptions, OnJobDrift
-from distinct_async.etl.plans import visits_types
+from distinct_async.etl.plans import select_visits_types
 from distinct_async.etl.runner import with_job_retries
 from distinct_async.etl.state import read_states, state_name
 from distinct_async.models import VisitsType
@@ -90,7 +90,7 @@ def distinct(
         return DistinctClient(next(keys), vantio_api_key=next(keys))
 
     options = JobOptions(
-        experience=experience_ids, visits_type=visits_type, on_drift=on_drift, page_size=page_size, prefetch=prefetch
+        ids_or_plan=experience_ids, visits_type=visits_type, on_drift=on_drift, page_size=page_size, prefetch=prefetch
     )
     return [
         dlt.resource(
@@ -99,9 +99,9 @@ def distinct(
             write_disposition="replace",
             primary_key=("experience_id", "touchpoint_id"),
         ),
-        *(_visits(make_client, options, each) for each in visits_types(visits_type)),
+        *(_visits_resource(make_client, options, each) for each in select_visits_types(visits_type)),
         dlt.resource(
-            _impressions(make_client),
+            _read_impressions(make_client),
             name="impressions",
             write_disposition="merge",
             primary_key="id",
@@ -132,12 +132,14 @@ async def _read_touchpoints(
             "total_visits": each.total_visits,
             "unique_visits": each.unique_visits,
         }
-        for experience_id, one in zip(experience_ids, metrics, strict=True)
-        for each in one.touchpoints
+        for experience_id, metrics_of_one in zip(experience_ids, metrics, strict=True)
+        for each in metrics_of_one.touchpoints
     ]
 
 
-def _visits(make_client: Callable[[], DistinctClient], options: JobOptions, kind: VisitsType) -> "DltResource":
+def _visits_resource(
+    make_client: Callable[[], DistinctClient], options: JobOptions, visits_type: VisitsType
+) -> "DltResource":
     rebuild = options.on_drift == "rebuild"
 
     def visits() -> "Iterator[pa.RecordBatch]":
@@ -147,7 +149,7 @@ def _visits(make_client: Callable[[], DistinctClient], options: JobOptions, kind
             for batch in read(
                 experience_id,
                 client=make_client,
-                visits_type=kind,
+                visits_type=visits_type,
                 state=state,
                 on_drift=options.on_drift,
                 on_rebuild=rebuilt.note,
@@ -159,7 +161,7 @@ def _visits(make_client: Callable[[], DistinctClient], options: JobOptions, kind
 
     return dlt.resource(
         visits,
-        name=TABLES[kind],
+        name=TABLES[visits_type],
         write_disposition={"disposition": "merge", "strategy": "delete-insert"} if rebuild else "append",
         primary_key=_KEY,
         columns={"deleted": {"hard_delete": True}} if rebuild else None,
@@ -187,7 +189,7 @@ class _Rebuilt:
         """Yield the rows to delete."""
         before, after = (read_states(each, self._experience_id) for each in (self._before, self._state))
         for each in self._lists:
-            gone = range(after[each.key].position, before[each.key].position)
+            deleted_positions = range(after[each.key].position, before[each.key].position)
             values = {
                 "experience_id": self._experience_id,
                 "touchpoint_id": each.touchpoint.id,
@@ -196,13 +198,13 @@ class _Rebuilt:
                 "timestamp_utc": 0,
             }
             columns = [
-                pa.array(gone, pa.int64())
+                pa.array(deleted_positions, pa.int64())
                 if field.name == "position"
-                else pa.repeat(pa.scalar(values.get(field.name), field.type), len(gone))
+                else pa.repeat(pa.scalar(values.get(field.name), field.type), len(deleted_positions))
                 for field in SCHEMA
             ]
             batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-            if gone:
+            if deleted_positions:
                 yield _with_deleted(batch, deleted=True)
 
 
@@ -211,7 +213,7 @@ def _with_deleted(batch: "pa.RecordBatch", *, deleted: bool) -> "pa.RecordBatch"
     return batch.append_column("deleted", pa.repeat(pa.scalar(deleted), len(batch)))
 
 
-async def _impressions(make_client: Callable[[], DistinctClient]) -> "AsyncIterator[pa.Table]":
+async def _read_impressions(make_client: Callable[[], DistinctClient]) -> "AsyncIterator[pa.Table]":
     async with make_client() as client, with_job_retries(client).impressions.list().run() as run:
         async for page in run.pages():
             if page.items:

@@ -118,7 +118,7 @@ class Options:
         """Validate what later calls would refuse."""
         whole_number(self.partitions, "numPartitions", 1)
         JobOptions(
-            experience=self.experience_id,
+            ids_or_plan=self.experience_id,
             touchpoint_ids=self.touchpoint_ids,
             page_size=self.page_size,
             prefetch=self.prefetch,

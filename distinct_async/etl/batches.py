@@ -76,7 +76,7 @@ def batches(
             there in its `result`. Further experiences are not read.
     """
     options = JobOptions(
-        experience=experience_id,
+        ids_or_plan=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         state=state,
@@ -120,7 +120,7 @@ async def _generate_experience(client: DistinctClient, options: JobOptions) -> "
                         yield record_batch([chunk])
     except DistinctError as error:
         job.stopped = error
-    raise_failure(Result(rows=rows, **job.figures()))
+    raise_failure(Result(rows=rows, **job.result_fields()))
 
 
 def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
@@ -179,7 +179,7 @@ def read(
             there in its `result`. Further experiences are not read.
     """
     options = JobOptions(
-        experience=experience_id,
+        ids_or_plan=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         state=state,
@@ -336,7 +336,7 @@ def stream(
         InvalidRequestError: An option is invalid; at once.
     """
     options = JobOptions(
-        experience=experience_id,
+        ids_or_plan=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         page_size=page_size,

@@ -86,7 +86,7 @@ async def export(
             was done in its `result`. The parts stay.
     """
     options = JobOptions(
-        experience=experience_id,
+        ids_or_plan=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from distinct_async.etl.destinations.impressions import ImpressionTable
 
-_BATCH = 1000  # ids, or at least so many of a list, in one transaction
+_BATCH_IDS = 1000  # ids, or at least so many of a list, in one transaction
 
 Ids = Iterable[str] | AsyncIterable[str] | PathLike[str]
 
@@ -97,42 +97,42 @@ async def sync_impressions(
     path, began, missing, complete = database_path(database), time.monotonic(), 0, True
     client = with_job_retries(client)
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)
-    async with open_in_thread(partial(ImpressionTable, path, zone)) as (thread, table):
+    async with open_in_thread(partial(ImpressionTable, path, zone)) as (executor, table):
         if ids is None:
             async with walk.run() as run:
                 async for page in run.pages():
-                    await call_in_thread(thread, table.put, page.items)
+                    await call_in_thread(executor, table.put, page.items)
             complete = run.report.complete
         else:
-            given: Iterable[str] | AsyncIterable[str]
+            id_source: Iterable[str] | AsyncIterable[str]
             if isinstance(ids, PathLike):
-                file = Path(fspath(ids))
-                given = await call_in_thread(thread, read_lines, file, file)
+                ids_file = Path(fspath(ids))
+                id_source = await call_in_thread(executor, read_lines, ids_file, ids_file)
             else:
-                given = ids
-            async with aclosing(_batches(iterate(given))) as batches:
+                id_source = ids
+            async with aclosing(_batch_ids(iterate(id_source))) as batches:
                 async for batch in batches:
-                    missing += await _look_up(client, thread, table, batch)
-        await call_in_thread(thread, table.parse_user_agents)
+                    missing += await _look_up_batch(client, executor, table, batch)
+        await call_in_thread(executor, table.parse_user_agents)
     elapsed = time.monotonic() - began
     return ImpressionsResult(rows=table.rows, missing=missing, elapsed=elapsed, database=path, complete=complete)
 
 
-async def _look_up(client: DistinctClient, thread: "Executor", table: "ImpressionTable", ids: list[str]) -> int:
-    new_ids = await call_in_thread(thread, table.select_new, ids)
+async def _look_up_batch(client: DistinctClient, executor: "Executor", table: "ImpressionTable", ids: list[str]) -> int:
+    new_ids = await call_in_thread(executor, table.select_new, ids)
     async with aclosing(client.impressions.get_many(new_ids, missing="none")) as impressions:
         results = [impression async for impression in impressions]
     missing = [each for each, impression in zip(new_ids, results, strict=True) if impression is None]
-    await call_in_thread(thread, table.put, [each for each in results if each is not None], missing)
+    await call_in_thread(executor, table.put, [each for each in results if each is not None], missing)
     return len(missing)
 
 
-async def _batches(ids: AsyncGenerator[str, None]) -> AsyncGenerator[list[str], None]:
+async def _batch_ids(ids: AsyncGenerator[str, None]) -> AsyncGenerator[list[str], None]:
     batch: list[str] = []
     async with aclosing(ids):
         async for each in ids:
             batch.append(identifier(each, "impression_id"))
-            if len(batch) == _BATCH:
+            if len(batch) == _BATCH_IDS:
                 yield batch
                 batch = []
     if batch:

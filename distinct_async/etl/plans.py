@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from attrs import evolve, field, frozen
 
@@ -13,7 +13,7 @@ from distinct_async.models import TouchpointSummary, VisitsType
 from distinct_async.sansio.messages import identifier, whole_number
 from distinct_async.sansio.pages import Checkpoint
 
-_CUT = 10_000  # lists are cut at multiples of it: a multiple of all usual page sizes
+_RANGE_ROWS = 10_000  # lists are cut at its multiples; it is one of all usual page sizes
 
 ListKey = tuple[str, str, VisitsType]
 """Which list: the ids of experience and touchpoint, and the type of the visits."""
@@ -119,46 +119,59 @@ class Plan:
         Raises:
             InvalidRequestError: `parts` is not a positive whole number.
         """
-        bins: list[list[tuple[int, int, int]]] = [[] for _ in range(whole_number(parts, "parts", 1))]
-        ranges = [each for index, visit_list in enumerate(self.works) for each in _ranges(index, visit_list)]
-        full = [each for each in ranges if each[2] - each[1] == _CUT]
-        least = [0] * len(bins)
+        bins: list[list[_Range]] = [[] for _ in range(whole_number(parts, "parts", 1))]
+        ranges = [each for index, visit_list in enumerate(self.works) for each in _cut_ranges(index, visit_list)]
+        full = [each for each in ranges if each.rows == _RANGE_ROWS]
+        bin_rows = [0] * len(bins)
         for index in range(len(bins)):
-            few, more = divmod(len(full), len(bins))
-            first, count = index * few + min(index, more), few + (index < more)
+            quotient, remainder = divmod(len(full), len(bins))
+            first, count = index * quotient + min(index, remainder), quotient + (index < remainder)
             bins[index] += full[first : first + count]  # neighbours, which become one range again
-            least[index] = count * _CUT
-        heap = [(rows, index) for index, rows in enumerate(least)]
+            bin_rows[index] = count * _RANGE_ROWS
+        heap = [(rows, index) for index, rows in enumerate(bin_rows)]
         heapq.heapify(heap)
-        for each in sorted((each for each in ranges if each[2] - each[1] < _CUT), key=lambda each: each[1] - each[2]):
-            rows, index = heap[0]
+        for each in sorted((each for each in ranges if each.rows < _RANGE_ROWS), key=lambda each: -each.rows):
+            rows, index = heap[0]  # the smallest bin
             bins[index].append(each)
-            heapq.heapreplace(heap, (rows + each[2] - each[1], index))
-        return [self._part(sorted(each)) for each in bins]
+            heapq.heapreplace(heap, (rows + each.rows, index))
+        return [self._make_part(sorted(each)) for each in bins]
 
     def exact(self) -> "Plan":
         """Return the same plan as one part: exactly its rows are read, also if lists have grown meanwhile."""
         return self.split(1)[0]
 
-    def _part(self, ranges: list[tuple[int, int, int]]) -> "Plan":
+    def _make_part(self, ranges: "list[_Range]") -> "Plan":
         works: list[VisitList] = []
-        before: tuple[int, int | None] | None = None
-        for index, start, stop in ranges:
-            if before == (index, start):
-                start = works.pop().start  # noqa: PLW2901  # one range with the one before it
-            works.append(self.works[index].cut(start, stop))
-            before = index, stop
+        previous: _Range | None = None
+        for each in ranges:
+            start = each.start
+            if previous is not None and (previous.list_index, previous.stop) == (each.list_index, start):
+                start = works.pop().start  # one range with the one before it
+            works.append(self.works[each.list_index].cut(start, each.stop))
+            previous = each
         part = Plan(self.experience_id, tuple(works), 0)
-        absent = max(0, self.declared - len(self.touchpoints))
-        return evolve(part, declared=len(part.touchpoints) + absent)
+        missing_touchpoints = max(0, self.declared - len(self.touchpoints))
+        return evolve(part, declared=len(part.touchpoints) + missing_touchpoints)
 
 
-def _ranges(index: int, visit_list: VisitList) -> Iterable[tuple[int, int, int]]:
-    """Yield the ranges, cut at multiples of `_CUT`; of an empty list, one without rows."""
+class _Range(NamedTuple):
+    """A range of rows of one list of a plan."""
+
+    list_index: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def _cut_ranges(list_index: int, visit_list: VisitList) -> Iterable[_Range]:
+    """Yield the ranges, cut at multiples of `_RANGE_ROWS`; of an empty list, one without rows."""
     start = visit_list.start
     stop = start + visit_list.expected
-    cuts = [start, *range(start - start % _CUT + _CUT, stop, _CUT), stop]
-    return ((index, *each) for each in pairwise(cuts))
+    cuts = [start, *range(start - start % _RANGE_ROWS + _RANGE_ROWS, stop, _RANGE_ROWS), stop]
+    return (_Range(list_index, *each) for each in pairwise(cuts))
 
 
 async def plan(
@@ -184,19 +197,23 @@ async def plan(
 
     Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
     """
-    types, selected = visits_types(visits_type), selection(touchpoint_ids)
+    selected_types, selected = select_visits_types(visits_type), parse_touchpoint_ids(touchpoint_ids)
     experience_id = identifier(experience_id, "experience_id")
     metrics = await client.metrics.experience(experience_id)
-    listed, declared = {each.id: each for each in metrics.touchpoints}, metrics.total_touchpoints  # each once
+    touchpoints, declared = {each.id: each for each in metrics.touchpoints}, metrics.total_touchpoints  # each once
     if selected is not None:
-        for unknown in selected - listed.keys():
-            raise InvalidRequestError(f"experience {experience_id!r} has no touchpoint {unknown!r}")
-        listed, declared = {key: each for key, each in listed.items() if key in selected}, len(selected)
-    works = (VisitList(each, kind, experience_id=experience_id) for each in listed.values() for kind in types)
+        for unknown_id in selected - touchpoints.keys():
+            raise InvalidRequestError(f"experience {experience_id!r} has no touchpoint {unknown_id!r}")
+        touchpoints, declared = {key: each for key, each in touchpoints.items() if key in selected}, len(selected)
+    works = (
+        VisitList(each, each_type, experience_id=experience_id)
+        for each in touchpoints.values()
+        for each_type in selected_types
+    )
     return Plan(experience_id, tuple(works), declared)
 
 
-def selection(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:
+def parse_touchpoint_ids(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:
     """Return the ids as a set; None for all touchpoints.
 
     Raises:
@@ -212,13 +229,13 @@ def selection(touchpoint_ids: Iterable[str] | None) -> frozenset[str] | None:
     return selected
 
 
-def visits_types(visits_type: str | None) -> tuple[VisitsType, ...]:
+def select_visits_types(visits_type: str | None) -> tuple[VisitsType, ...]:
     """Return the types that an option selects.
 
     Raises:
         InvalidRequestError: There is no such type.
     """
-    known: tuple[VisitsType, ...] = get_args(VisitsType)
-    if visits_type is not None and visits_type not in known:
+    all_types: tuple[VisitsType, ...] = get_args(VisitsType)
+    if visits_type is not None and visits_type not in all_types:
         raise InvalidRequestError(f"visits_type must be 'TOTAL', 'UNIQUE' or None, got {visits_type!r}")
-    return tuple(each for each in known if visits_type in {None, each})
+    return tuple(each for each in all_types if visits_type in {None, each})

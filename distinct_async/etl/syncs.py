@@ -77,7 +77,7 @@ async def sync(
             was done in its `result`. What was stored stays.
     """
     options = JobOptions(
-        experience=experience_id,
+        ids_or_plan=experience_id,
         visits_type=visits_type,
         touchpoint_ids=touchpoint_ids,
         on_drift=on_drift,

@@ -106,7 +106,7 @@ async def report(
         from distinct_async.etl.reports.page import render
         from distinct_async.etl.reports.sections import make_sections
         from distinct_async.etl.views import check_timezone
-    chosen = Selection(
+    selection = Selection(
         experience_id=experience_id,
         timezone=await check_timezone(timezone),
         since=since,
@@ -125,10 +125,10 @@ async def report(
             await sync(client, experience_id, database, visits_type="TOTAL", on_drift=on_drift, on_progress=on_progress)
             if impressions and has_vantio_key(client):
                 await sync_impressions(client, database, program_id=program_id, page_size=100)
-        async with open_in_thread(partial(Warehouse, database)) as (thread, opened):
-            figures = await call_in_thread(thread, opened.read, chosen)
+        async with open_in_thread(partial(Warehouse, database)) as (executor, opened_warehouse):
+            figures = await call_in_thread(executor, opened_warehouse.read, selection)
             html = await call_in_thread(
-                thread, lambda: render(figures, make_sections(figures), interactive=interactive)
+                executor, lambda: render(figures, make_sections(figures), interactive=interactive)
             )
         with storage_errors(path), atomic_replace(path) as output:
             output.write(html)

@@ -95,7 +95,7 @@ async def test_several_lists_are_walked_at_once(client: DistinctClient, fake: Fa
 
 async def test_rows_wait_for_a_slow_reader_in_bounded_number(client: DistinctClient, fake: FakeServer) -> None:
     world = fake.world = World.sample(touchpoints=1, scans=3000, users=40)
-    options = JobOptions(experience="exp-1", page_size=10, prefetch=2, batch_rows=100)
+    options = JobOptions(ids_or_plan="exp-1", page_size=10, prefetch=2, batch_rows=100)
     job = Job(client, await etl.plan(client, "exp-1", visits_type="TOTAL"), options)
     rows = 0
     async with aclosing(job.chunks()) as taken:
@@ -117,7 +117,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
     client: DistinctClient, fake: FakeServer
 ) -> None:
     fake.world = World.sample(touchpoints=1, scans=160_000, users=40)
-    options = JobOptions(experience="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
+    options = JobOptions(ids_or_plan="exp-1", visits_type="TOTAL", page_size=1000, batch_seconds=60)
     async with aclosing(generate_batches(client, options)) as batches:
         first = await anext(batches)
         before = -1
@@ -129,7 +129,7 @@ async def test_with_its_usual_sizes_a_job_holds_no_more_than_two_batches(
 
 
 async def test_what_is_slow_is_handed_on_in_time(client: DistinctClient, fake: FakeServer) -> None:
-    options = JobOptions(experience="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
+    options = JobOptions(ids_or_plan="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=0.05)
     fake.world = World.sample(touchpoints=1, scans=30, users=4)
     fake.fail(query={"offset": "20"}, wire="hang")
     async with asyncio.timeout(1), aclosing(generate_batches(client, options)) as batches:

@@ -573,7 +573,7 @@ async def test_a_cancellation_is_not_hidden_where_what_came_cannot_be_written_an
     fake.world = World.sample(touchpoints=1, scans=100, users=9)
     fake.fail(query={"offset": "70"}, wire="hang")
     monkeypatch.setattr(files.FileDestination, "write", fails)
-    options = JobOptions(experience="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=SOON)
+    options = JobOptions(ids_or_plan="exp-1", visits_type="TOTAL", page_size=10, prefetch=1, batch_seconds=SOON)
     task = asyncio.create_task(export_with(client, options, tmp_path / "visits.csv", None))
     while ("tp-1", "TOTAL", 70) not in pages(fake):
         await asyncio.sleep(0.01)

@@ -174,7 +174,7 @@ async def test_one_row_inserted_out_of_order_is_noticed_in_the_part_that_has_it(
 
 @pytest.fixture
 def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "_CUT", 10)
+    monkeypatch.setattr(plans, "_RANGE_ROWS", 10)
 
 
 @pytest.mark.timeout(120)  # three seconds on an idle machine
