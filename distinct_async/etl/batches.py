@@ -90,26 +90,28 @@ def batches(
     return generate_batches(client, options)
 
 
-async def _generate(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
+async def _generate_all(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
     for each in options.split():
-        async with aclosing(_generate_experience(client, each)) as batches:
+        async with aclosing(_generate_of_experience(client, each)) as batches:
             async for batch in batches:
                 yield batch
 
 
-async def _generate_experience(client: DistinctClient, options: JobOptions) -> "AsyncGenerator[pa.RecordBatch, None]":
+async def _generate_of_experience(
+    client: DistinctClient, options: JobOptions
+) -> "AsyncGenerator[pa.RecordBatch, None]":
     from distinct_async.etl.arrow import record_batch
 
     states = {} if options.state is None else read_states(options.state, *options.experience_ids)
     job = Job(client, await options.make_plan(client), options, states)
-    states, rebuilt, rows = dict(states), set[VisitList](), 0
+    states, rebuilt_lists, rows = dict(states), set[VisitList](), 0
     try:
-        async with aclosing(job.chunks()) as received:
-            async for chunks in received:
+        async with aclosing(job.chunks()) as chunk_lists:
+            async for chunks in chunk_lists:
                 for chunk in chunks:
                     key = chunk.visit_list.key
-                    if chunk.rebuild and chunk.visit_list not in rebuilt:
-                        rebuilt.add(chunk.visit_list)
+                    if chunk.rebuild and chunk.visit_list not in rebuilt_lists:
+                        rebuilt_lists.add(chunk.visit_list)
                         if options.on_rebuild is not None:
                             options.on_rebuild(chunk.visit_list)
                     if options.state is not None:
@@ -127,7 +129,7 @@ def generate_batches(client: DistinctClient, options: JobOptions) -> "AsyncGener
     """Yield batches, as `batches` does, with validated options."""
     with requires_extra("arrow"):
         import distinct_async.etl.arrow  # noqa: F401  # now, not with the first batch
-    return _generate(with_job_retries(client), options)
+    return _generate_all(with_job_retries(client), options)
 
 
 def read(
@@ -197,33 +199,33 @@ def read(
 
 
 def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptions) -> "Iterator[pa.RecordBatch]":
-    opened: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
-    opened = concurrent.futures.Future()
+    opened_stream: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
+    opened_stream = concurrent.futures.Future()
 
-    async def serve() -> None:
-        over = asyncio.Event()
+    async def serve_stream() -> None:
+        ended = asyncio.Event()
         client = make_client()
         if not isinstance(client, DistinctClient):
             raise InvalidRequestError(f"client must make a DistinctClient, but returned {type(client).__name__}")
         async with client, Stream(partial(generate_batches, client, options)) as stream:
-            opened.set_result((asyncio.get_running_loop(), over, stream))
-            await over.wait()
+            opened_stream.set_result((asyncio.get_running_loop(), ended, stream))
+            await ended.wait()
 
-    async def report() -> None:
-        task = asyncio.create_task(serve())
+    async def run_thread() -> None:
+        task = asyncio.create_task(serve_stream())
         await asyncio.wait({task})
-        if (error := task.exception()) is not None and not opened.done():  # no client could be made
-            opened.set_exception(error)
+        if (error := task.exception()) is not None and not opened_stream.done():  # no client could be made
+            opened_stream.set_exception(error)
 
     # A daemon: an iterator that a traceback keeps alive must not keep the interpreter from ending
-    thread = threading.Thread(target=lambda: asyncio.run(report()), name="distinct-async-read", daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(run_thread()), name="distinct-async-read", daemon=True)
     thread.start()
     try:
-        yield from opened.result()[2]._read()  # noqa: SLF001
+        yield from opened_stream.result()[2]._iterate()  # noqa: SLF001
     finally:
-        if opened.exception() is None:
-            loop, over, _ = opened.result()
-            loop.call_soon_threadsafe(over.set)
+        if opened_stream.exception() is None:
+            loop, ended, _ = opened_stream.result()
+            loop.call_soon_threadsafe(ended.set)
         if not sys.is_finalizing():
             thread.join()
 
@@ -235,11 +237,11 @@ class Stream:
     """
 
     def __init__(self, walk: "Callable[[], AsyncGenerator[pa.RecordBatch, None]]") -> None:
-        self._walk = walk
+        self._make_generator = walk
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._walks: list[AsyncGenerator[pa.RecordBatch, None]] = []
-        self._pulls: set[asyncio.Task[object]] = set()
+        self._generators: list[AsyncGenerator[pa.RecordBatch, None]] = []
+        self._pull_tasks: set[asyncio.Task[object]] = set()
         self._error: DistinctError | None = None
 
     async def __aenter__(self) -> Self:
@@ -251,9 +253,9 @@ class Stream:
     ) -> None:
         """End the walks; if one of them failed, raise its error instead of what the reader made of it."""
         self._loop = None
-        await drain(self._pulls)
-        for walk in self._walks:
-            await walk.aclose()
+        await drain(self._pull_tasks)
+        for generator in self._generators:
+            await generator.aclose()
         if self._error is not None and (error is None or isinstance(error, Exception)):
             raise self._error from None
 
@@ -269,20 +271,20 @@ class Stream:
             import pyarrow as pa
 
             from distinct_async.etl.arrow import SCHEMA
-        reader = pa.RecordBatchReader.from_batches(SCHEMA, self._read())
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, self._iterate())
         return reader.__arrow_c_stream__(requested_schema)
 
-    def _read(self) -> "Iterator[pa.RecordBatch]":
-        walk: AsyncGenerator[pa.RecordBatch, None] | None = None
+    def _iterate(self) -> "Iterator[pa.RecordBatch]":
+        generator: AsyncGenerator[pa.RecordBatch, None] | None = None
         try:
             while (loop := self._loop) is not None:
                 if os.getpid() != self._process:
                     raise ClientStateError("the batches belong to another process; begin to read after the fork")
                 if asyncio._get_running_loop() is loop:  # noqa: SLF001  # here it would wait for itself
                     raise ClientStateError("read the stream in another thread; use await asyncio.to_thread(...)")
-                if walk is None:
-                    self._walks.append(walk := self._walk())
-                batch = asyncio.run_coroutine_threadsafe(self._pull(walk), loop).result()
+                if generator is None:
+                    self._generators.append(generator := self._make_generator())
+                batch = asyncio.run_coroutine_threadsafe(self._pull(generator), loop).result()
                 if batch is not None:
                     yield batch
                 elif self._loop is not None:  # else it was closed, which must not look like the end
@@ -294,12 +296,12 @@ class Stream:
             raise
         raise ClientStateError("the stream was closed before its end; read it inside its `async with`")
 
-    async def _pull(self, walk: "AsyncGenerator[pa.RecordBatch, None]") -> "pa.RecordBatch | None":
+    async def _pull(self, generator: "AsyncGenerator[pa.RecordBatch, None]") -> "pa.RecordBatch | None":
         task: asyncio.Task[object] | None = asyncio.current_task()
         if task is not None:
-            self._pulls.add(task)
-            task.add_done_callback(self._pulls.discard)
-        return await anext(walk, None) if self._loop is not None else None
+            self._pull_tasks.add(task)
+            task.add_done_callback(self._pull_tasks.discard)
+        return await anext(generator, None) if self._loop is not None else None
 
 
 def stream(

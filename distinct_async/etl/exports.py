@@ -18,7 +18,7 @@ from distinct_async.files import resolve_path
 from distinct_async.models import VisitsType
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
-_SUFFIXES: dict[str, FileFormat] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIX_FORMATS: dict[str, FileFormat] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @frozen(kw_only=True)
@@ -110,13 +110,13 @@ async def export_with(
     with requires_extra("arrow"):
         from distinct_async.etl.destinations.files import SUFFIXES, FileDestination, manifest_of
     target = resolve_path(path, suffixes=SUFFIXES, new_parent=True)
-    chosen = format_of(Path(path), file_format)
-    if safe_cells and chosen != "csv":
-        raise InvalidRequestError(f"safe_cells is an option of CSV, and the format is {chosen!r}")
+    resolved_format = resolve_format(Path(path), file_format)
+    if safe_cells and resolved_format != "csv":
+        raise InvalidRequestError(f"safe_cells is an option of CSV, and the format is {resolved_format!r}")
     destination = partial(
         FileDestination,
         target,
-        chosen,
+        resolved_format,
         options.experience_ids,
         options.visits_type,
         touchpoint_ids=options.touchpoint_ids,
@@ -126,7 +126,7 @@ async def export_with(
     return await run_job(client, options, destination, make_result)
 
 
-def format_of(path: Path, file_format: str | None) -> FileFormat:
+def resolve_format(path: Path, file_format: str | None) -> FileFormat:
     """Return the format that the file name and the option agree on.
 
     Args:
@@ -136,17 +136,17 @@ def format_of(path: Path, file_format: str | None) -> FileFormat:
     Raises:
         InvalidRequestError: They contradict each other, or neither names a format.
     """
-    named = _SUFFIXES.get(path.suffix.lower())
+    suffix_format = _SUFFIX_FORMATS.get(path.suffix.lower())
     if file_format is None:
-        if named is None:
+        if suffix_format is None:
             formats = "'parquet', 'csv' or 'jsonl'"
             raise InvalidRequestError(f"cannot infer the format from {path.name!r}; pass format={formats}")
-        return named
-    for known in _SUFFIXES.values():
-        if known == file_format:
-            if named not in {None, known}:
+        return suffix_format
+    for each in _SUFFIX_FORMATS.values():
+        if each == file_format:
+            if suffix_format not in {None, each}:
                 raise InvalidRequestError(
                     f"format={file_format!r} contradicts the file name {path.name!r}; drop one of them"
                 )
-            return known
+            return each
     raise InvalidRequestError(f"format must be 'parquet', 'csv' or 'jsonl', got {file_format!r}")

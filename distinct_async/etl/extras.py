@@ -6,7 +6,7 @@ from typing import Literal
 
 from distinct_async.errors import ConfigurationError
 
-_PACKAGES = {"dlt", "duckdb", "pyarrow", "pyspark", "pytz", "ua_parser", "vl_convert"}
+_OPTIONAL_PACKAGES = {"dlt", "duckdb", "pyarrow", "pyspark", "pytz", "ua_parser", "vl_convert"}
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def requires_extra(name: Literal["arrow", "dlt", "duckdb", "report", "spark"]) -
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _PACKAGES:
+        if (error.name or "").partition(".")[0] not in _OPTIONAL_PACKAGES:
             raise
         message = f'this job needs an extra: python -m pip install "distinct-async[{name}]"'
     else:

@@ -93,11 +93,11 @@ async def sync_impressions(
         from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.impressions import ImpressionTable
         from distinct_async.etl.views import check_timezone
-    zone = await check_timezone(timezone)
-    path, began, missing, complete = database_path(database), time.monotonic(), 0, True
+    timezone_name = await check_timezone(timezone)
+    path, started_at, missing, complete = database_path(database), time.monotonic(), 0, True
     client = with_job_retries(client)
     walk = client.impressions.list(program_id=program_id, poster_id=poster_id, page_size=page_size)
-    async with open_in_thread(partial(ImpressionTable, path, zone)) as (executor, table):
+    async with open_in_thread(partial(ImpressionTable, path, timezone_name)) as (executor, table):
         if ids is None:
             async with walk.run() as run:
                 async for page in run.pages():
@@ -114,7 +114,7 @@ async def sync_impressions(
                 async for batch in batches:
                     missing += await _look_up_batch(client, executor, table, batch)
         await call_in_thread(executor, table.parse_user_agents)
-    elapsed = time.monotonic() - began
+    elapsed = time.monotonic() - started_at
     return ImpressionsResult(rows=table.rows, missing=missing, elapsed=elapsed, database=path, complete=complete)
 
 

@@ -11,14 +11,14 @@ from distinct_async.etl.plans import ListKey
 from distinct_async.sansio.pages import Checkpoint
 
 
-class _StateText(msgspec.Struct, forbid_unknown_fields=True, tag_field="state", tag=1):
+class _ListStateText(msgspec.Struct, forbid_unknown_fields=True, tag_field="state", tag=1):
     declared: int
     complete: bool
     ascends: bool | None
     checkpoint: msgspec.Raw
 
 
-class _Version(msgspec.Struct):
+class _VersionOnly(msgspec.Struct):
     state: int
 
 
@@ -31,7 +31,7 @@ def state_name(key: ListKey) -> str:
 def state_text(state: ListState) -> str:
     """Return the state of a list as a text, without any user id in it."""
     checkpoint = msgspec.Raw(b"null" if state.checkpoint is None else state.checkpoint.to_json().encode())
-    return msgspec.json.encode(_StateText(state.declared, state.complete, state.ascends, checkpoint)).decode()
+    return msgspec.json.encode(_ListStateText(state.declared, state.complete, state.ascends, checkpoint)).decode()
 
 
 def read_states(texts: Mapping[str, str], experience_id: str) -> dict[ListKey, ListState]:
@@ -46,30 +46,32 @@ def read_states(texts: Mapping[str, str], experience_id: str) -> dict[ListKey, L
     """
     states: dict[ListKey, ListState] = {}
     for name, text in texts.items():
-        state = _read_state(name, text)
+        state = _decode_state(name, text)
         question = state.checkpoint.question if state.checkpoint is not None else None
-        kinds: dict[str, Literal["TOTAL", "UNIQUE"]]
-        kinds = {"metrics.total_visits": "TOTAL", "metrics.unique_visits": "UNIQUE"}
-        if question is None or question.endpoint not in kinds:
+        visits_types: dict[str, Literal["TOTAL", "UNIQUE"]]
+        visits_types = {"metrics.total_visits": "TOTAL", "metrics.unique_visits": "UNIQUE"}
+        if question is None or question.endpoint not in visits_types:
             raise CheckpointError(f"state {name!r} is not of a list of visits; begin with an empty state")
         if question.ids.get("experience_id") != experience_id:
-            other = question.ids.get("experience_id")
-            raise CheckpointError(f"state {name!r} belongs to experience {other!r}, not to {experience_id!r}")
-        key: ListKey = experience_id, question.ids.get("touchpoint_id") or "", kinds[question.endpoint]
+            other_id = question.ids.get("experience_id")
+            raise CheckpointError(f"state {name!r} belongs to experience {other_id!r}, not to {experience_id!r}")
+        key: ListKey = experience_id, question.ids.get("touchpoint_id") or "", visits_types[question.endpoint]
         if name != state_name(key):
             raise CheckpointError(f"state {name!r} belongs to {state_name(key)!r}; begin with an empty state")
         states[key] = state
     return states
 
 
-def _read_state(name: str, text: str) -> ListState:
+def _decode_state(name: str, text: str) -> ListState:
     try:
-        read = msgspec.json.decode(text, type=_StateText)
-        return ListState(Checkpoint.from_json(bytes(read.checkpoint)), read.declared, read.complete, read.ascends)
+        decoded = msgspec.json.decode(text, type=_ListStateText)
+        return ListState(
+            Checkpoint.from_json(bytes(decoded.checkpoint)), decoded.declared, decoded.complete, decoded.ascends
+        )
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError, CheckpointError) as error:
         problem = str(error)
     try:
-        version = msgspec.json.decode(text, type=_Version).state
+        version = msgspec.json.decode(text, type=_VersionOnly).state
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
         version = 1
     if version > 1:

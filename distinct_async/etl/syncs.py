@@ -90,15 +90,15 @@ async def sync(
         from distinct_async.etl.destinations.database import database_path
         from distinct_async.etl.destinations.duckdb import DuckDBDestination
         from distinct_async.etl.views import check_timezone
-    zone = await check_timezone(timezone)
+    timezone_name = await check_timezone(timezone)
     path = database_path(database)
-    destination, make_result = partial(DuckDBDestination, path, zone), partial(SyncResult, database=path)
-    return await run_job(client, options, destination, make_result, _warn)
+    destination, make_result = partial(DuckDBDestination, path, timezone_name), partial(SyncResult, database=path)
+    return await run_job(client, options, destination, make_result, _warn_of_unsorted_lists)
 
 
-def _warn(job: Job) -> None:
+def _warn_of_unsorted_lists(job: Job) -> None:
     """Warn of lists that this sync has stored and that no later one can continue."""
     for each in job.plan.works if job.options.on_drift == "raise" else ():
         if (report := job.reports.get(each)) is not None and report.ascends is False:
-            problem = "the list is not sorted oldest-first; once it grows, a sync cannot continue it"
-            warnings.warn(f"{each}: {problem}; {REBUILD}", DriftWarning, stacklevel=4)
+            unsorted = "the list is not sorted oldest-first; once it grows, a sync cannot continue it"
+            warnings.warn(f"{each}: {unsorted}; {REBUILD}", DriftWarning, stacklevel=4)

@@ -50,7 +50,7 @@ def test_a_transaction_that_fails_leaves_rows_and_checkpoint_as_they_were(
     warehouse = DuckDBDestination(database)
     warehouse.begin(PLAN)
     warehouse.write([chunk(0)])
-    monkeypatch.setattr("distinct_async.etl.destinations.duckdb._CHECKPOINTS", {})
+    monkeypatch.setattr("distinct_async.etl.destinations.duckdb._CHECKPOINTS_COLUMNS", {})
     with pytest.raises(ValueError, match="zip"):  # our own mistake: not hidden, and undone
         warehouse.write([chunk(1)])
     warehouse.close()

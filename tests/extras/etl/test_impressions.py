@@ -96,7 +96,7 @@ async def test_what_does_not_exist_is_in_the_table_missing_and_asked_for_again(
 async def test_an_error_leaves_what_came_before_it(
     client: DistinctClient, fake: FakeServer, world: World, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distinct_async.etl.impressions._BATCH", 10)
+    monkeypatch.setattr("distinct_async.etl.impressions._BATCH_IDS", 10)
     ids = world.impressions[:30]
     fault = fake.fail(path=f"*/{ids[25]}", status=401)
     with pytest.raises(errors.AuthenticationError):

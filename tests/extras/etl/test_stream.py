@@ -152,12 +152,12 @@ async def test_a_reader_whose_next_batch_is_ordered_just_when_the_stream_is_left
     client: DistinctClient,
 ) -> None:
     def order(visits: etl.Stream) -> "list[pa.RecordBatch]":
-        return list(visits._read())
+        return list(visits._iterate())
 
     async with asyncio.timeout(SOON):
         async with etl.stream(client, "exp-1", page_size=20) as visits:
             reading = asyncio.get_running_loop().run_in_executor(None, order, visits)
-            while not visits._walks:  # the thread has ordered its first batch, and this loop does not turn meanwhile
+            while not visits._generators:  # the thread has ordered its first batch, and this loop does not turn
                 threading.Event().wait(0.01)
             threading.Event().wait(0.05)
         with pytest.raises(errors.ClientStateError, match="before its end"):
