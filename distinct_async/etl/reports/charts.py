@@ -1,6 +1,6 @@
 """Charts as Vega-Lite specifications, and as SVG: static, without scripts, fonts or addresses.
 
-Colours are those of the light theme. In the dark one, the page's style replaces each by its `DARK` counterpart.
+Colours are those of the light theme. In the dark one, the page's style replaces each by its `DARK_COLOURS` counterpart.
 """
 
 import re
@@ -12,28 +12,28 @@ import vl_convert
 
 Spec = dict[str, Any]
 
-WIDTH: Final = 460
+_WIDTH: Final = 460
 _PADDING: Final = {"left": 14, "right": 2, "top": 4, "bottom": 2}
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-PAPER: Final = "#ffffff"
-_INK, _MUTED, _GRID, _ACCENT, _SECOND, _REST = "#1d2530", "#5a6573", "#e4e8ed", "#2f6fdd", "#c4661a", "#a9b4c2"
-_PALE = "#b9d1f7"
-HEAT: Final = ("#f1f5fb", "#cfe0f8", "#9dc0f0", "#649be4", "#2f6fdd", "#1c4894")
+_PAPER: Final = "#ffffff"
+_INK, _MUTED, _GRID, _ACCENT, _SECOND_ACCENT, _OTHER = "#1d2530", "#5a6573", "#e4e8ed", "#2f6fdd", "#c4661a", "#a9b4c2"
+_PALE_ACCENT = "#b9d1f7"
+HEAT_COLOURS: Final = ("#f1f5fb", "#cfe0f8", "#9dc0f0", "#649be4", "#2f6fdd", "#1c4894")
 
-DARK: Final[Mapping[str, str]] = {
+DARK_COLOURS: Final[Mapping[str, str]] = {
     _INK: "#e8ecf1",
     _MUTED: "#9fabba",
     _GRID: "#2a323d",
-    _SECOND: "#f0a657",
-    _REST: "#5f6b7a",
-    _PALE: "#2a4a7d",
-    PAPER: "#12171e",
+    _SECOND_ACCENT: "#f0a657",
+    _OTHER: "#5f6b7a",
+    _PALE_ACCENT: "#2a4a7d",
+    _PAPER: "#12171e",
     _ACCENT: "#5d99f2",
-    **dict(zip(HEAT, ("#1b222c", "#1d3355", "#23508f", "#2f6fce", "#5d99f2", "#c3dcff"), strict=True)),
+    **dict(zip(HEAT_COLOURS, ("#1b222c", "#1d3355", "#23508f", "#2f6fce", "#5d99f2", "#c3dcff"), strict=True)),
 }
-_CONTROL: Final = re.compile(r"[^\n\t -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_IN_XML: Final = re.compile(r"[^\n\t -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-_EMBED: Final = """
+_EMBED_SCRIPT: Final = """
 const charts = JSON.parse(document.getElementById("charts").textContent);
 for (const [id, chart] of Object.entries(charts)) {
   const figure = document.getElementById(id), drawn = [...figure.childNodes];
@@ -41,7 +41,7 @@ for (const [id, chart] of Object.entries(charts)) {
 }
 """
 
-_CONFIG: Final[Spec] = {
+_VEGA_CONFIG: Final[Spec] = {
     "background": None,
     "font": "Arial, Helvetica, Liberation Sans, sans-serif",
     "view": {"stroke": None},
@@ -62,74 +62,79 @@ _CONFIG: Final[Spec] = {
 }
 
 
-def draw(spec: Spec, name: str) -> str:
+def render_svg(spec: Spec, name: str) -> str:
     """Return a chart as SVG.
 
     Args:
         spec: Of one of the functions below.
         name: What the ids in it begin with; different for each chart of a page.
     """
-    drawn: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    ids = list(dict.fromkeys(re.findall(r'\bid="(\w+)"', drawn)))  # numbered on and on in a process
-    return re.sub(r'(\bid="|url\(#)(\w+)', lambda found: f"{found[1]}{name}-{ids.index(found[2])}", drawn)
+    svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    ids = list(dict.fromkeys(re.findall(r'\bid="(\w+)"', svg)))  # numbered on and on in a process
+    return re.sub(r'(\bid="|url\(#)(\w+)', lambda found: f"{found[1]}{name}-{ids.index(found[2])}", svg)
 
 
-def bundle() -> str:
+def vega_bundle() -> str:
     """Return a script that draws the charts of a page again, so that they respond to the mouse."""
-    script: str = vl_convert.javascript_bundle(_EMBED)
+    script: str = vl_convert.javascript_bundle(_EMBED_SCRIPT)
     return script.replace("</script", "<\\/script")
 
 
-def plain(value: object) -> object:
+def replace_invalid_characters(value: object) -> object:
     """Return a value, without the characters of a text that no XML or HTML may contain: one aborts `vl_convert`."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
+    return _INVALID_IN_XML.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
-def _chart(height: int, rows: Sequence[Mapping[str, object]], **rest: object) -> Spec:
+def _chart_spec(height: int, rows: Sequence[Mapping[str, object]], **properties: object) -> Spec:
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": WIDTH,
+        "width": _WIDTH,
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},
         "padding": _PADDING,
-        "config": _CONFIG,
-        "data": {"values": [{name: plain(each) for name, each in row.items()} for row in rows]},
-        **rest,
+        "config": _VEGA_CONFIG,
+        "data": {"values": [{name: replace_invalid_characters(each) for name, each in row.items()} for row in rows]},
+        **properties,
     }
 
 
-def _axis(title: str | None, **more: object) -> Spec:
-    return {"title": title, "grid": False, **more}
+def _axis(title: str | None, **properties: object) -> Spec:
+    return {"title": title, "grid": False, **properties}
 
 
-def bars(rows: Sequence[tuple[str, int, str]], title: str, *, rest: str = "") -> Spec:
+def bar_chart(rows: Sequence[tuple[str, int, str]], x_title: str, *, other_name: str = "") -> Spec:
     """Return horizontal bars, each with a label at its end.
 
     Args:
         rows: Name, number and label of each.
-        title: What the numbers count.
-        rest: The name of the bar that is the sum of others.
+        x_title: What the numbers count.
+        other_name: The name of the bar that is the sum of others.
     """
-    seen: list[str] = []
+    names: list[str] = []
     values = []
     for name, value, label in rows:
-        seen.append(name)
-        unique = name + "\N{ZERO WIDTH SPACE}" * (seen.count(name) - 1)  # two touchpoints may have one name
-        values.append({"name": unique, "value": value, "label": label, "rest": name == rest})
-    most = max([value for _, value, _ in rows], default=1)
-    colour = {"condition": {"test": "datum.rest", "value": _REST}, "value": _ACCENT}
-    return _chart(
+        names.append(name)
+        unique_name = name + "\N{ZERO WIDTH SPACE}" * (names.count(name) - 1)  # two touchpoints may have one name
+        values.append({"name": unique_name, "value": value, "label": label, "rest": name == other_name})
+    largest = max([value for _, value, _ in rows], default=1)
+    colour = {"condition": {"test": "datum.rest", "value": _OTHER}, "value": _ACCENT}
+    return _chart_spec(
         26 * len(rows) + 24,
         values,
         encoding={
-            "y": {"field": "name", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
+            "y": {
+                "field": "name",
+                "type": "ordinal",
+                "sort": None,
+                "axis": _axis(None, ticks=False, domain=False),
+            },
             "x": {
                 "field": "value",
                 "type": "quantitative",
-                "scale": {"domain": [0, most * 1.4]},  # room for the labels
-                "axis": _axis(title, labels=False, ticks=False, domain=False),
+                "scale": {"domain": [0, largest * 1.4]},  # room for the labels
+                "axis": _axis(x_title, labels=False, ticks=False, domain=False),
             },
-            "tooltip": _tooltip("name", "label"),
+            "tooltip": _tooltip_encoding("name", "label"),
         },
         layer=[
             {"mark": {"type": "bar", "cornerRadiusEnd": 3, "height": 18}, "encoding": {"color": colour}},
@@ -138,21 +143,30 @@ def bars(rows: Sequence[tuple[str, int, str]], title: str, *, rest: str = "") ->
     )
 
 
-def columns(rows: Sequence[tuple[str, int]], x: str, y: str) -> Spec:
+def column_chart(rows: Sequence[tuple[str, int]], x_title: str, y_title: str) -> Spec:
     """Return upright bars with their numbers on top.
 
     Args:
         rows: Name and number of each.
-        x: What the names are.
-        y: What the numbers count.
+        x_title: What the names are.
+        y_title: What the numbers count.
     """
-    return _chart(
+    return _chart_spec(
         220,
         [{"name": name, "value": value, "label": f"{value:,}"} for name, value in rows],
         encoding={
-            "x": {"field": "name", "type": "ordinal", "sort": None, "axis": _axis(x, labelAngle=0, ticks=False)},
-            "y": {"field": "value", "type": "quantitative", "axis": _axis(y, labels=False, ticks=False, domain=False)},
-            "tooltip": _tooltip("name", "label"),
+            "x": {
+                "field": "name",
+                "type": "ordinal",
+                "sort": None,
+                "axis": _axis(x_title, labelAngle=0, ticks=False),
+            },
+            "y": {
+                "field": "value",
+                "type": "quantitative",
+                "axis": _axis(y_title, labels=False, ticks=False, domain=False),
+            },
+            "tooltip": _tooltip_encoding("name", "label"),
         },
         layer=[
             {"mark": {"type": "bar", "cornerRadiusEnd": 3}, "encoding": {"color": {"value": _ACCENT}}},
@@ -161,18 +175,18 @@ def columns(rows: Sequence[tuple[str, int]], x: str, y: str) -> Spec:
     )
 
 
-def days(rows: Sequence[tuple[date, int, float | None]], y: str) -> Spec:
+def daily_chart(rows: Sequence[tuple[date, int, float | None]], y_title: str) -> Spec:
     """Return a bar for each day, and a line of the means of 7 days.
 
     Args:
         rows: Day, number, and mean if there is one.
-        y: What the numbers count.
+        y_title: What the numbers count.
     """
     values = [{"day": f"{day}", "value": value, "mean": mean} for day, value, mean in rows]
     layer: list[Spec] = [
         {
-            "mark": {"type": "bar", "color": _PALE},
-            "encoding": {"y": _count("value", y), "tooltip": _tooltip("day", "value", "mean")},
+            "mark": {"type": "bar", "color": _PALE_ACCENT},
+            "encoding": {"y": _count_encoding("value", y_title), "tooltip": _tooltip_encoding("day", "value", "mean")},
         },
         {
             "mark": {"type": "line", "color": _ACCENT, "strokeWidth": 2.5},
@@ -181,59 +195,67 @@ def days(rows: Sequence[tuple[date, int, float | None]], y: str) -> Spec:
     ]
     means = [(day, mean) for day, _, mean in rows if mean is not None]
     if means:
-        layer.append(_label(*means[len(means) // 2], "mean of 7 days", _ACCENT, dy=-10))
-    return _chart(220, values, encoding={"x": _DAY}, layer=layer)
+        layer.append(_label_layer(*means[len(means) // 2], "mean of 7 days", _ACCENT, dy=-10))
+    return _chart_spec(220, values, encoding={"x": _DAY_ENCODING}, layer=layer)
 
 
-def stacked_days(rows: Sequence[tuple[date, int, int]], y: str, lower: str, upper: str) -> Spec:
+def stacked_daily_chart(rows: Sequence[tuple[date, int, int]], y_title: str, lower_name: str, upper_name: str) -> Spec:
     """Return a bar of two parts for each day.
 
     Args:
         rows: Day, number of the lower part, number of the upper part.
-        y: What the numbers count.
-        lower: What the lower part is.
-        upper: What the upper part is.
+        y_title: What the numbers count.
+        lower_name: What the lower part is.
+        upper_name: What the upper part is.
     """
     values: list[dict[str, object]] = []
-    for day, below, above in rows:
+    for day, lower_count, upper_count in rows:
+        counts = {"day": f"{day}", lower_name: lower_count, upper_name: upper_count}
         values += [
-            {"day": f"{day}", "from": 0, "to": below, "colour": _ACCENT, lower: below, upper: above},
-            {"day": f"{day}", "from": below, "to": below + above, "colour": _SECOND, lower: below, upper: above},
+            {**counts, "from": 0, "to": lower_count, "colour": _ACCENT},
+            {**counts, "from": lower_count, "to": lower_count + upper_count, "colour": _SECOND_ACCENT},
         ]
     layer: list[Spec] = [
         {
             "mark": "bar",
             "encoding": {
-                "y": _count("from", y),
+                "y": _count_encoding("from", y_title),
                 "y2": {"field": "to"},
-                "tooltip": _tooltip("day", lower, upper),
+                "tooltip": _tooltip_encoding("day", lower_name, upper_name),
                 "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
             },
         }
     ]
-    for x, text, colour in ((0, lower, _ACCENT), (80, upper, _SECOND)):
+    for x, text, colour in ((0, lower_name, _ACCENT), (80, upper_name, _SECOND_ACCENT)):
         mark = {"type": "text", "x": x, "y": -12, "align": "left", "color": colour, "fontWeight": "bold"}
         layer.append({"data": {"values": [{}]}, "mark": mark, "encoding": {"x": None, "text": {"value": text}}})
-    return {**_chart(220, values, encoding={"x": _DAY}, layer=layer), "padding": {**_PADDING, "top": 24}}
+    return {**_chart_spec(220, values, encoding={"x": _DAY_ENCODING}, layer=layer), "padding": {**_PADDING, "top": 24}}
 
 
-def hours(counts: Mapping[tuple[int, int], int], timezone: str) -> Spec:
+def hourly_heatmap(scans_by_hour: Mapping[tuple[int, int], int], timezone: str) -> Spec:
     """Return a grid of weekdays and hours, in a stronger colour for more.
 
     Args:
-        counts: Scans by weekday (1 to 7) and hour; those that are missing are not shown.
+        scans_by_hour: Scans by weekday (1 to 7) and hour; those that are missing are not shown.
         timezone: The time zone.
     """
-    most = max(counts.values(), default=1)
+    largest = max(scans_by_hour.values(), default=1)
     values = []
-    for number, name in enumerate(WEEKDAYS, 1):
+    for weekday, weekday_name in enumerate(WEEKDAYS, 1):
         for hour in range(24):
-            scans = counts.get((number, hour), 0)
-            values.append({"weekday": name, "hour": hour, "scans": scans, "colour": HEAT[-(-scans * 5 // most)]})
-    return _chart(
+            scans = scans_by_hour.get((weekday, hour), 0)
+            values.append(
+                {
+                    "weekday": weekday_name,
+                    "hour": hour,
+                    "scans": scans,
+                    "colour": HEAT_COLOURS[-(-scans * 5 // largest)],
+                }
+            )
+    return _chart_spec(
         210,
         values,
-        mark={"type": "rect", "stroke": PAPER, "strokeWidth": 1.5, "cornerRadius": 2},
+        mark={"type": "rect", "stroke": _PAPER, "strokeWidth": 1.5, "cornerRadius": 2},
         encoding={
             "x": {
                 "field": "hour",
@@ -246,25 +268,35 @@ def hours(counts: Mapping[tuple[int, int], int], timezone: str) -> Spec:
                     domain=False,
                 ),
             },
-            "y": {"field": "weekday", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
+            "y": {
+                "field": "weekday",
+                "type": "ordinal",
+                "sort": None,
+                "axis": _axis(None, ticks=False, domain=False),
+            },
             "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
-            "tooltip": _tooltip("weekday", "hour", "scans"),
+            "tooltip": _tooltip_encoding("weekday", "hour", "scans"),
         },
     )
 
 
-def cohorts(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
+def cohort_heatmap(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
     """Return a grid of cohorts and weeks, with a label in each cell.
 
     Args:
         rows: Cohort, weeks later, retention from 0 to 1 if it is shown, and label.
     """
     values = [
-        {"cohort": name, "week": week, "label": label, "colour": HEAT[0 if part is None else min(3, 1 + int(part * 4))]}
-        for name, week, part, label in rows
+        {
+            "cohort": cohort,
+            "week": week,
+            "label": label,
+            "colour": HEAT_COLOURS[0 if retention is None else min(3, 1 + int(retention * 4))],
+        }
+        for cohort, week, retention, label in rows
     ]
-    return _chart(
-        28 * len({name for name, *_ in rows}) + 48,
+    return _chart_spec(
+        28 * len({cohort for cohort, *_ in rows}) + 48,
         values,
         encoding={
             "x": {
@@ -272,11 +304,16 @@ def cohorts(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
                 "type": "ordinal",
                 "axis": _axis("weeks after the week of the first visit", labelAngle=0, ticks=False, domain=False),
             },
-            "y": {"field": "cohort", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
+            "y": {
+                "field": "cohort",
+                "type": "ordinal",
+                "sort": None,
+                "axis": _axis(None, ticks=False, domain=False),
+            },
         },
         layer=[
             {
-                "mark": {"type": "rect", "stroke": PAPER, "strokeWidth": 1.5, "cornerRadius": 2},
+                "mark": {"type": "rect", "stroke": _PAPER, "strokeWidth": 1.5, "cornerRadius": 2},
                 "encoding": {"color": {"field": "colour", "type": "nominal", "scale": None, "legend": None}},
             },
             {"mark": {"type": "text", "fontSize": 12}, "encoding": {"text": {"field": "label"}}},
@@ -284,7 +321,7 @@ def cohorts(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
     )
 
 
-_DAY: Final[Spec] = {
+_DAY_ENCODING: Final[Spec] = {
     "field": "day",
     "type": "temporal",
     "timeUnit": "utcyearmonthdate",
@@ -292,11 +329,11 @@ _DAY: Final[Spec] = {
 }
 
 
-def _tooltip(*fields: str) -> list[Spec]:
+def _tooltip_encoding(*fields: str) -> list[Spec]:
     return [{"field": field} for field in fields]  # of an interactive chart
 
 
-def _count(field: str, title: str) -> Spec:
+def _count_encoding(field: str, title: str) -> Spec:
     return {
         "field": field,
         "type": "quantitative",
@@ -304,10 +341,10 @@ def _count(field: str, title: str) -> Spec:
     }
 
 
-def _label(day: date, value: float, text: str, colour: str, **more: object) -> Spec:
+def _label_layer(day: date, value: float, text: str, colour: str, **mark_properties: object) -> Spec:
     """Return a text in a chart of days."""
     return {
         "data": {"values": [{"day": f"{day}", "value": value, "label": text}]},
-        "mark": {"type": "text", "color": colour, "fontWeight": "bold", **more},
+        "mark": {"type": "text", "color": colour, "fontWeight": "bold", **mark_properties},
         "encoding": {"y": {"field": "value", "type": "quantitative"}, "text": {"field": "label"}},
     }

@@ -21,7 +21,7 @@ from distinct_async.etl.views import (
 )
 from distinct_async.files import storage_errors
 
-_COLUMNS: Final[Mapping[str, str]] = {
+_VIEW_COLUMNS: Final[Mapping[str, str]] = {
     "visits_by_hour": "weekday, hour, visits, visitors",
     "visits_by_day": "day, visits, visitors, new_visitors, returning_visitors, mean_of_7_days",
     "visits_per_visitor": "visits, visitors",
@@ -29,7 +29,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "touchpoint_funnel": "touchpoint_id, touchpoint_name, passed, median_seconds",
     "top_touchpoints": "touchpoint_id, touchpoint_name, visits, visitors",
 }
-_COMPLETENESS: Final = f"""
+_SELECT_COMPLETENESS: Final = f"""
 SELECT count(*), coalesce(sum(declared), 0)::BIGINT, coalesce(sum(counted), 0)::BIGINT,
     coalesce(sum(greatest(missing, 0)), 0)::BIGINT, coalesce(bool_and(complete), true)
 FROM ({RECONCILIATION}) WHERE experience_id = ? AND visits_type = 'TOTAL'
@@ -54,7 +54,7 @@ class Selection:
     until: date | None = None
     program_id: str | None = None
 
-    def where(self) -> tuple[str, list[object]]:
+    def time_condition(self) -> tuple[str, list[object]]:
         """Return the condition on local times, with its values."""
         return "coalesce(local_time >= ?, true) AND coalesce(local_time < ?::DATE + 1, true)", [self.since, self.until]
 
@@ -132,31 +132,31 @@ class Warehouse:
         """Set the time zone of the views, in this session; return it."""
         execute = self._connection.execute
         if timezone is None:
-            stored = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'visits_timezone'"
-            known = execute(stored).fetchone()
-            timezone = str(execute("SELECT visits_timezone()").fetchall()[0][0]) if known else "UTC"
-        quoted = timezone.replace("'", "''")
-        execute(f"CREATE OR REPLACE TEMP MACRO visits_timezone() AS '{quoted}'")
+            select_macro = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'visits_timezone'"
+            has_macro = execute(select_macro).fetchone()
+            timezone = str(execute("SELECT visits_timezone()").fetchall()[0][0]) if has_macro else "UTC"
+        timezone_literal = timezone.replace("'", "''")
+        execute(f"CREATE OR REPLACE TEMP MACRO visits_timezone() AS '{timezone_literal}'")
         return timezone
 
     def _read(self, selection: Selection) -> Figures:
         execute = self._connection.execute
         timezone = self._set_timezone(selection.timezone)
-        where, days = selection.where()
-        experience = [selection.experience_id]
+        condition, bounds = selection.time_condition()
+        experience_ids = [selection.experience_id]
         # Tables for this session hide the views of these names
         execute(
-            f"CREATE TEMP TABLE local_visits AS FROM ({LOCAL_VISITS}) WHERE experience_id = ? AND {where}",
-            [*experience, *days],
+            f"CREATE TEMP TABLE local_visits AS FROM ({LOCAL_VISITS}) WHERE experience_id = ? AND {condition}",
+            [*experience_ids, *bounds],
         )
-        execute(f"CREATE TEMP TABLE first_visits AS FROM ({FIRST_VISITS}) WHERE experience_id = ?", experience)
+        execute(f"CREATE TEMP TABLE first_visits AS FROM ({FIRST_VISITS}) WHERE experience_id = ?", experience_ids)
         tables = {
             name: execute(f"SELECT {columns} FROM ({FIGURE_VIEWS[name]})").fetchall()
-            for name, columns in _COLUMNS.items()
+            for name, columns in _VIEW_COLUMNS.items()
         }
         totals = "SELECT count(*), count(DISTINCT user_id), min(local_time), max(local_time) FROM local_visits"
         ((visits, visitors, first, last),) = execute(totals).fetchall()
-        ((touchpoints, declared, stored, missing, complete),) = execute(_COMPLETENESS, experience).fetchall()
+        ((touchpoints, declared, stored, missing, complete),) = execute(_SELECT_COMPLETENESS, experience_ids).fetchall()
         ((made_at,),) = execute("SELECT now() AT TIME ZONE visits_timezone()").fetchall()
         return Figures(
             selection=evolve(selection, timezone=timezone),
@@ -175,20 +175,20 @@ class Warehouse:
         )
 
     def _read_impressions(self, selection: Selection) -> Sequence[tuple[str, str, str, str, str, int]] | None:
-        execute, (where, values) = self._connection.execute, selection.where()
-        stored = {name for (name,) in execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        if "impressions" not in stored:
+        execute, (condition, bounds) = self._connection.execute, selection.time_condition()
+        tables = {name for (name,) in execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if "impressions" not in tables:
             return None
         execute(CREATE_USER_AGENTS.replace("TABLE", "TEMP TABLE"))
-        if "parsed_user_agents" in stored:
+        if "parsed_user_agents" in tables:
             ((name,),) = execute("SELECT current_database()").fetchall()
-            quoted = name.replace('"', '""')
-            execute(f'INSERT INTO temp.parsed_user_agents FROM "{quoted}".parsed_user_agents')
+            database = name.replace('"', '""')
+            execute(f'INSERT INTO temp.parsed_user_agents FROM "{database}".parsed_user_agents')
         parse_user_agents(self._connection)
         execute(
             f"CREATE TEMP TABLE local_impressions AS FROM ({LOCAL_IMPRESSIONS}) "
-            f"WHERE coalesce(program_id = ?, true) AND {where}",
-            [selection.program_id, *values],
+            f"WHERE coalesce(program_id = ?, true) AND {condition}",
+            [selection.program_id, *bounds],
         )
         return execute(IMPRESSIONS_BY_DEVICE).fetchall()
 

@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from distinct_async.etl.reports.charts import DARK, bundle, draw, plain
+from distinct_async.etl.reports.charts import DARK_COLOURS, render_svg, replace_invalid_characters, vega_bundle
 from distinct_async.etl.reports.figures import Figures
-from distinct_async.etl.reports.sections import Section, count, day
+from distinct_async.etl.reports.sections import Section, format_day, pluralize
 from distinct_async.version import __version__
 
-_DARK: Final = "".join(
+_DARK_RULES: Final = "".join(
     f'svg [{attribute}="{light}"]{{{attribute}:{dark}}}'
-    for light, dark in DARK.items()
+    for light, dark in DARK_COLOURS.items()
     for attribute in ("fill", "stroke")
 )
 _STYLE: Final = f"""
@@ -47,7 +47,7 @@ thead th{{color:var(--muted)}}
 footer{{padding-top:16px;padding-bottom:32px}}
 @media screen and (prefers-color-scheme:dark){{
 :root{{--paper:#12171e;--ink:#e8ecf1;--muted:#9fabba;--line:#2a323d;--bad:#ff8a80;--good:#6fd08c}}
-{_DARK}
+{_DARK_RULES}
 }}
 @media print{{
 @page{{size:A4;margin:12mm}}
@@ -68,86 +68,90 @@ def render(figures: Figures, sections: Sequence[Section], *, interactive: bool =
         sections: The findings.
         interactive: Whether a script in the file draws the charts again, with details under the mouse.
     """
-    policy, script = f"default-src 'none'; style-src {_hash(_STYLE)}; base-uri 'none'; form-action 'none'", ""
+    policy, script = f"default-src 'none'; style-src {_csp_hash(_STYLE)}; base-uri 'none'; form-action 'none'", ""
     if interactive:
-        code = bundle()
+        bundle_script = vega_bundle()
         # Vega compiles its expressions, and its tooltips bring a style of their own
-        policy = f"{policy}; script-src {_hash(code)} 'unsafe-eval'".replace(_hash(_STYLE), "'unsafe-inline'")
+        policy = f"{policy}; script-src {_csp_hash(bundle_script)} 'unsafe-eval'".replace(
+            _csp_hash(_STYLE), "'unsafe-inline'"
+        )
         specs = {f"f{number}": each.chart for number, each in enumerate(sections) if each.chart is not None}
-        data = msgspec.json.encode(specs).decode().replace("<", "\\u003c")
-        script = f'<script type="application/json" id="charts">{data}</script><script>{code}</script>'
+        specs_json = msgspec.json.encode(specs).decode().replace("<", "\\u003c")
+        script = f'<script type="application/json" id="charts">{specs_json}</script><script>{bundle_script}</script>'
     title = f"Experience {figures.selection.experience_id}"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>",
-        _header(figures, title),
+        f"<title>{_escape(title)}</title><style>{_STYLE}</style></head><body>",
+        _render_header(figures, title),
         "<main>",
-        *(_section(each, number) for number, each in enumerate(sections)),
+        *(_render_section(each, number) for number, each in enumerate(sections)),
         "</main>",
-        f"<footer>Made by distinct-async {_text(__version__)}. People are counted, never listed.</footer>",
+        f"<footer>Made by distinct-async {_escape(__version__)}. People are counted, never listed.</footer>",
         f"{script}</body></html>\n",
     ]
     return "".join(parts).encode()
 
 
-def _hash(text: str) -> str:
+def _csp_hash(text: str) -> str:
     """Return the source of a Content-Security-Policy that allows a text of this page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _text(value: object) -> str:
+def _escape(value: object) -> str:
     """Return a text for HTML."""
-    return escape(str(plain(f"{value:,}" if isinstance(value, int) else str(value))))
+    return escape(str(replace_invalid_characters(f"{value:,}" if isinstance(value, int) else str(value))))
 
 
-def _header(figures: Figures, title: str) -> str:
-    chosen = figures.selection
+def _render_header(figures: Figures, title: str) -> str:
+    selection = figures.selection
     if figures.first is None or figures.last is None:
-        days = "No scans" + (" in these days" if chosen.since or chosen.until else "")
+        period = "No scans" + (" in these days" if selection.since or selection.until else "")
     else:
-        first, last = chosen.since or figures.first.date(), chosen.until or figures.last.date()
-        days = day(first) if first == last else f"{day(first)} to {day(last)}"
+        first, last = selection.since or figures.first.date(), selection.until or figures.last.date()
+        period = format_day(first) if first == last else f"{format_day(first)} to {format_day(last)}"
     totals = [
         (f"{figures.visits:,}", "scan" if figures.visits == 1 else "scans"),
         (f"{figures.visitors:,}", "person" if figures.visitors == 1 else "people"),
         (f"{figures.touchpoints:,}", "touchpoint" if figures.touchpoints == 1 else "touchpoints"),
     ]
-    kind, state = ("good", "Complete") if figures.complete else ("bad", "Not complete")
-    declared = (
-        f"{state}: {figures.declared:,} declared by the vendor, {figures.stored:,} stored, {figures.missing:,} missing"
+    css_class, status = ("good", "Complete") if figures.complete else ("bad", "Not complete")
+    completeness = (
+        f"{status}: {figures.declared:,} declared by the vendor, {figures.stored:,} stored, {figures.missing:,} missing"
     )
-    made = f"{figures.made_at:%H:%M} on {day(figures.made_at.date())}"
+    made_at = f"{figures.made_at:%H:%M} on {format_day(figures.made_at.date())}"
     return (
-        f'<header><h1>{_text(title)}</h1><p class="muted">{_text(days)}. All times are {_text(chosen.timezone)} time. '
-        f'Made at {_text(made)}.</p><ul class="totals">'
+        f'<header><h1>{_escape(title)}</h1><p class="muted">{_escape(period)}. All times are '
+        f'{_escape(selection.timezone)} time. Made at {_escape(made_at)}.</p><ul class="totals">'
         + "".join(f"<li><b>{number}</b> {name}</li>" for number, name in totals)
-        + f'</ul><p class="{kind}">{_text(declared)}</p></header>'
+        + f'</ul><p class="{css_class}">{_escape(completeness)}</p></header>'
     )
 
 
-def _section(section: Section, number: int) -> str:
-    parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_text(section.title)}</h2>']
-    parts.append(f'<p class="muted">{_text(section.about)}</p>')
+def _render_section(section: Section, number: int) -> str:
+    parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_escape(section.title)}</h2>']
+    parts.append(f'<p class="muted">{_escape(section.about)}</p>')
     if section.chart is not None:
-        parts.append(f'<figure id="f{number}">{_svg(section, number)}</figure>')
-    parts += [f'<p class="muted">{_text(note)}</p>' for note in section.notes]
+        parts.append(f'<figure id="f{number}">{_render_chart(section, number)}</figure>')
+    parts += [f'<p class="muted">{_escape(note)}</p>' for note in section.notes]
     if section.rows:
-        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in section.columns)
+        head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in section.columns)
         rows = "".join(
-            f'<tr><th scope="row">{_text(first)}</th>{"".join(f"<td>{_text(value)}</td>" for value in rest)}</tr>'
+            f'<tr><th scope="row">{_escape(first)}</th>{"".join(f"<td>{_escape(value)}</td>" for value in rest)}</tr>'
             for first, *rest in section.rows
         )
         parts.append(
-            f'<details><summary>{_text(count(len(section.rows), "row"))} as a table</summary><div class="scroll">'
+            f'<details><summary>{_escape(pluralize(len(section.rows), "row"))} as a table</summary><div class="scroll">'
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
         )
     return "".join([*parts, "</section>"])
 
 
-def _svg(section: Section, number: int) -> str:
+def _render_chart(section: Section, number: int) -> str:
     """Return the chart as one image with a text alternative; its parts are in the table."""
-    drawn = draw(section.chart or {}, f"c{number}")
-    label = f'role="img" aria-label="{_text(section.title)}. {_text(section.about)} The numbers are in the table."'
-    return re.sub(r'^<svg [^>]*?width="[^"]*" height="[^"]*"', f"<svg {label}", drawn, count=1)
+    svg = render_svg(section.chart or {}, f"c{number}")
+    attributes = (
+        f'role="img" aria-label="{_escape(section.title)}. {_escape(section.about)} The numbers are in the table."'
+    )
+    return re.sub(r'^<svg [^>]*?width="[^"]*" height="[^"]*"', f"<svg {attributes}", svg, count=1)

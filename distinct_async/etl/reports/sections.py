@@ -1,6 +1,6 @@
 """What a report says about an experience's visits: findings, each with its chart and its table.
 
-Groups of fewer than `FEW` people are not shown: they are counted together.
+Groups of fewer than `MIN_PEOPLE` people are not shown: they are counted together.
 """
 
 from collections import Counter
@@ -14,12 +14,12 @@ from attrs import frozen
 from distinct_async.etl.reports import charts
 from distinct_async.etl.reports.figures import Figures
 
-FEW: Final = 5  # people
-_TOP: Final = 20  # touchpoints
-_STEPS: Final = 8
-_NAMES: Final = 10  # devices, browsers, posters
-_WEEKS: Final = 12
-_EDGES: Final = (1, 2, 3, 4, 5, 10, 20, 50, 100)  # of the numbers of visits
+MIN_PEOPLE: Final = 5
+_MAX_TOUCHPOINTS: Final = 20
+_MAX_STEPS: Final = 8
+_MAX_NAMES: Final = 10  # devices, browsers, posters
+_MAX_WEEKS: Final = 12
+_SCAN_COUNT_EDGES: Final = (1, 2, 3, 4, 5, 10, 20, 50, 100)  # of the numbers of visits
 
 
 @frozen
@@ -48,23 +48,23 @@ def make_sections(figures: Figures) -> list[Section]:
     tables, visits = figures.tables, []
     if figures.visits:
         visits = [
-            _hours(tables["visits_by_hour"], str(figures.selection.timezone)),
-            _days(tables["visits_by_day"]),
-            _newcomers(tables["visits_by_day"], figures.visitors),
-            _top(tables["top_touchpoints"], figures.visits),
-            _per_visitor(tables["visits_per_visitor"], figures.visitors),
-            _cohorts(tables["weekly_cohorts"]),
-            _funnel(tables["touchpoint_funnel"]),
+            _hours_section(tables["visits_by_hour"], str(figures.selection.timezone)),
+            _days_section(tables["visits_by_day"]),
+            _newcomers_section(tables["visits_by_day"], figures.visitors),
+            _touchpoints_section(tables["top_touchpoints"], figures.visits),
+            _scans_per_person_section(tables["visits_per_visitor"], figures.visitors),
+            _cohorts_section(tables["weekly_cohorts"]),
+            _funnel_section(tables["touchpoint_funnel"]),
         ]
-    return [*visits, *_impressions(figures.impressions)]
+    return [*visits, *_impression_sections(figures.impressions)]
 
 
-def count(number: int, one: str, more: str = "") -> str:
+def pluralize(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def percent(part: float, whole: float) -> str:
+def format_share(part: float, whole: float) -> str:
     """Return a share; never 0 % or 100 % of what is not nothing or all."""
     share = part / whole * 100 if whole else 0.0
     if 0 < share < 0.1:
@@ -74,55 +74,56 @@ def percent(part: float, whole: float) -> str:
     return f"{share:.0f} %" if share in {0, 100} else f"{share:.1f} %"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration in its two largest units."""
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
     for (name, size), (next_name, next_size) in pairwise(units):
         if seconds >= size:
-            whole, rest = divmod(round(seconds / next_size), size // next_size)
-            return f"{whole} {name} {rest} {next_name}" if rest else f"{whole} {name}"
+            quotient, remainder = divmod(round(seconds / next_size), size // next_size)
+            return f"{quotient} {name} {remainder} {next_name}" if remainder else f"{quotient} {name}"
     return f"{seconds:.0f} s"
 
 
-def day(value: date) -> str:
+def format_day(value: date) -> str:
     """Return a date in words."""
     return f"{value:%a} {value.day} {value:%b %Y}"
 
 
-def _pooled(visits: Iterable[int], what: str) -> list[str]:
+def _hidden_note(visits: Iterable[int], noun: str) -> list[str]:
     """Return the note on groups that are not shown."""
-    hidden = list(visits)
-    if not hidden:
+    scans = list(visits)
+    if not scans:
         return []
-    return [f"{count(len(hidden), what)} with fewer than {FEW} people, {count(sum(hidden), 'scan')} in all, not shown."]
+    hidden = f"{pluralize(len(scans), noun)} with fewer than {MIN_PEOPLE} people"
+    return [f"{hidden}, {pluralize(sum(scans), 'scan')} in all, not shown."]
 
 
-def _hours(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> Section:
-    shown = {(weekday, hour): visits for weekday, hour, visits, people in rows if people >= FEW}
-    most = max(shown.values(), default=0)
+def _hours_section(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> Section:
+    shown = {(weekday, hour): visits for weekday, hour, visits, people in rows if people >= MIN_PEOPLE}
+    peak_scans = max(shown.values(), default=0)
     if shown:
         peak = max(shown, key=lambda each: shown[each])
-        title = f"Peak: {_WEEKDAYS[peak[0] - 1]} {peak[1]} h, {count(most, 'scan')}"
+        title = f"Peak: {_WEEKDAY_NAMES[peak[0] - 1]} {peak[1]} h, {pluralize(peak_scans, 'scan')}"
     else:
-        title = f"No hour has {FEW} people"
+        title = f"No hour has {MIN_PEOPLE} people"
     return Section(
         title,
         f"Scans by weekday and hour, {timezone} time. The stronger the colour, the more.",
         ("hour", *charts.WEEKDAYS),
         [(f"{hour:02} h", *(shown.get((weekday, hour), "") for weekday in range(1, 8))) for hour in range(24)],
-        charts.hours(shown, timezone),
-        _pooled((visits for _, _, visits, people in rows if people < FEW), "hour"),
+        charts.hourly_heatmap(shown, timezone),
+        _hidden_note((visits for _, _, visits, people in rows if people < MIN_PEOPLE), "hour"),
     )
 
 
-def _days(rows: Sequence[tuple[date, int, int, int, int, float | None]]) -> Section:
-    shown = [(each[0], each[1], each[5]) for each in rows if each[2] >= FEW or not each[2]]
-    few = [each[1] for each in rows if 0 < each[2] < FEW]
-    best = max(shown, key=lambda each: each[1], default=None)
-    title = f"No day has {FEW} people"
-    if best is not None and best[1]:
-        title = f"Busiest day: {day(best[0])}, {count(best[1], 'scan')}"
-        means = [(at, mean) for at, _, mean in shown if mean is not None]
+def _days_section(rows: Sequence[tuple[date, int, int, int, int, float | None]]) -> Section:
+    shown = [(each[0], each[1], each[5]) for each in rows if each[2] >= MIN_PEOPLE or not each[2]]
+    hidden_scans = [each[1] for each in rows if 0 < each[2] < MIN_PEOPLE]
+    busiest = max(shown, key=lambda each: each[1], default=None)
+    title = f"No day has {MIN_PEOPLE} people"
+    if busiest is not None and busiest[1]:
+        title = f"Busiest day: {format_day(busiest[0])}, {pluralize(busiest[1], 'scan')}"
+        means = [(day, mean) for day, _, mean in shown if mean is not None]
         if len(means) > 8 and means[-9][1]:  # the last day may not be over
             change = means[-2][1] / means[-9][1] - 1
             title += f"; {change:+.0%} in a week".replace("%", " %").replace("-", "\N{MINUS SIGN}")
@@ -130,204 +131,226 @@ def _days(rows: Sequence[tuple[date, int, int, int, int, float | None]]) -> Sect
         title,
         "Scans by day, and their mean over 7 days.",
         ("day", "scans", "mean of 7 days"),
-        [(day(at), visits, "" if mean is None else f"{mean:,.1f}") for at, visits, mean in shown],
-        charts.days(shown, "scans") if shown else None,
-        _pooled(few, "day"),
+        [(format_day(day), visits, "" if mean is None else f"{mean:,.1f}") for day, visits, mean in shown],
+        charts.daily_chart(shown, "scans") if shown else None,
+        _hidden_note(hidden_scans, "day"),
     )
 
 
-def _newcomers(rows: Sequence[tuple[date, int, int, int, int, float | None]], visitors: int) -> Section:
-    shown = [(at, new, back) for at, _, people, new, back, _ in rows if people >= FEW or not people]
-    hidden = [people for _, _, people, *_ in rows if 0 < people < FEW]
-    new, back = sum(each[1] for each in shown), sum(each[2] for each in shown)
-    notes = [f"{count(len(hidden), 'day')} with fewer than {FEW} people not shown."] if hidden else []
+def _newcomers_section(rows: Sequence[tuple[date, int, int, int, int, float | None]], visitors: int) -> Section:
+    shown = [(day, new, returning) for day, _, people, new, returning, _ in rows if people >= MIN_PEOPLE or not people]
+    hidden_people = [people for _, _, people, *_ in rows if 0 < people < MIN_PEOPLE]
+    new, returning = sum(each[1] for each in shown), sum(each[2] for each in shown)
+    note = f"{pluralize(len(hidden_people), 'day')} with fewer than {MIN_PEOPLE} people not shown."
     return Section(
-        f"{percent(back, new + back)} of a day's people had been there on an earlier day",
-        f"People by day: new ones, and those who came back. {count(visitors, 'different person', 'different people')}.",
+        f"{format_share(returning, new + returning)} of a day's people had been there on an earlier day",
+        "People by day: new ones, and those who came back. "
+        f"{pluralize(visitors, 'different person', 'different people')}.",
         ("day", "new", "returning"),
-        [(day(at), *parts) for at, *parts in shown],
-        charts.stacked_days(shown, "people", "new", "returning") if shown else None,
-        notes,
+        [(format_day(day), *parts) for day, *parts in shown],
+        charts.stacked_daily_chart(shown, "people", "new", "returning") if shown else None,
+        [note] if hidden_people else [],
     )
 
 
-def _top(rows: Sequence[tuple[str, str | None, int, int]], total: int) -> Section:
-    shown = [(name or id_, visits, people) for id_, name, visits, people in rows[:_TOP] if people >= FEW]
-    rest = [*rows[_TOP:], *(row for row in rows[:_TOP] if row[3] < FEW)]
-    bars = [(name, visits, f"{visits:,} · {percent(visits, total)}") for name, visits, _ in shown]
-    table: list[Sequence[object]] = [
-        (name, visits, percent(visits, total), people, f"{visits / people:.2f}", f"{people / visits:.2f}")
+def _touchpoints_section(rows: Sequence[tuple[str, str | None, int, int]], total: int) -> Section:
+    shown = [
+        (name or touchpoint_id, visits, people)
+        for touchpoint_id, name, visits, people in rows[:_MAX_TOUCHPOINTS]
+        if people >= MIN_PEOPLE
+    ]
+    other_rows = [*rows[_MAX_TOUCHPOINTS:], *(row for row in rows[:_MAX_TOUCHPOINTS] if row[3] < MIN_PEOPLE)]
+    bars = [(name, visits, f"{visits:,} · {format_share(visits, total)}") for name, visits, _ in shown]
+    table_rows: list[Sequence[object]] = [
+        (name, visits, format_share(visits, total), people, f"{visits / people:.2f}", f"{people / visits:.2f}")
         for name, visits, people in shown
     ]
-    if rest:
-        visits, label = sum(row[2] for row in rest), f"{count(len(rest), 'other')}"
-        bars.append((label, visits, f"{visits:,} · {percent(visits, total)}"))
-        table.append((label, visits, percent(visits, total), "", "", ""))
+    if other_rows:
+        visits, label = sum(row[2] for row in other_rows), f"{pluralize(len(other_rows), 'other')}"
+        bars.append((label, visits, f"{visits:,} · {format_share(visits, total)}"))
+        table_rows.append((label, visits, format_share(visits, total), "", "", ""))
     title = (
-        f"{shown[0][0]} has {percent(shown[0][1], total)} of all scans" if shown else f"No touchpoint has {FEW} people"
+        f"{shown[0][0]} has {format_share(shown[0][1], total)} of all scans"
+        if shown
+        else f"No touchpoint has {MIN_PEOPLE} people"
     )
     return Section(
         title,
-        "Scans by touchpoint" + (f": the first {len(shown)} of {len(rows):,}." if rest and shown else "."),
+        "Scans by touchpoint" + (f": the first {len(shown)} of {len(rows):,}." if other_rows and shown else "."),
         ("touchpoint", "scans", "share", "people", "scans per person", "unique ratio"),
-        table,
-        charts.bars(bars, "scans", rest=bars[-1][0] if rest else ""),
+        table_rows,
+        charts.bar_chart(bars, "scans", other_name=bars[-1][0] if other_rows else ""),
     )
 
 
-def _per_visitor(rows: Sequence[tuple[int, int]], visitors: int) -> Section:
-    groups = [[low, high - 1, 0] for low, high in zip(_EDGES, (*_EDGES[1:], 1 << 62), strict=True)]
+def _scans_per_person_section(rows: Sequence[tuple[int, int]], visitors: int) -> Section:
+    groups = [
+        [low, high - 1, 0] for low, high in zip(_SCAN_COUNT_EDGES, (*_SCAN_COUNT_EDGES[1:], 1 << 62), strict=True)
+    ]
     for visits, people in rows:
         next(group for group in reversed(groups) if group[0] <= visits)[2] += people
-    pooled: list[list[int]] = []
+    pooled_groups: list[list[int]] = []
     for low, high, people in groups:
-        if pooled and (pooled[-1][2] < FEW or 0 < people < FEW):
-            pooled[-1][1:] = [high, pooled[-1][2] + people]
-        elif pooled or people:
-            pooled.append([low, high, people])
-    while len(pooled) > 1 and pooled[-1][2] < FEW:
-        _, high, people = pooled.pop()
-        pooled[-1][1:] = [high, pooled[-1][2] + people]
-    names = [
+        if pooled_groups and (pooled_groups[-1][2] < MIN_PEOPLE or 0 < people < MIN_PEOPLE):
+            pooled_groups[-1][1:] = [high, pooled_groups[-1][2] + people]
+        elif pooled_groups or people:
+            pooled_groups.append([low, high, people])
+    while len(pooled_groups) > 1 and pooled_groups[-1][2] < MIN_PEOPLE:
+        _, high, people = pooled_groups.pop()
+        pooled_groups[-1][1:] = [high, pooled_groups[-1][2] + people]
+    labelled = [
         (f"{low}+" if high > 1 << 60 else f"{low}" if low == high else f"{low} to {high}", people)
-        for low, high, people in pooled
+        for low, high, people in pooled_groups
     ]
     total = sum(visits * people for visits, people in rows)
     once = sum(people for visits, people in rows if visits == 1)
-    middle = _median(rows, visitors)
-    if once >= FEW and once * 2 > visitors:
-        title = f"{percent(once, visitors)} of the people scanned once"
+    median = _median_scans(rows, visitors)
+    if once >= MIN_PEOPLE and once * 2 > visitors:
+        title = f"{format_share(once, visitors)} of the people scanned once"
     else:
-        title = f"Half of the people scanned at least {count(middle, 'time')}; the mean is {total / visitors:.1f}"
-    if visitors < FEW:
-        names, title = [], f"Fewer than {FEW} people"
+        title = f"Half of the people scanned at least {pluralize(median, 'time')}; the mean is {total / visitors:.1f}"
+    if visitors < MIN_PEOPLE:
+        labelled, title = [], f"Fewer than {MIN_PEOPLE} people"
     return Section(
         title,
         "People by the number of their scans.",
         ("scans", "people", "share"),
-        [(name, people, percent(people, visitors)) for name, people in names],
-        charts.columns(names, "scans of a person", "people") if names else None,
+        [(name, people, format_share(people, visitors)) for name, people in labelled],
+        charts.column_chart(labelled, "scans of a person", "people") if labelled else None,
     )
 
 
-def _median(rows: Sequence[tuple[int, int]], visitors: int) -> int:
+def _median_scans(rows: Sequence[tuple[int, int]], visitors: int) -> int:
     """Return the largest number of visits that at least half of the visitors reach."""
-    reached = 0
+    people_reached = 0
     for visits, people in reversed(rows):
-        reached += people
-        if reached * 2 >= visitors:
+        people_reached += people
+        if people_reached * 2 >= visitors:
             return visits
     return 0
 
 
-def _cohorts(rows: Sequence[tuple[date, int, int, int]]) -> Section:
-    first = sorted({each[0] for each in rows if each[2] >= FEW})[-_WEEKS:]
-    shown = [each for each in rows if each[0] in first]
+def _cohorts_section(rows: Sequence[tuple[date, int, int, int]]) -> Section:
+    weeks = sorted({each[0] for each in rows if each[2] >= MIN_PEOPLE})[-_MAX_WEEKS:]
+    shown = [each for each in rows if each[0] in weeks]
     cells = [
         (
-            f"{at.day} {at:%b %Y} ({newcomers:,})",
-            later,
-            people / newcomers if people >= FEW else None,
-            percent(people, newcomers) if people >= FEW else f"< {FEW}",
+            f"{week.day} {week:%b %Y} ({newcomers:,})",
+            weeks_later,
+            people / newcomers if people >= MIN_PEOPLE else None,
+            format_share(people, newcomers) if people >= MIN_PEOPLE else f"< {MIN_PEOPLE}",
         )
-        for at, later, newcomers, people in shown
+        for week, weeks_later, newcomers, people in shown
     ]
-    next_week = [(newcomers, people) for _, later, newcomers, people in shown if later == 1 and people >= FEW]
-    title = "All visitors came within one week" if shown else f"No week has {FEW} newcomers"
+    next_week = [
+        (newcomers, people) for _, weeks_later, newcomers, people in shown if weeks_later == 1 and people >= MIN_PEOPLE
+    ]
+    title = "All visitors came within one week" if shown else f"No week has {MIN_PEOPLE} newcomers"
     if next_week:
         newcomers, people = (sum(each) for each in zip(*next_week, strict=True))
-        title = f"{percent(people, newcomers)} came back in the week after their first visit"
-    hidden = len({each[0] for each in rows}) - len(first)
+        title = f"{format_share(people, newcomers)} came back in the week after their first visit"
+    hidden = len({each[0] for each in rows}) - len(weeks)
     return Section(
         title,
         "People by the week of their first visit (how many), and which part of them was there some weeks later.",
         ("week of", "weeks later", "part"),
-        [(name, later, label) for name, later, _, label in cells],
-        charts.cohorts(cells) if cells else None,
-        [f"{count(hidden, 'earlier or small week')} not shown."] if hidden else [],
+        [(name, weeks_later, label) for name, weeks_later, _, label in cells],
+        charts.cohort_heatmap(cells) if cells else None,
+        [f"{pluralize(hidden, 'earlier or small week')} not shown."] if hidden else [],
     )
 
 
-def _funnel(rows: Sequence[tuple[str, str | None, int, float | None]]) -> Section:
-    shown = [(name or id_, passed, seconds) for id_, name, passed, seconds in rows[:_STEPS] if passed >= FEW]
-    start = shown[0][1] if shown else 0
+def _funnel_section(rows: Sequence[tuple[str, str | None, int, float | None]]) -> Section:
+    shown = [
+        (name or touchpoint_id, passed, seconds)
+        for touchpoint_id, name, passed, seconds in rows[:_MAX_STEPS]
+        if passed >= MIN_PEOPLE
+    ]
+    first_passed = shown[0][1] if shown else 0
     bars = [
         (
-            f"{number}. {name}",
+            f"{step}. {name}",
             passed,
-            f"{passed:,} · {percent(passed, start)}" + ("" if seconds is None else f" · {duration(seconds)} later"),
+            f"{passed:,} · {format_share(passed, first_passed)}"
+            + ("" if seconds is None else f" · {format_duration(seconds)} later"),
         )
-        for number, (name, passed, seconds) in enumerate(shown, 1)
+        for step, (name, passed, seconds) in enumerate(shown, 1)
     ]
     if len(shown) > 1:
-        title = f"{percent(shown[-1][1], start)} of those who begin at {shown[0][0]} reach {shown[-1][0]}"
+        title = f"{format_share(shown[-1][1], first_passed)} of those who begin at {shown[0][0]} reach {shown[-1][0]}"
     else:
-        title = f"No {FEW} people went from one touchpoint to the next"
+        title = f"No {MIN_PEOPLE} people went from one touchpoint to the next"
     return Section(
         title,
         "People who reach the touchpoints in this order, and the median time since the one before.",
         ("step", "people", "part", "median time since the step before"),
         [
-            (name, passed, percent(passed, start), "" if seconds is None else duration(seconds))
+            (name, passed, format_share(passed, first_passed), "" if seconds is None else format_duration(seconds))
             for name, (_, passed, seconds) in zip([each[0] for each in bars], shown, strict=True)
         ],
-        charts.bars(bars, "people") if len(shown) > 1 else None,
+        charts.bar_chart(bars, "people") if len(shown) > 1 else None,
     )
 
 
-def _impressions(rows: Sequence[tuple[str, str, str, str, str, int]] | None) -> list[Section]:
+def _impression_sections(rows: Sequence[tuple[str, str, str, str, str, int]] | None) -> list[Section]:
     if not rows:
-        what = "The warehouse has no impressions" if rows is None else "There are no impressions"
+        absence = "The warehouse has no impressions" if rows is None else "There are no impressions"
         about = "They need a Vantio key, in VANTIO_API_KEY. Visits have no device." if rows is None else ""
-        return [Section(f"{what}, so there are no devices", about, (), ())]
+        return [Section(f"{absence}, so there are no devices", about, (), ())]
     total = sum(row[5] for row in rows)
-    people = [row for row in rows if row[2] == "person"]
-    others = [row for row in rows if row[2] != "person"]
-    scans = sum(row[5] for row in people)
-    names = {"preview": "link preview", "bot": "bot"}
-    programs = _ranked(((f"{row[4]} ({names.get(row[2], row[2])})", row[5]) for row in others), total)
-    kinds = _ranked(((f"{names.get(row[2], 'person')}s".replace("persons", "people"), row[5]) for row in rows), total)
+    people_rows = [row for row in rows if row[2] == "person"]
+    other_rows = [row for row in rows if row[2] != "person"]
+    people_total = sum(row[5] for row in people_rows)
+    source_names = {"preview": "link preview", "bot": "bot"}
+    bot_rows = _rank_names(((f"{row[4]} ({source_names.get(row[2], row[2])})", row[5]) for row in other_rows), total)
+    source_rows = _rank_names(
+        ((f"{source_names.get(row[2], 'person')}s".replace("persons", "people"), row[5]) for row in rows), total
+    )
+    not_people = format_share(total - people_total, total)
     sections = [
         Section(
-            f"{percent(total - scans, total)} of {count(total, 'impression')} are link previews and bots",
+            f"{not_people} of {pluralize(total, 'impression')} are link previews and bots",
             "Impressions by source. Impressions have no user and visits no device, so they are not joined.",
             ("source", "impressions", "share"),
-            [*kinds, *programs] if others else kinds,
-            charts.bars([(name, number, f"{number:,} · {share}") for name, number, share in kinds], "impressions"),
+            [*source_rows, *bot_rows] if other_rows else source_rows,
+            charts.bar_chart(
+                [(name, impressions, f"{impressions:,} · {share}") for name, impressions, share in source_rows],
+                "impressions",
+            ),
         )
     ]
-    for column, what, words in (
+    for column, noun, title_format in (
         (3, "device", "{} of people's impressions are from {} devices"),
         (4, "browser", "{} of people's impressions are from {}"),
         (1, "poster", "{} of people's impressions are of {}"),
     ):
-        ranked = _ranked(((str(row[column]), row[5]) for row in people), scans)
+        ranked = _rank_names(((str(row[column]), row[5]) for row in people_rows), people_total)
         if ranked:
             sections.append(
                 Section(
-                    words.format(ranked[0][2], ranked[0][0]),
-                    f"Impressions of people by {what}, without previews and bots.",
-                    (what, "impressions", "share"),
+                    title_format.format(ranked[0][2], ranked[0][0]),
+                    f"Impressions of people by {noun}, without previews and bots.",
+                    (noun, "impressions", "share"),
                     ranked,
-                    charts.bars(
-                        [(name, number, f"{number:,} · {share}") for name, number, share in ranked],
+                    charts.bar_chart(
+                        [(name, impressions, f"{impressions:,} · {share}") for name, impressions, share in ranked],
                         "impressions",
-                        rest="other",
+                        other_name="other",
                     ),
                 )
             )
     return sections
 
 
-def _ranked(pairs: Iterable[tuple[str, int]], whole: int) -> list[tuple[str, int, str]]:
+def _rank_names(counts: Iterable[tuple[str, int]], total: int) -> list[tuple[str, int, str]]:
     """Return the sums by name, the largest first, with their shares; what is small or many is one row, the last."""
     sums = Counter[str]()
-    for name, number in pairs:
-        sums[name] += number
-    ranked = [(name, number) for name, number in sums.most_common(_NAMES) if number >= FEW]
-    if rest := sums.total() - sum(number for _, number in ranked):
-        ranked.append(("other", rest))
-    return [(name, number, percent(number, whole)) for name, number in ranked]
+    for name, count in counts:
+        sums[name] += count
+    ranked = [(name, count) for name, count in sums.most_common(_MAX_NAMES) if count >= MIN_PEOPLE]
+    if others := sums.total() - sum(count for _, count in ranked):
+        ranked.append(("other", others))
+    return [(name, count, format_share(count, total)) for name, count in ranked]
 
 
-_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
