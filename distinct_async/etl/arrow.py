@@ -1,7 +1,6 @@
 """Rows as Arrow: one fixed schema, whatever the job."""
 
 import sys
-from array import array
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,12 +12,11 @@ from distinct_async.etl.destinations import Chunk
 from distinct_async.etl.plans import VisitList
 from distinct_async.models import Impression
 
-_TIME = pa.timestamp("us", tz="UTC")
+TIME = pa.timestamp("us", tz="UTC")
 _MIN_BATCH_ROWS = 5_000
 _PACKED_MIN_TIMES = 500  # times; of fewer, JSON costs less
-_PACKED_TIME_BYTES = (
-    6  # bytes of a time of whole seconds, 1970 to 2106, in MessagePack: two for what it is, four for the seconds
-)
+_PACKED_HEADER_BYTES = 5  # of an array in MessagePack, at most
+_PACKED_TIME_BYTES = 6  # of whole seconds, 1970 to 2106: two for what it is, four for the seconds, the highest first
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.
 SCHEMA = pa.schema(
@@ -29,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("visits_type", pa.string(), nullable=False),
         pa.field("position", pa.int64(), nullable=False),
         pa.field("user_id", pa.string(), nullable=False),
-        pa.field("timestamp_utc", _TIME, nullable=False),
+        pa.field("timestamp_utc", TIME, nullable=False),
     ]
 )
 
@@ -39,7 +37,7 @@ IMPRESSIONS_SCHEMA = pa.schema(
         pa.field("poster_id", pa.string()),
         pa.field("program_id", pa.string()),
         pa.field("student_id", pa.string()),
-        pa.field("scanned_at", pa.timestamp("us", tz="UTC")),
+        pa.field("scanned_at", TIME),
         pa.field("user_agent", pa.string()),
         pa.field("ip_address", pa.string()),
         pa.field("metadata", pa.string()),  # JSON
@@ -102,19 +100,12 @@ def _id_columns(visit_list: VisitList, count: int) -> list[pa.Array]:
 def _time_array(times: Sequence[datetime]) -> pa.Array:
     """Return UTC times as Arrow has them, by way of MessagePack, or JSON and a cast: `pa.array` costs twice that."""
     count = len(times)
-    if count >= _PACKED_MIN_TIMES:
+    if count >= _PACKED_MIN_TIMES and sys.byteorder == "little":
         packed = msgspec.msgpack.encode(times)
-        if len(packed) == (3 if count < 2**16 else 5) + _PACKED_TIME_BYTES * count:
-            halves = memoryview(packed[-_PACKED_TIME_BYTES * count :]).cast("H")
-            seconds = pc.add(pc.multiply(_uint16_array(halves[1::3]), 2**16), _uint16_array(halves[2::3]))
-            return seconds.cast(pa.timestamp("s", tz="UTC")).cast(_TIME)
+        if len(packed) <= _PACKED_HEADER_BYTES + _PACKED_TIME_BYTES * count:  # else one has 4 more, or 9
+            seconds, lowest = bytearray(8 * count), len(packed) - _PACKED_TIME_BYTES * (count - 1) - 1
+            for place in range(4):
+                seconds[place::8] = packed[lowest - place :: _PACKED_TIME_BYTES]
+            return pa.Array.from_buffers(pa.timestamp("s", "UTC"), count, [None, pa.py_buffer(seconds)]).cast(TIME)
     iso_times = msgspec.json.encode(times).decode()[2:-2].split('","') if times else []
-    return pa.array(iso_times, pa.string()).cast(_TIME)
-
-
-def _uint16_array(halves: memoryview) -> pa.Array:
-    """Return unsigned numbers of two bytes each, the higher first."""
-    numbers = array("H", halves.tobytes())
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return pa.Array.from_buffers(pa.uint16(), len(numbers), [None, pa.py_buffer(numbers)]).cast(pa.int64())
+    return pa.array(iso_times, pa.string()).cast(TIME)

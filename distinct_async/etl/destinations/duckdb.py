@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from distinct_async.errors import CheckpointError, StorageError
-from distinct_async.etl.arrow import group_chunks, record_batch
+from distinct_async.etl.arrow import TIME, group_chunks, record_batch
 from distinct_async.etl.destinations import TABLES, Chunk, ListState
 from distinct_async.etl.destinations.database import Database
 from distinct_async.etl.plans import ListKey, Plan
@@ -30,22 +30,20 @@ _MEMORY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 _ADDED_COLUMN = "touchpoint_name VARCHAR"  # since 0.2.0
 _ROW_COLUMNS = "experience_id, touchpoint_id, touchpoint_name, position, user_id, timestamp_utc"
-_TIME = pa.timestamp("us", tz="UTC")
 _TOUCHPOINTS_COLUMNS = {
     **{name: pa.string() for name in ("experience_id", "touchpoint_id", "name", "value")},
     **{name: pa.int64() for name in ("total_visits", "unique_visits")},
-    "synced_at": _TIME,
+    "synced_at": TIME,
 }
 _CHECKPOINTS_COLUMNS = {
     **{name: pa.string() for name in ("experience_id", "touchpoint_id", "visits_type")},
     **{name: pa.int64() for name in ("position", "declared")},
     **{name: pa.bool_() for name in ("complete", "ascends")},
     "checkpoint": pa.string(),
-    "updated_at": _TIME,
+    "updated_at": TIME,
 }
 _POSITION_COLUMNS = {
-    **{name: pa.string() for name in ("experience_id", "touchpoint_id", "visits_type")},
-    "position": pa.int64(),
+    name: _CHECKPOINTS_COLUMNS[name] for name in ("experience_id", "touchpoint_id", "visits_type", "position")
 }
 
 _VISITS_COLUMNS = """(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from distinct_async.etl.arrow import impressions_table
+from distinct_async.etl.arrow import TIME, impressions_table
 from distinct_async.etl.destinations.database import Database
 from distinct_async.etl.views import CREATE_USER_AGENTS, IMPRESSIONS_VIEWS, create_views
 from distinct_async.models import Impression
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS impressions (
 );
 CREATE TABLE IF NOT EXISTS missing (id VARCHAR PRIMARY KEY, asked_at TIMESTAMPTZ NOT NULL);
 """
-_MISSING_COLUMNS = pa.schema([("id", pa.string()), ("asked_at", pa.timestamp("us", tz="UTC"))])
+_MISSING_COLUMNS = pa.schema([("id", pa.string()), ("asked_at", TIME)])
 
 
 class ImpressionTable:
