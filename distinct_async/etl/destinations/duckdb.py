@@ -147,11 +147,15 @@ class DuckDBDestination:
         """Keep the database small in memory: DuckDB would keep most of the file in it, for queries to come."""
         connection = self._database.connection
         with self._database.errors():
-            before = connection.execute(f"SELECT {_MEMORY_SETTINGS}").fetchall()
-            self._set_memory(f"{max(_MIN_MEMORY_MIB, 32 + lists // 1000)} MiB", 1)
-            # Another sync at once has set them already, and will restore what was before
-            if self._owner_settings is None and before != connection.execute(f"SELECT {_MEMORY_SETTINGS}").fetchall():
-                self._owner_settings = _exact_memory(before[0][0]), before[0][1]
+            stored = self._database.query_number("SELECT count(*) FROM checkpoints")  # in an index, kept in memory
+            limit = max(_MIN_MEMORY_MIB, 32 + lists // 1000 + stored // 10_000)
+            ((memory, threads),) = connection.execute(f"SELECT {_MEMORY_SETTINGS}").fetchall()
+            if threads == 1 and memory.endswith(".0 MiB"):
+                # Set by another sync at once, which needs as much, and will restore what was before
+                limit = max(limit, int(float(memory.split()[0])))
+            else:
+                self._owner_settings = _exact_memory(memory), threads
+            self._set_memory(f"{limit} MiB", 1)
 
     def _stored_states(self, experience_id: str) -> Iterator[tuple[ListKey, ListState]]:
         columns = "touchpoint_id, visits_type, checkpoint, declared, complete, ascends"

@@ -84,16 +84,32 @@ def test_what_its_owner_has_set_is_set_again(tmp_path: Path, limit: str) -> None
             assert expected == notebook.execute(settings).fetchall()
 
 
-def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first_lists", "last_lists"), [(0, 0), (28_000, 0), (0, 28_000)])
+def test_the_last_of_two_syncs_at_once_does_not_set_again_what_the_first_has_set(
+    tmp_path: Path, first_lists: int, last_lists: int
+) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
         notebook.execute("SET memory_limit = '1 GiB'; SET threads = 2")
+        settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
         first, last = (DuckDBDestination(tmp_path / "warehouse.duckdb") for _ in range(2))
-        for warehouse in (first, last):
+        for warehouse, lists in ((first, first_lists), (last, last_lists)):
             warehouse.begin(PLAN)
+            warehouse._limit_memory(lists)
+        assert ("60.0 MiB" if first_lists or last_lists else "48.0 MiB", 1) == notebook.execute(settings).fetchone()
         for warehouse in (first, last):
             warehouse.close()
-        settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
         assert ("1.0 GiB", 2) == notebook.execute(settings).fetchone()
+
+
+def test_the_more_lists_are_stored_the_more_memory_there_is_for_their_index(tmp_path: Path) -> None:
+    warehouse = DuckDBDestination(tmp_path / "warehouse.duckdb")
+    warehouse.begin(PLAN)
+    connection = warehouse._database.connection
+    values = "'exp-2', number, 'TOTAL', 0, 0, false, NULL, NULL, now()"
+    connection.execute(f"INSERT INTO checkpoints SELECT {values} FROM range(200_000) lists(number)")  # noqa: S608
+    warehouse._limit_memory(1)
+    assert ("52.0 MiB",) == connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    warehouse.close()
 
 
 def test_settings_that_cannot_be_set_again_do_not_keep_the_database_open(tmp_path: Path) -> None:
