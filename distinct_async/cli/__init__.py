@@ -35,4 +35,4 @@ def _print_bug(_: type[BaseException], error: BaseException, __: TracebackType |
     """Print a bug in one line, without its traceback."""
     from distinct_async.cli import console, exits  # noqa: PLC0415  # as above
 
-    console.print_error(exits.line(error))
+    console.print_error(exits.error_line(error))

@@ -20,13 +20,21 @@ from distinct_async.cli import exits, options, reading
 from distinct_async.cli.console import print_error
 from distinct_async.cli.doctor import examine
 from distinct_async.cli.jobs import run_job, write_report
-from distinct_async.cli.options import Common, Flag, JobRows, Output, PageRows, Rows, WalkRows
+from distinct_async.cli.options import (
+    CommonOptions,
+    Flag,
+    JobReadOptions,
+    OutputOptions,
+    PageOptions,
+    RowOptions,
+    WalkOptions,
+)
 from distinct_async.errors import DistinctError
 from distinct_async.models import TouchpointMetrics, VisitsType
 from distinct_async.version import __version__
 
 _NAME = "distinct-async"
-_WIDTH = 80  # columns, if the terminal has as many
+_MAX_WIDTH = 80  # columns, if the terminal has as many
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
 Experiences = Annotated[Path | None, Parameter(group=options.ROWS_GROUP, show_default=False)]
@@ -34,7 +42,12 @@ Prefetch = Annotated[int, Parameter(group=options.ROWS_GROUP, validator=Number(g
 
 
 def touchpoints(
-    experience_id: str, /, *, rows: PageRows = PageRows(), output: Output = Output(), common: Common = Common()
+    experience_id: str,
+    /,
+    *,
+    rows: PageOptions = PageOptions(),
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
 ) -> None:
     """List the touchpoints of an experience, with their totals; on a terminal, with shares too.
 
@@ -42,17 +55,22 @@ def touchpoints(
         experience_id: The experience's id, as in your Distinct account; for example exp-1.
     """
 
-    async def call(client: DistinctClient) -> Sequence[object]:
+    async def fetch_rows(client: DistinctClient) -> Sequence[object]:
         return (await client.metrics.experience(experience_id, page_size=rows.page_size)).touchpoints
 
-    part = rows.limit is not None or rows.offset > 0  # which has no shares and no total
-    reading.write_rows(
-        call, evolve(reading.TOUCHPOINT, extend=None) if part else reading.TOUCHPOINT, rows, output, common
-    )
+    is_partial = rows.limit is not None or rows.offset > 0  # which has no shares and no total
+    layout = evolve(reading.TOUCHPOINT_LAYOUT, extend=None) if is_partial else reading.TOUCHPOINT_LAYOUT
+    reading.write_rows(fetch_rows, layout, rows, output, common_options)
 
 
 def user(
-    user_id: str, /, *, experience: str, rows: Rows = Rows(), output: Output = Output(), common: Common = Common()
+    user_id: str,
+    /,
+    *,
+    experience: str,
+    rows: RowOptions = RowOptions(),
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
 ) -> None:
     """List the touchpoints that a user scanned in an experience, with the times.
 
@@ -61,10 +79,10 @@ def user(
         experience: The experience's id.
     """
 
-    async def call(client: DistinctClient) -> Sequence[object]:
+    async def fetch_rows(client: DistinctClient) -> Sequence[object]:
         return (await client.metrics.user(user_id, experience_id=experience)).touchpoints
 
-    reading.write_rows(call, reading.USER, rows, output, common)
+    reading.write_rows(fetch_rows, reading.USER_LAYOUT, rows, output, common_options)
 
 
 def visits(
@@ -78,9 +96,9 @@ def visits(
     since: Annotated[str | None, Parameter(group=options.ROWS_GROUP)] = None,
     until: Annotated[str | None, Parameter(group=options.ROWS_GROUP)] = None,
     prefetch: Prefetch = 4,
-    rows: WalkRows = WalkRows(),
-    output: Output = Output(),
-    common: Common = Common(),
+    rows: WalkOptions = WalkOptions(),
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
 ) -> None:
     """Walk all visits of a touchpoint.
 
@@ -95,41 +113,47 @@ def visits(
         prefetch: Pages requested ahead.
     """
     visits_type = "UNIQUE" if unique else visits_type
-    begin, end = reading.parse_time("--since", since), reading.parse_time("--until", until)
-    found: int | None = None  # visits in the period
+    period_begin, period_end = reading.parse_time("--since", since), reading.parse_time("--until", until)
+    visits_in_period: int | None = None
     if last is not None and rows.offset:
         raise CycloptsError("--last and --offset contradict each other; drop one of them")
-    if begin is not None or end is not None:
+    if period_begin is not None or period_end is not None:
         if last is not None or rows.offset or rows.checkpoint is not None:
             raise CycloptsError("--since and --until cannot be combined with --last, --offset or --checkpoint")
-        options.check_output(output, common)
+        options.check_output(output, common_options)
 
-        async def look(client: DistinctClient, offset: int) -> TouchpointMetrics:
+        async def fetch_visit(client: DistinctClient, offset: int) -> TouchpointMetrics:
             return await client.metrics.touchpoint(
                 touchpoint_id, visits_type=visits_type, experience_id=experience, page_size=1, offset=offset
             )
 
-        offset, found = reading.find_period(look, begin, end, common)
+        offset, visits_in_period = reading.find_period(fetch_visit, period_begin, period_end, common_options)
         rows = evolve(rows, offset=offset)
 
     def make_walk(client: DistinctClient, limit: int | None) -> Walk[object]:
         method = client.metrics.unique_visits if visits_type == "UNIQUE" else client.metrics.total_visits
-        limits = [each for each in (limit if last is None else rows.limit, found) if each is not None]
+        row_limits = [each for each in (limit if last is None else rows.limit, visits_in_period) if each is not None]
         return method(
             touchpoint_id,
             experience_id=experience,
             page_size=rows.page_size,
             offset=rows.offset,
-            limit=min(limits, default=None),
+            limit=min(row_limits, default=None),
             prefetch=prefetch,
             last=last,
         )
 
-    stop = None if found is None else rows.offset + found
-    reading.write_walk(make_walk, reading.VISIT, rows, output, common, stop=stop)
+    stop = None if visits_in_period is None else rows.offset + visits_in_period
+    reading.write_walk(make_walk, reading.VISIT_LAYOUT, rows, output, common_options, stop=stop)
 
 
-def impression(impression_id: str, /, *more: str, output: Output = Output(), common: Common = Common()) -> None:
+def impression(
+    impression_id: str,
+    /,
+    *more: str,
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
+) -> None:
     """Show impressions (Vantio) by their ids, in that order.
 
     If some do not exist, the exit code is 3, and the others are written.
@@ -138,16 +162,16 @@ def impression(impression_id: str, /, *more: str, output: Output = Output(), com
         impression_id: For example imp_123abc.
         more: Further ids; several are requested at once.
     """
-    reading.write_impressions((impression_id, *more), output, common)
+    reading.write_impressions((impression_id, *more), output, common_options)
 
 
 def impressions(
     *,
     program: str | None = None,
     poster: str | None = None,
-    rows: WalkRows = WalkRows(),
-    output: Output = Output(),
-    common: Common = Common(),
+    rows: WalkOptions = WalkOptions(),
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
 ) -> None:
     """Walk all impressions (Vantio), or those of a program or poster.
 
@@ -161,7 +185,7 @@ def impressions(
             program_id=program, poster_id=poster, page_size=rows.page_size, offset=rows.offset, limit=limit
         )
 
-    reading.write_walk(make_walk, reading.IMPRESSION, rows, output, common)
+    reading.write_walk(make_walk, reading.IMPRESSION_LAYOUT, rows, output, common_options)
 
 
 def export(
@@ -170,8 +194,8 @@ def export(
     format: Annotated[FileFormat | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
     safe_cells: Annotated[Flag, Parameter(group=options.OUTPUT_GROUP)] = False,
     experiences: Experiences = None,
-    rows: JobRows = JobRows(),
-    common: Common = Common(),
+    read_options: JobReadOptions = JobReadOptions(),
+    common_options: CommonOptions = CommonOptions(),
 ) -> int:
     """Write the visits of experiences to one file, with a manifest that proves what is in it.
 
@@ -185,24 +209,26 @@ def export(
         experiences: A file with ids of experiences, one per line.
     """
     ids = options.read_experiences(experience_id, experiences)
-    options.check_paths(common, {"--output": output}, beside=options.EXPORT_FILES, new_parent=True, stdout=True)
-    chosen: FileFormat = options.choose_format(output, format, options.EXPORT_FORMATS)  # type: ignore[assignment]
-    if safe_cells and chosen != "csv":
+    options.check_paths(
+        common_options, {"--output": output}, beside_suffixes=options.EXPORT_FILES, new_parent=True, stdout=True
+    )
+    file_format: FileFormat = options.choose_format(output, format, options.EXPORT_FORMATS)  # type: ignore[assignment]
+    if safe_cells and file_format != "csv":
         raise CycloptsError("--safe-cells is for CSV only")
 
     from distinct_async import etl  # noqa: PLC0415  # --help does without
 
-    job = partial(etl.export, format=chosen, safe_cells=safe_cells)
-    return run_job(job, ids, output, rows, Output(), common)
+    job = partial(etl.export, format=file_format, safe_cells=safe_cells)
+    return run_job(job, ids, output, read_options, OutputOptions(), common_options)
 
 
 def sync(
     *experience_id_and_database: str,
     experiences: Experiences = None,
     timezone: str | None = None,
-    rows: JobRows = JobRows(),
-    format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
-    common: Common = Common(),
+    read_options: JobReadOptions = JobReadOptions(),
+    format: Annotated[options.RowFormat | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    common_options: CommonOptions = CommonOptions(),
 ) -> int:
     """Bring a DuckDB database up to date with experiences: each visit exactly once, requesting only new ones.
 
@@ -217,15 +243,17 @@ def sync(
     """
     if not experience_id_and_database:
         raise CycloptsError("name an experience and the file of a database")
-    *given, path = experience_id_and_database
-    if not given and experiences is None:
+    *named_ids, path = experience_id_and_database
+    if not named_ids and experiences is None:
         raise CycloptsError(f"{path}: name an experience before the file of the database, or --experiences FILE")
-    database, ids = Path(path), options.read_experiences(given, experiences)
-    options.check_paths(common, {"DATABASE": database}, beside=options.DATABASE_FILES, stdout=True)
+    database, ids = Path(path), options.read_experiences(named_ids, experiences)
+    options.check_paths(common_options, {"DATABASE": database}, beside_suffixes=options.DATABASE_FILES, stdout=True)
 
     from distinct_async import etl  # noqa: PLC0415  # as above
 
-    return run_job(partial(etl.sync, timezone=timezone), ids, database, rows, Output(format), common)
+    return run_job(
+        partial(etl.sync, timezone=timezone), ids, database, read_options, OutputOptions(format), common_options
+    )
 
 
 def report(
@@ -242,8 +270,8 @@ def report(
     no_impressions: Flag = False,
     interactive: Flag = False,
     rebuild: Flag = False,
-    format: Annotated[options.Format | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
-    common: Common = Common(),
+    format: Annotated[options.RowFormat | None, Parameter(group=options.OUTPUT_GROUP)] = None,  # noqa: A002  # the option's name
+    common_options: CommonOptions = CommonOptions(),
 ) -> int:
     """Write a report of an experience: one HTML file with charts, which loads nothing from anywhere.
 
@@ -269,16 +297,34 @@ def report(
     if since is not None and until is not None and until < since:
         raise CycloptsError(f"--from {since} is after --until {until}")
     options.check_paths(
-        common, {"--warehouse": warehouse, "--output": output}, beside=options.DATABASE_FILES, stdout=True
+        common_options,
+        {"--warehouse": warehouse, "--output": output},
+        beside_suffixes=options.DATABASE_FILES,
+        stdout=True,
     )
 
-    given: dict[str, object] = {"warehouse": warehouse, "offline": offline, "timezone": timezone, "since": since}
-    given |= {"until": until, "program_id": program, "impressions": not no_impressions, "interactive": interactive}
-    given["on_drift"] = "rebuild" if rebuild else "raise"
-    return write_report(experience_id, output, given, Output(format), common)
+    report_arguments: dict[str, object] = {
+        "warehouse": warehouse,
+        "offline": offline,
+        "timezone": timezone,
+        "since": since,
+    }
+    report_arguments |= {
+        "until": until,
+        "program_id": program,
+        "impressions": not no_impressions,
+        "interactive": interactive,
+    }
+    report_arguments["on_drift"] = "rebuild" if rebuild else "raise"
+    return write_report(experience_id, output, report_arguments, OutputOptions(format), common_options)
 
 
-def doctor(*, experience: str | None = None, output: Output = Output(), common: Common = Common()) -> int:
+def doctor(
+    *,
+    experience: str | None = None,
+    output: OutputOptions = OutputOptions(),
+    common_options: CommonOptions = CommonOptions(),
+) -> int:
     """Check keys, addresses and the connection to both vendors; say what is wrong, and what to do.
 
     The exit code is 0 if all is well, 2 for keys and settings, 4 if a key is rejected, 6 if a vendor is not reached.
@@ -287,7 +333,7 @@ def doctor(*, experience: str | None = None, output: Output = Output(), common: 
     Args:
         experience: An experience to request; without it one that does not exist is requested, which proves less.
     """
-    return examine(experience, output, common)
+    return examine(experience, output, common_options)
 
 
 _COMMANDS = (touchpoints, user, visits, impression, impressions, export, sync, report, doctor)
@@ -299,24 +345,24 @@ class _Console(Console):
         raise  # noqa: PLE0704  # called where rich handles it
 
 
-def run(words: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
     # Not FORCE_COLOR, which test runners set for all their children, decides: in a pipe it is plain
     console = _Console(force_terminal=sys.stdout.isatty(), highlight=False)
-    console.width = min(console.width, _WIDTH)
-    app = _app(console)
+    console.width = min(console.width, _MAX_WIDTH)
+    app = _make_app(console)
     try:
-        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        exit_code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, DistinctError, exits.PartialError, exits.MissingError) as error:
-        print_error(exits.line(error))
+        print_error(exits.error_line(error))
         if isinstance(error, CycloptsError):
-            hint = f"Try: {' '.join([_NAME, *(word for word in words[:1] if word in app)])} --help"
+            hint = f"Try: {' '.join([_NAME, *(word for word in arguments[:1] if word in app)])} --help"
             print(hint, file=sys.stderr)  # noqa: T201  # stderr is not for data, so not for the console
-        return exits.code(error)
-    return code or exits.OK
+        return exits.exit_code(error)
+    return exit_code or exits.OK
 
 
-def _app(console: Console) -> App:
+def _make_app(console: Console) -> App:
     app = App(
         name=_NAME,
         help="QR-scan data: touchpoint metrics (Distinct) and impressions (Vantio).",
@@ -342,8 +388,8 @@ def _app(console: Console) -> App:
         """
         if command is not None and command not in app:
             raise CycloptsError(f"there is no command {command}")
-        words = () if command is None else (command,)
-        app((*words, "--help"), exit_on_error=False, print_error=False, result_action="return_value")
+        arguments = () if command is None else (command,)
+        app((*arguments, "--help"), exit_on_error=False, print_error=False, result_action="return_value")
 
     @app.command
     def demo(*, debug: Flag = False) -> int:  # noqa: ARG001  # see `main`
@@ -396,7 +442,7 @@ def _app(console: Console) -> App:
         faults = [fakes.parse_fault(text, seed + number) for number, text in enumerate(fault)]
         sample = partial(fakes.make_sample, touchpoints, scans, seed, experiences)
         world = None if data is None else fakes.read_world(data)  # before it listens: the file may be wrong
-        announced = scans if world is None else 0
-        fakes.serve(lambda: world or sample(), announced, port, faults, fakes.parse_seconds(latency), grow)
+        announced_scans = scans if world is None else 0
+        fakes.serve(lambda: world or sample(), announced_scans, port, faults, fakes.parse_seconds(latency), grow)
 
     return app

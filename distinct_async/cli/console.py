@@ -15,18 +15,18 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column, Table
 from rich.text import Text
 
-from distinct_async.cli.options import Common
+from distinct_async.cli.options import CommonOptions
 
-COLOUR: Final = "cyan"
-GOOD: Final = "green"  # these are the terminal's own colours, which its user can read on its background
-BAD: Final = "bold red"
+BAR_COLOUR: Final = "cyan"
+GOOD_STYLE: Final = "green"  # these are the terminal's own colours, which its user can read on its background
+BAD_STYLE: Final = "bold red"
 
-Move = Callable[[int, int | None, int], None]
+UpdateProgress = Callable[[int, int | None, int], None]
 """Shows how far it is: rows, rows in all if that is known, retries."""
 
 _LOG = logging.getLogger("distinct_async")
-ROOMY: Final = 60  # columns; in fewer, figures take the place of bars, and gaps are narrow
-_SILENCE = 1.0  # seconds without a response that need no explanation; and between two lines about retries
+MIN_BAR_WIDTH: Final = 60  # columns; in fewer, figures take the place of bars, and gaps are narrow
+_SILENT_SECONDS = 1.0  # seconds without a response that need no explanation; and between two lines about retries
 
 
 def printable(text: str) -> str:
@@ -36,9 +36,9 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def count(number: int, one: str, more: str = "") -> str:
+def plural(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: ``1 retry``, ``2 retries``."""
-    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def make_table(names: Iterable[str], numbers: Sequence[str] = (), prose: Sequence[str] = ()) -> Table:
@@ -79,26 +79,26 @@ def wrap(console: Console, text: str, indent: int = 0) -> str:
     """
     if not console.is_terminal:
         return text
-    shaped = TextWrapper(console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(map(shaped.fill, text.split("\n")))
+    wrapper = TextWrapper(console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrapper.fill, text.split("\n")))
 
 
 def print_error(text: str) -> None:
     """Print what ended the command."""
     console, name = open_console(), "distinct-async:"
     line = Text(wrap(console, f"{name} {printable(text)}"))
-    line.stylize(BAD, 0, len(name))
+    line.stylize(BAD_STYLE, 0, len(name))
     console.print(line, soft_wrap=True)
 
 
-class _Rate(ProgressColumn):
+class _RowsPerSecond(ProgressColumn):
     def render(self, task: Task) -> Text:
-        whole = task.completed / task.elapsed if task.finished and task.elapsed else None
-        speed = whole or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s")
+        average = task.completed / task.elapsed if task.finished and task.elapsed else None
+        rate = average or task.speed
+        return Text("" if rate is None else f"{rate:,.0f}/s")
 
 
-class _Left(TimeRemainingColumn):
+class _TimeLeft(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         left = super().render(task)
         return left.append(" left") if left.plain else left
@@ -115,18 +115,18 @@ class Live(Progress):
     """
 
     def __init__(self, console: Console, text: str, *, labels: bool = False, waiting: "Waiting | None" = None) -> None:
-        self._waiting, live = waiting, console.is_terminal
-        narrow = live and console.width < ROOMY
-        own = {"style": "dim", "complete_style": COLOUR, "finished_style": COLOUR, "pulse_style": COLOUR}
-        bar = BarColumn(None, table_column=Column(ratio=1), **own)  # rich: of 256 colours, for dark terminals
+        self._waiting, is_terminal = waiting, console.is_terminal
+        narrow = is_terminal and console.width < MIN_BAR_WIDTH
+        styles = {"style": "dim", "complete_style": BAR_COLOUR, "finished_style": BAR_COLOUR, "pulse_style": BAR_COLOUR}
+        bar = BarColumn(None, table_column=Column(ratio=1), **styles)  # rich: of 256 colours, for dark terminals
         super().__init__(
             *([TextColumn(" {task.description}")] if labels else []),
-            *([bar] if live and not narrow else []),
+            *([bar] if is_terminal and not narrow else []),
             TextColumn(text),
-            *([_Rate(), _Left(compact=True)] if live and not narrow and not labels else []),
+            *([_RowsPerSecond(), _TimeLeft(compact=True)] if is_terminal and not narrow and not labels else []),
             *([TextColumn("{task.fields[retries]}")] if not narrow or not labels else []),
             console=console,
-            expand=live,
+            expand=is_terminal,
             redirect_stdout=False,
         )
 
@@ -172,14 +172,14 @@ class Waiting:
     def describe(self) -> str:
         """Return what is waited for, and how long at most; nothing if it was not long yet."""
         now = time.monotonic()
-        if self.over or (not self.problem and (self.complete or now - self.since < _SILENCE)):
+        if self.over or (not self.problem and (self.complete or now - self.since < _SILENT_SECONDS)):
             return ""
-        failed = f"attempt {self.attempt - 1} failed ({self.problem}), " if self.problem else ""
+        last_failure = f"attempt {self.attempt - 1} failed ({self.problem}), " if self.problem else ""
         if (wait := self.starts - now) > 0:
-            doing = f"attempt {self.attempt} in {wait:.0f} s"
+            attempt_state = f"attempt {self.attempt} in {wait:.0f} s"
         else:
-            doing = f"attempt {self.attempt}: no response for {now - max(self.since, self.starts):.0f} s"
-        return f"{failed}{doing}, {max(0.0, self.since + self.deadline - now):.0f} s left"
+            attempt_state = f"attempt {self.attempt}: no response for {now - max(self.since, self.starts):.0f} s"
+        return f"{last_failure}{attempt_state}, {max(0.0, self.since + self.deadline - now):.0f} s left"
 
 
 class Stderr:
@@ -191,11 +191,13 @@ class Stderr:
         job: Whether it runs long, often unattended: then retries are reported without a terminal too.
     """
 
-    def __init__(self, common: Common, deadline: float, *, job: bool) -> None:
+    def __init__(self, common_options: CommonOptions, deadline: float, *, job: bool) -> None:
         self.console: Console = open_console()
         self.waiting: Waiting = Waiting(deadline)
-        self._quiet, self._job = common.quiet, job
-        self._level = logging.DEBUG if common.debug else logging.ERROR if common.quiet else logging.WARNING
+        self._quiet, self._job = common_options.quiet, job
+        self._level = (
+            logging.DEBUG if common_options.debug else logging.ERROR if common_options.quiet else logging.WARNING
+        )
         self._live: Live | None = None
         self._reported = 0.0
 
@@ -217,14 +219,14 @@ class Stderr:
             attempt, problem = getattr(record, "attempts", 0), str(getattr(record, "error", ""))
             self.waiting.retry(attempt, problem, wait)
             now = time.monotonic()
-            if self._job and self._live is None and now - self._reported >= _SILENCE:
+            if self._job and self._live is None and now - self._reported >= _SILENT_SECONDS:
                 self._reported = now
                 self.note(f"attempt {attempt} of a request failed ({problem}); attempt {attempt + 1} in {wait:.3g} s")
         if record.levelno >= self._level:
             self._print(f"{record.levelname.lower()}: {record.getMessage()}")
 
     @contextmanager
-    def progress(self, unit: str = "", *, keep: bool = False, shown: bool = True) -> Iterator[Move]:
+    def progress(self, unit: str = "", *, keep: bool = False, shown: bool = True) -> Iterator[UpdateProgress]:
         """Show on a terminal how far it is and what it waits for; elsewhere nothing.
 
         Args:
@@ -240,16 +242,16 @@ class Stderr:
         live.live.transient = not keep
         task = live.add_task("", total=None, of="", retries="") if unit else None
 
-        def move(rows: int, total: int | None, retries: int) -> None:
+        def update_progress(rows: int, total: int | None, retries: int) -> None:
             self.waiting.respond(complete=rows == total)
             if task is not None:
-                of = "" if total is None else f" of {total:,}"
-                live.update(task, completed=rows, total=total, of=of, retries=count(retries, "retry", "retries"))
+                of_total = "" if total is None else f" of {total:,}"
+                live.update(task, completed=rows, total=total, of=of_total, retries=plural(retries, "retry", "retries"))
 
         with live:
             self._live = live
             try:
-                yield move
+                yield update_progress
             finally:
                 self._live, self.waiting.over = None, True
 
@@ -267,12 +269,12 @@ class Stderr:
 
 
 @contextmanager
-def open_stderr(common: Common, deadline: float = 90.0, *, job: bool = False) -> Iterator[Stderr]:
+def open_stderr(common_options: CommonOptions, deadline: float = 90.0, *, job: bool = False) -> Iterator[Stderr]:
     """Yield stderr, with the library's log and its warnings on it; see `Stderr` for the arguments."""
-    stderr = Stderr(common, common.deadline or deadline, job=job)
+    stderr = Stderr(common_options, common_options.deadline or deadline, job=job)
     handler, level = logging.Handler(), _LOG.level
     handler.emit = stderr.log  # type: ignore[method-assign]
-    _LOG.setLevel(logging.DEBUG if common.debug else logging.INFO)
+    _LOG.setLevel(logging.DEBUG if common_options.debug else logging.INFO)
     _LOG.addHandler(handler)
     try:
         with warnings.catch_warnings():

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.console import ROOMY, Live, count, make_table, squeeze, wrap
+from distinct_async.cli.console import MIN_BAR_WIDTH, Live, make_table, plural, squeeze, wrap
 from distinct_async.cli.exits import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
@@ -30,17 +30,17 @@ from distinct_async.testing import FakeServer, Scan, World
 
 _EXPERIENCE = "exp-1"
 _PAGE_SIZE = 500  # the vendor's own 50 would make 2,000 requests of the walks
-_ALL = "All visits"
-_NEW = 100
-_PAGES = "{task.completed:>7,} visits  {task.fields[pages]:>3} pages"
+_ALL_VISITS = "All visits"
+_NEW_SCANS = 100
+_PROGRESS_TEXT = "{task.completed:>7,} visits  {task.fields[pages]:>3} pages"
 _INDENT = 2
-_CAP = 200  # rows per page that the misbehaving server returns, whatever is requested
-_FAILING = 0.02  # of its requests, twice: HTTP 503 and a reset connection
-_TRIES = 8
+_PAGE_CAP = 200  # rows per page that the misbehaving server returns, whatever is requested
+_FAULT_PROBABILITY = 0.02  # of its requests, twice: HTTP 503 and a reset connection
+_ATTEMPTS = 8
 
 VisitRow = tuple[str, str]
 
-_YOUR_TURN = """\
+_NEXT_STEPS = """\
 export DISTINCT_API_KEY=...     # metrics, from Distinct
 export VANTIO_API_KEY=sk_...    # impressions, from Vantio
 
@@ -84,26 +84,28 @@ def show(console: Console) -> bool:
     world = World.sample(touchpoints=3, scans=100_000, users=9_000, seed=7)
     touchpoints, visits, unique = run(_make_calls(console, world))
     pairs = zip(touchpoints, visits, strict=True)
-    tallies = {_name(each): Tally(rows, each.total_visits, world.scans(each.id)) for each, rows in pairs}
-    everything = Tally(
+    tallies = {_display_name(each): Tally(rows, each.total_visits, world.scans(each.id)) for each, rows in pairs}
+    total_tally = Tally(
         [row for tally in tallies.values() for row in tally.rows],
         sum(tally.declared for tally in tallies.values()),
         [scan for tally in tallies.values() for scan in tally.scans],
     )
     busiest = _busiest(touchpoints)
-    firsts = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
+    unique_tally = Tally(unique, busiest.unique_visits, world.unique_scans(busiest.id))
     quietest = min(touchpoints, key=lambda each: each.total_visits)
-    survives = run(_show_comparison(console, world, quietest))
+    lost_nothing = run(_show_comparison(console, world, quietest))
     report = run(_sync_twice(console, world))
-    holds = _show_check(console, tallies | {_ALL: everything, f"{_name(busiest)}, unique": firsts})
-    _heading(console, "The same with your own keys")
-    _put(console, _YOUR_TURN)
+    holds = _show_check(
+        console, tallies | {_ALL_VISITS: total_tally, f"{_display_name(busiest)}, unique": unique_tally}
+    )
+    _print_heading(console, "The same with your own keys")
+    _print_indented(console, _NEXT_STEPS)
     if report is not None:
-        _heading(
+        _print_heading(
             console, "A report of these scans, for a browser", f'etl.report(client, "{_EXPERIENCE}", "report.html")'
         )
-        _put(console, str(report))
-    return holds and survives
+        _print_indented(console, str(report))
+    return holds and lost_nothing
 
 
 async def _make_calls(
@@ -126,134 +128,138 @@ async def _make_calls(
 
 
 async def _show_experience(console: Console, client: DistinctClient) -> Sequence[TouchpointSummary]:
-    _heading(console, "An experience", f'client.metrics.experience("{_EXPERIENCE}")')
+    _print_heading(console, "An experience", f'client.metrics.experience("{_EXPERIENCE}")')
     metrics = await client.metrics.experience(_EXPERIENCE)
     total = sum(each.total_visits for each in metrics.touchpoints)
-    drawn = _table("Touchpoint", "Id", numbers=("Visits", "Share", "Visitors"))
+    table = _make_table("Touchpoint", "Id", numbers=("Visits", "Share", "Visitors"))
     for each in metrics.touchpoints:
         share = f"{each.total_visits / total:.1%}"
-        drawn.add_row(_name(each), each.id, f"{each.total_visits:,}", share, f"{each.unique_visits:,}")
-    _put(console, drawn)
+        table.add_row(_display_name(each), each.id, f"{each.total_visits:,}", share, f"{each.unique_visits:,}")
+    _print_indented(console, table)
     return metrics.touchpoints
 
 
 async def _show_user(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> None:
     first = await client.metrics.total_visits(touchpoint.id)  # one page, one request
     user_id = first.items[0].user_id
-    _heading(console, "A user", f'client.metrics.user("{user_id}", experience_id="{_EXPERIENCE}")')
+    _print_heading(console, "A user", f'client.metrics.user("{user_id}", experience_id="{_EXPERIENCE}")')
     metrics = await client.metrics.user(user_id, experience_id=_EXPERIENCE)
-    drawn = _table("Touchpoint", numbers=("Visits", "First (UTC)", "Last (UTC)"))
+    table = _make_table("Touchpoint", numbers=("Visits", "First (UTC)", "Last (UTC)"))
     for each in metrics.touchpoints:
         times = each.timestamps_utc
-        drawn.add_row(_name(each), f"{each.total_visits:,}", _minute(min(times)), _minute(max(times)))
-    _put(console, drawn)
+        table.add_row(
+            _display_name(each), f"{each.total_visits:,}", _format_minute(min(times)), _format_minute(max(times))
+        )
+    _print_indented(console, table)
 
 
 async def _read_visits(
     console: Console, client: DistinctClient, touchpoints: Sequence[TouchpointSummary]
 ) -> list[list[Visit]]:
-    _heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
-    with Live(console, _PAGES, labels=True) as bars:
-        return [await _walk(client, each, bars) for each in touchpoints]
+    _print_heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
+    with Live(console, _PROGRESS_TEXT, labels=True) as bars:
+        return [await _walk_with_bar(client, each, bars) for each in touchpoints]
 
 
-async def _walk(client: DistinctClient, touchpoint: TouchpointSummary, bars: Progress) -> list[Visit]:
-    task = bars.add_task(_name(touchpoint), total=touchpoint.total_visits, pages=0, retries="")
+async def _walk_with_bar(client: DistinctClient, touchpoint: TouchpointSummary, bars: Progress) -> list[Visit]:
+    task = bars.add_task(_display_name(touchpoint), total=touchpoint.total_visits, pages=0, retries="")
 
-    def move(report: Report) -> None:
-        retries = count(report.retries, "retry", "retries")
+    def update_bar(report: Report) -> None:
+        retries = plural(report.retries, "retry", "retries")
         bars.update(task, completed=report.rows, pages=report.pages, retries=retries)
 
     walk = client.metrics.total_visits(touchpoint.id, page_size=_PAGE_SIZE)
-    async with walk.run(on_progress=move) as run:
+    async with walk.run(on_progress=update_bar) as run:
         return [visit async for visit in run]
 
 
 async def _read_unique_visits(console: Console, client: DistinctClient, touchpoint: TouchpointSummary) -> list[Visit]:
-    _heading(console, "Unique visitors", f'client.metrics.unique_visits("{touchpoint.id}").collect()')
+    _print_heading(console, "Unique visitors", f'client.metrics.unique_visits("{touchpoint.id}").collect()')
     visits = await client.metrics.unique_visits(touchpoint.id, page_size=_PAGE_SIZE).collect()
-    each = touchpoint.total_visits / len(visits)
-    _put(console, f"{len(visits):,} visitors at {_name(touchpoint)}, {each:.1f} visits each")
+    visits_each = touchpoint.total_visits / len(visits)
+    _print_indented(console, f"{len(visits):,} visitors at {_display_name(touchpoint)}, {visits_each:.1f} visits each")
     return visits
 
 
 async def _show_impression(console: Console, client: DistinctClient) -> None:
     page = await client.impressions.list(page_size=1)
     impression = await client.impressions.get(page.items[0].id)
-    _heading(console, "An impression", f'client.impressions.get("{impression.id}")')
-    drawn = Table.grid(padding=(0, 3))
-    drawn.add_column(style="dim")
-    drawn.add_row("Scanned", f"{_minute(impression.scanned_at)} UTC")
-    drawn.add_row("Poster", impression.poster_id)
-    drawn.add_row("Program", impression.program_id)
-    drawn.add_row("Student", impression.student_id)
-    drawn.add_row("Device", str(impression.metadata["device_type"]))
-    _put(console, drawn)
+    _print_heading(console, "An impression", f'client.impressions.get("{impression.id}")')
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim")
+    table.add_row("Scanned", f"{_format_minute(impression.scanned_at)} UTC")
+    table.add_row("Poster", impression.poster_id)
+    table.add_row("Program", impression.program_id)
+    table.add_row("Student", impression.student_id)
+    table.add_row("Device", str(impression.metadata["device_type"]))
+    _print_indented(console, table)
 
 
 async def _show_comparison(console: Console, world: World, touchpoint: TouchpointSummary) -> bool:
     """Show what is lost from a misbehaving server; return whether this library lost and repeated nothing."""
     command = f"distinct-async visits {touchpoint.id} \\\n  --checkpoint position.json --output visits.jsonl"
-    _heading(console, "A server that misbehaves, and a kill", command)
-    _put(console, f"It returns {_CAP} rows per page instead of {_PAGE_SIZE}.")
-    _put(console, "4 % of the requests fail: HTTP 503 or a reset connection.\nAll three retry.\n")
+    _print_heading(console, "A server that misbehaves, and a kill", command)
+    _print_indented(console, f"It returns {_PAGE_CAP} rows per page instead of {_PAGE_SIZE}.")
+    _print_indented(console, "4 % of the requests fail: HTTP 503 or a reset connection.\nAll three retry.\n")
     until_short, until_empty, library, killed_at = await compare(world, touchpoint.id)
-    drawn = _table(f"Visits at {_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated"))
+    table = _make_table(f"Visits at {_display_name(touchpoint)}", numbers=("Rows", "Lost", "Repeated"))
     for name, each in (
         ("loop until a short page", until_short),
         ("loop until an empty page", until_empty),
         ("distinct-async, killed", library),
     ):
-        drawn.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated)))
-    _put(console, drawn)
+        table.add_row(name, *(f"{number:,}" for number in (each.rows, each.lost, each.repeated)))
+    _print_indented(console, table)
     console.print()
-    _put(console, f"SIGKILL ended it with {killed_at:,} rows in the file.\nRun again, it continued.")
-    _put(console, f"A naive loop lost {until_empty.lost:,} rows; this one lost {library.lost:,}.")
+    _print_indented(console, f"SIGKILL ended it with {killed_at:,} rows in the file.\nRun again, it continued.")
+    _print_indented(console, f"A naive loop lost {until_empty.lost:,} rows; this one lost {library.lost:,}.")
     return (library.lost, library.repeated) == (0, 0)
 
 
 async def _sync_twice(console: Console, world: World) -> Path | None:
     """Sync, and again when there is more; return the file of a report, if one can be made."""
-    _heading(console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")')
-    drawn = _table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
+    _print_heading(
+        console, "A database that stays up to date", f'etl.sync(client, "{_EXPERIENCE}", "warehouse.duckdb")'
+    )
+    table = _make_table("Visits and unique visits", numbers=("Rows", "Requests", "Seconds"))
     report, missing = Path(mkdtemp(prefix="distinct-async-")) / "report.html", ""
     with TemporaryDirectory() as folder:
         database = Path(folder) / "demo.duckdb"
         try:
             async with FakeServer(world) as fake, DistinctClient(fake.api_key, base_url=fake.url) as client:
-                for name in ("The first time", f"{_NEW} scans later"):
+                for name in ("The first time", f"{_NEW_SCANS} scans later"):
                     result = await etl.sync(client, _EXPERIENCE, database, page_size=_PAGE_SIZE)
-                    drawn.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
-                    world.grow(_NEW, world.touchpoints[0])
+                    table.add_row(name, f"{result.rows:,}", f"{len(fake.requests):,}", f"{result.elapsed:.1f}")
+                    world.grow(_NEW_SCANS, world.touchpoints[0])
                     fake.requests.clear()
             await etl.report(None, _EXPERIENCE, report, warehouse=database, offline=True)
         except ConfigurationError as error:
             report.parent.rmdir()
             missing = f"Not shown: {error}".replace(": python", ":\npython")  # a line to copy
-    if drawn.row_count:
-        _put(console, drawn)
+    if table.row_count:
+        _print_indented(console, table)
     if missing:
-        _put(console, missing)
+        _print_indented(console, missing)
     return None if missing else report
 
 
 def _show_check(console: Console, tallies: Mapping[str, Tally]) -> bool:
-    _heading(console, "Check: rows walked = total declared = scans in the world")
-    drawn = _table("", numbers=("Walked", "Declared", "World", " "))
+    _print_heading(console, "Check: rows walked = total declared = scans in the world")
+    table = _make_table("", numbers=("Walked", "Declared", "World", " "))
     for name, tally in tallies.items():
         counts = (f"{count:,}" for count in tally.counts)
-        drawn.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]differ[/]")
-    _put(console, drawn)
+        table.add_row(name, *counts, "[green]equal[/]" if tally.holds else "[red]differ[/]")
+    _print_indented(console, table)
     holds = all(tally.holds for tally in tallies.values())
     console.print()
     if holds:
-        _put(console, f"It holds: {len(tallies[_ALL].rows):,} rows, none lost, none repeated.")
+        _print_indented(console, f"It holds: {len(tallies[_ALL_VISITS].rows):,} rows, none lost, none repeated.")
     else:
-        _put(console, "It does not hold: rows were lost, repeated or changed.")
+        _print_indented(console, "It does not hold: rows were lost, repeated or changed.")
     return holds
 
 
-def _heading(console: Console, title: str, call: str = "") -> None:
+def _print_heading(console: Console, title: str, call: str = "") -> None:
     """Begin a section; `call` is the code that it is about."""
     console.print()
     console.print(title, style="bold")
@@ -262,22 +268,22 @@ def _heading(console: Console, title: str, call: str = "") -> None:
     console.print()
 
 
-def _put(console: Console, what: str | Table) -> None:
+def _print_indented(console: Console, printed: str | Table) -> None:
     """Print below a heading."""
-    if isinstance(what, str):
-        console.print(wrap(console, indent(what, " " * _INDENT), _INDENT), markup=False, soft_wrap=True)
-    elif console.width < ROOMY:
-        squeeze(what)
-        console.print(what)
+    if isinstance(printed, str):
+        console.print(wrap(console, indent(printed, " " * _INDENT), _INDENT), markup=False, soft_wrap=True)
+    elif console.width < MIN_BAR_WIDTH:
+        squeeze(printed)
+        console.print(printed)
     else:
-        console.print(Padding(what, (0, 0, 0, _INDENT), expand=False))
+        console.print(Padding(printed, (0, 0, 0, _INDENT), expand=False))
 
 
-def _table(*names: str, numbers: Sequence[str] = ()) -> Table:
+def _make_table(*names: str, numbers: Sequence[str] = ()) -> Table:
     return make_table([*names, *numbers], numbers)
 
 
-def _minute(time: datetime) -> str:
+def _format_minute(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M}"
 
 
@@ -285,7 +291,7 @@ def _busiest(touchpoints: Sequence[TouchpointSummary]) -> TouchpointSummary:
     return max(touchpoints, key=lambda each: each.total_visits)
 
 
-def _name(touchpoint: TouchpointSummary | UserTouchpoint) -> str:
+def _display_name(touchpoint: TouchpointSummary | UserTouchpoint) -> str:
     return touchpoint.name or touchpoint.id
 
 
@@ -316,37 +322,39 @@ async def compare(world: World, touchpoint_id: str) -> tuple[Outcome, Outcome, O
         killed.
     """
     expected = [(scan.user_id, f"{scan.at:%Y-%m-%dT%H:%M:%SZ}") for scan in world.scans(touchpoint_id)]
-    async with FakeServer(world, max_page_size=_CAP, latency=0.002) as fake:
-        fake.fail(status=503, probability=_FAILING, seed=1)
-        fake.fail(wire="reset", probability=_FAILING, seed=2)
+    async with FakeServer(world, max_page_size=_PAGE_CAP, latency=0.002) as fake:
+        fake.fail(status=503, probability=_FAULT_PROBABILITY, seed=1)
+        fake.fail(wire="reset", probability=_FAULT_PROBABILITY, seed=2)
 
-        def outcome(rows: Sequence[VisitRow]) -> Outcome:
-            found, truth = Counter(rows), Counter(expected)
+        def make_outcome(rows: Sequence[VisitRow]) -> Outcome:
+            actual_counts, expected_counts = Counter(rows), Counter(expected)
             fake.requests.clear()
-            return Outcome(len(rows), (truth - found).total(), (found - truth).total())
+            return Outcome(
+                len(rows), (expected_counts - actual_counts).total(), (actual_counts - expected_counts).total()
+            )
 
-        short = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=True))
-        empty = outcome(await asyncio.to_thread(_loop, fake, touchpoint_id, until_short=False))
+        until_short = make_outcome(await asyncio.to_thread(_read_by_hand, fake, touchpoint_id, until_short=True))
+        until_empty = make_outcome(await asyncio.to_thread(_read_by_hand, fake, touchpoint_id, until_short=False))
         with TemporaryDirectory() as folder:
-            killed_at, rows = await _kill_and_resume(fake, touchpoint_id, Path(folder), len(expected) // _CAP // 2)
-        return short, empty, outcome(rows), killed_at
+            killed_at, rows = await _kill_and_resume(fake, touchpoint_id, Path(folder), len(expected) // _PAGE_CAP // 2)
+        return until_short, until_empty, make_outcome(rows), killed_at
 
 
-def _loop(fake: FakeServer, touchpoint_id: str, *, until_short: bool) -> list[VisitRow]:
+def _read_by_hand(fake: FakeServer, touchpoint_id: str, *, until_short: bool) -> list[VisitRow]:
     """The loop that one writes by hand. It retries, which not every such loop does."""
     rows: list[VisitRow] = []
     for offset in count_from(0, _PAGE_SIZE):
-        items = _page(fake, touchpoint_id, offset)
+        items = _request_page(fake, touchpoint_id, offset)
         rows += [(item["userId"], item["timestampUTC"]) for item in items]
         if not items or (until_short and len(items) < _PAGE_SIZE):
             break
     return rows
 
 
-def _page(fake: FakeServer, touchpoint_id: str, offset: int) -> list[dict[str, str]]:
+def _request_page(fake: FakeServer, touchpoint_id: str, offset: int) -> list[dict[str, str]]:
     query = {"metricsType": "TOUCHPOINT", "visitsType": "TOTAL", "touchpointId": touchpoint_id}
     path = f"/v3/touchpoint/metrics?{urlencode(query | {'pageSize': _PAGE_SIZE, 'offset': offset})}"
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         with suppress(OSError, HTTPException), closing(HTTPConnection(urlsplit(fake.url).netloc, timeout=30)) as server:
             server.request("GET", path, headers={"x-distinct-api-key": fake.api_key})
             response = server.getresponse()
@@ -354,7 +362,7 @@ def _page(fake: FakeServer, touchpoint_id: str, offset: int) -> list[dict[str, s
             if response.status == HTTPStatus.OK:
                 items: list[dict[str, str]] = json.decode(body)["data"]["touchpoints"]["totalVisitsDetails"]["items"]
                 return items
-    raise RuntimeError(f"{path} failed {_TRIES} times")
+    raise RuntimeError(f"{path} failed {_ATTEMPTS} times")
 
 
 async def _kill_and_resume(
@@ -368,11 +376,11 @@ async def _kill_and_resume(
     keys, output = folder / "keys", folder / "visits.jsonl"
     keys.touch(0o600)
     keys.write_text(f"DISTINCT_API_KEY={fake.api_key}\nDISTINCT_BASE_URL={fake.url}\n", encoding="utf-8")
-    words = ["visits", touchpoint_id, "--page-size", str(_PAGE_SIZE), "--key-file", str(keys), "--quiet"]
-    words += ["--checkpoint", str(folder / "position"), "--output", str(output)]
+    arguments = ["visits", touchpoint_id, "--page-size", str(_PAGE_SIZE), "--key-file", str(keys), "--quiet"]
+    arguments += ["--checkpoint", str(folder / "position"), "--output", str(output)]
 
     async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "distinct_async", *words)
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "distinct_async", *arguments)
 
     process = await start()
     ended = asyncio.ensure_future(process.wait())
@@ -383,17 +391,17 @@ async def _kill_and_resume(
         if not ended.done():
             process.kill()
     await ended
-    killed_at = len(_rows_in(output))
+    killed_at = len(_read_rows(output))
     process = await start()
     try:
         await process.wait()
     finally:
         if process.returncode is None:  # cancelled
             process.kill()
-    return killed_at, _rows_in(output)
+    return killed_at, _read_rows(output)
 
 
-def _rows_in(file: Path) -> Sequence[VisitRow]:
+def _read_rows(file: Path) -> Sequence[VisitRow]:
     """The complete lines of a file, which may not exist yet."""
     if not file.exists():
         return []

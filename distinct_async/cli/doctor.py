@@ -10,14 +10,14 @@ from attrs import frozen
 
 from distinct_async import DistinctClient, __version__, errors
 from distinct_async.cli import exits
-from distinct_async.cli.console import BAD, GOOD, open_stderr
-from distinct_async.cli.options import Common, Output, check_output, make_client, read_key_file
-from distinct_async.cli.output import Shape, open_output
+from distinct_async.cli.console import BAD_STYLE, GOOD_STYLE, open_stderr
+from distinct_async.cli.options import CommonOptions, OutputOptions, check_output, make_client, read_key_file
+from distinct_async.cli.output import RowLayout, open_output
 from distinct_async.vendors import VENDORS, Vendor
 
-_MADE_UP: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
-_SECONDS: Final = 10.0
-_EXTRAS: Final = {"arrow": ("pyarrow", "export to Parquet"), "duckdb": ("duckdb", "sync")}
+_UNKNOWN_ID: Final = "distinct-async-doctor"  # an experience that does not exist; and a key, if there is none
+_TIMEOUT: Final = 10.0
+_EXTRA_PACKAGES: Final = {"arrow": ("pyarrow", "export to Parquet"), "duckdb": ("duckdb", "sync")}
 
 
 @frozen
@@ -39,19 +39,22 @@ class Finding:
     code: int = exits.OK
 
 
-FINDING: Final = Shape(
-    "findings", ("subject", "state", "found", "advice"), prose=("found", "advice"), styles={"ok": GOOD, "wrong": BAD}
+FINDING_LAYOUT: Final = RowLayout(
+    "findings",
+    ("subject", "state", "found", "advice"),
+    prose=("found", "advice"),
+    styles={"ok": GOOD_STYLE, "wrong": BAD_STYLE},
 )
 
 
-def examine(experience: str | None, output: Output, common: Common) -> int:
+def examine(experience: str | None, output: OutputOptions, common_options: CommonOptions) -> int:
     """Write the findings; return the exit code of the first that has one."""
-    check_output(output, common)
-    with open_stderr(common, _SECONDS) as stderr:
-        settings = read_key_file(common, stderr.say)
+    check_output(output, common_options)
+    with open_stderr(common_options, _TIMEOUT) as stderr:
+        settings = read_key_file(common_options, stderr.say)
         with stderr.progress():
-            findings = [*_check_installation(), *_check_vendors(settings, experience, common)]
-        with open_output(FINDING, output, stderr) as writer:
+            findings = [*_check_installation(), *_check_vendors(settings, experience, common_options)]
+        with open_output(FINDING_LAYOUT, output, stderr) as writer:
             writer.write(findings)
     return next((finding.code for finding in findings if finding.code), exits.OK)
 
@@ -61,37 +64,39 @@ def _check_installation() -> Iterator[Finding]:
 
     versions = f"distinct-async {__version__}, aiohttp {AIOHTTP_VERSION}, Python {platform.python_version()}"
     yield Finding("versions", "ok", versions)
-    for extra, (module, use) in _EXTRAS.items():
+    for extra, (module, purpose) in _EXTRA_PACKAGES.items():
         if find_spec(module) is None:
-            advice = f'for {use}: python -m pip install "distinct-async[{extra}]"'
+            advice = f'for {purpose}: python -m pip install "distinct-async[{extra}]"'
             yield Finding(f"extra {extra}", "note", "not installed", advice)
 
 
-def _check_vendors(settings: Mapping[str, str], experience: str | None, common: Common) -> Iterator[Finding]:
+def _check_vendors(
+    settings: Mapping[str, str], experience: str | None, common_options: CommonOptions
+) -> Iterator[Finding]:
     """Yield what is set, and how the vendors respond."""
     try:
-        client = make_client(common, settings)
-        keyed = {vendor: _has_key(client, vendor) for vendor in VENDORS}
-        made_up = {each.key_variable: _MADE_UP for vendor, each in VENDORS.items() if not keyed[vendor]}
-        client = make_client(common, {**settings, **made_up}, timeout=_SECONDS, attempts=1)
+        client = make_client(common_options, settings)
+        has_key = {vendor: _has_key(client, vendor) for vendor in VENDORS}
+        placeholder_keys = {each.key_variable: _UNKNOWN_ID for vendor, each in VENDORS.items() if not has_key[vendor]}
+        client = make_client(common_options, {**settings, **placeholder_keys}, timeout=_TIMEOUT, attempts=1)
     except errors.ConfigurationError as error:
-        found, _, advice = exits.line(error).partition("; ")
-        yield Finding("settings", "wrong", found, advice, exits.code(error))
+        found, _, advice = exits.error_line(error).partition("; ")
+        yield Finding("settings", "wrong", found, advice, exits.exit_code(error))
         return
-    responses = exits.run(_request(client, experience))
+    responses = exits.run(_request_each_vendor(client, experience))
     for (vendor, profile), response in zip(VENDORS.items(), responses, strict=True):
         url = client.base_urls[vendor]
-        default = "the default" if url == profile.base_url else f"by {profile.url_variable}"
-        yield Finding(f"{vendor} URL", "ok", f"{url} ({default})")
+        url_source = "the default" if url == profile.base_url else f"by {profile.url_variable}"
+        yield Finding(f"{vendor} URL", "ok", f"{url} ({url_source})")
         advice = f"set {profile.key_variable}, or name a --key-file"
-        if not keyed[vendor] and vendor == "distinct":
+        if not has_key[vendor] and vendor == "distinct":
             yield Finding("distinct key", "wrong", "not set", advice, exits.USAGE)
-        elif not keyed[vendor]:
+        elif not has_key[vendor]:
             yield Finding("vantio key", "note", "not set", f"all but impressions works without; {advice}")
         if isinstance(response, BaseException) and not isinstance(response, errors.DistinctError):
             raise response
         failure = response if isinstance(response, errors.DistinctError) else None
-        yield from judge(vendor, failure, keyed=keyed[vendor], experience=experience)
+        yield from diagnose(vendor, failure, has_key=has_key[vendor], experience=experience)
 
 
 def _has_key(client: DistinctClient, vendor: Vendor) -> bool:
@@ -102,29 +107,29 @@ def _has_key(client: DistinctClient, vendor: Vendor) -> bool:
     return True
 
 
-async def _request(client: DistinctClient, experience: str | None) -> Sequence[object]:
+async def _request_each_vendor(client: DistinctClient, experience: str | None) -> Sequence[object]:
     """Return what each vendor responds, or its error."""
     async with client:
         return await asyncio.gather(
-            client.metrics.experience(experience or _MADE_UP),
+            client.metrics.experience(experience or _UNKNOWN_ID),
             client.impressions.list(page_size=1, limit=1),
             return_exceptions=True,
         )
 
 
-def judge(
-    vendor: Vendor, error: errors.DistinctError | None, *, keyed: bool, experience: str | None = None
+def diagnose(
+    vendor: Vendor, error: errors.DistinctError | None, *, has_key: bool, experience: str | None = None
 ) -> Sequence[Finding]:
     """Return what a vendor's response says of the connection, and of the key.
 
     Args:
         vendor: Whose.
         error: What the request ended with; None if it succeeded.
-        keyed: Whether it was sent with a key of the user's.
+        has_key: Whether it was sent with a key of the user's.
         experience: The experience that was requested, if it is the user's.
     """
     reached = Finding(vendor, "ok", "reached")
-    accepted = [Finding(f"{vendor} key", "ok", "accepted")] if keyed else []
+    accepted = [Finding(f"{vendor} key", "ok", "accepted")] if has_key else []
     match error:
         case None:
             return [reached, *accepted]
@@ -135,17 +140,19 @@ def judge(
                 else "is this machine's IP address on the key's allowlist?"
             )
             refused = Finding(f"{vendor} key", "wrong", f"{error.status} {error.phrase}", advice, exits.KEY)
-            return [reached, *([refused] if keyed else [])]
+            return [reached, *([refused] if has_key else [])]
         case errors.NotFoundError() | errors.BadRequestError() if vendor == "distinct" and '"statusCode"' in error.body:
             # In the vendor's own envelope: whoever looks up the id has accepted the key (inferred, not documented)
             unknown = Finding(f"experience {experience}", "wrong", "does not exist", "check the id", exits.NOT_FOUND)
             return [reached, *accepted, *([unknown] if experience else [])]
-    found = f"{error.status} {error.phrase}".strip() if isinstance(error, errors.APIError) else exits.summary(error)
-    code = exits.NETWORK if isinstance(error, errors.APIError) else exits.code(error)
-    return [Finding(vendor, "wrong", found, _advice(vendor, error), code)]
+    summary = (
+        f"{error.status} {error.phrase}".strip() if isinstance(error, errors.APIError) else exits.error_summary(error)
+    )
+    exit_code = exits.NETWORK if isinstance(error, errors.APIError) else exits.exit_code(error)
+    return [Finding(vendor, "wrong", summary, _connection_advice(vendor, error), exit_code)]
 
 
-def _advice(vendor: Vendor, error: errors.DistinctError) -> str:
+def _connection_advice(vendor: Vendor, error: errors.DistinctError) -> str:
     variable = VENDORS[vendor].url_variable
     match error:
         case errors.TLSError():

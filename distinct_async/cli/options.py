@@ -20,7 +20,7 @@ from distinct_async.files import read_key_file as read_settings
 from distinct_async.files import read_lines, resolve_path, same_file
 from distinct_async.models import VisitsType
 
-Format = Literal["table", "json", "jsonl", "csv"]
+RowFormat = Literal["table", "json", "jsonl", "csv"]
 
 ROWS_GROUP: Final = Group("Rows", sort_key=1)
 OUTPUT_GROUP: Final = Group("Output", sort_key=2)
@@ -29,7 +29,7 @@ COMMON_GROUP: Final = Group("Common", sort_key=3)
 Flag = Annotated[bool, Parameter(show_default=False)]
 Seconds = Annotated[float | None, Parameter(validator=Number(gt=0))]
 
-_SUFFIXES: Final[Mapping[str, str]] = {
+_SUFFIX_FORMATS: Final[Mapping[str, str]] = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -45,16 +45,16 @@ DEADLINE: Final = 90.0
 T = TypeVar("T")
 
 
-def join_help_lines(documented: T) -> T:
+def join_help_lines(target: T) -> T:
     """Return the same, with each parameter's help in one line: cyclopts would keep the line breaks."""
-    documented.__doc__ = re.sub(r"\n {8,}", " ", cleandoc(documented.__doc__ or ""))
-    return documented
+    target.__doc__ = re.sub(r"\n {8,}", " ", cleandoc(target.__doc__ or ""))
+    return target
 
 
 @join_help_lines
 @Parameter(name="*", group=COMMON_GROUP)
 @frozen
-class Common:
+class CommonOptions:
     """What every command accepts.
 
     Args:
@@ -79,12 +79,12 @@ class Common:
 
 
 def make_client(
-    common: Common, settings: Mapping[str, str], *, timeout: float = TIMEOUT, attempts: int | None = None
+    common_options: CommonOptions, settings: Mapping[str, str], *, timeout: float = TIMEOUT, attempts: int | None = None
 ) -> DistinctClient:
     """Return a client with these settings, and those of the environment for what they do not set.
 
     Args:
-        common: The options of all commands.
+        common_options: The options of all commands.
         settings: Keys and base URLs, by the names of their variables.
         timeout: Seconds for one attempt, if no option says another.
         attempts: Attempts of a request; None for the client's default.
@@ -97,39 +97,39 @@ def make_client(
         vantio_api_key=settings.get("VANTIO_API_KEY"),
         base_url=settings.get("DISTINCT_BASE_URL"),
         vantio_base_url=settings.get("VANTIO_BASE_URL"),
-        timeout=common.timeout or timeout,
-        deadline=common.deadline or DEADLINE,
-        rate_limit=common.rate_limit,
-        allow_http=common.allow_http,
+        timeout=common_options.timeout or timeout,
+        deadline=common_options.deadline or DEADLINE,
+        rate_limit=common_options.rate_limit,
+        allow_http=common_options.allow_http,
         retry=RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts),
     )
 
 
-def open_client(common: Common, warn: Callable[[str], None]) -> DistinctClient:
+def open_client(common_options: CommonOptions, warn: Callable[[str], None]) -> DistinctClient:
     """Return a client with the keys of the key file, if there is one, and of the environment.
 
     Args:
-        common: The options of all commands.
+        common_options: The options of all commands.
         warn: Prints a warning.
 
     Raises:
         CycloptsError: The key file cannot be read, or sets nothing.
         ConfigurationError: A key or a URL is invalid.
     """
-    return make_client(common, read_key_file(common, warn))
+    return make_client(common_options, read_key_file(common_options, warn))
 
 
-def read_key_file(common: Common, warn: Callable[[str], None]) -> Mapping[str, str]:
+def read_key_file(common_options: CommonOptions, warn: Callable[[str], None]) -> Mapping[str, str]:
     """Return what the key file sets, by the names of the variables.
 
     Args:
-        common: The options of all commands.
+        common_options: The options of all commands.
         warn: Prints a warning.
 
     Raises:
         CycloptsError: It cannot be read, or sets nothing.
     """
-    if (path := common.key_file) is None:
+    if (path := common_options.key_file) is None:
         return {}
     try:
         settings = read_settings(path, "--key-file")
@@ -142,7 +142,7 @@ def read_key_file(common: Common, warn: Callable[[str], None]) -> Mapping[str, s
 
 @Parameter(name="*", group=OUTPUT_GROUP)
 @frozen
-class Output:
+class OutputOptions:
     """How and where rows are written.
 
     Args:
@@ -150,10 +150,10 @@ class Output:
         output: Write this file instead of stdout; .json, .jsonl, .ndjson or .csv.
     """
 
-    format: Format | None = None
+    format: RowFormat | None = None
     output: Annotated[Path | None, Parameter(alias="-o")] = None
 
-    def choose(self, *, terminal: bool) -> Format:
+    def choose(self, *, terminal: bool) -> RowFormat:
         """Return the format.
 
         Args:
@@ -166,38 +166,38 @@ class Output:
             return self.format or ("table" if terminal else "jsonl")
         if self.output.exists() and not self.output.is_file():  # a device or a named pipe has no suffix to follow
             return self.format or "jsonl"
-        chosen: Format = choose_format(self.output, self.format, ROW_FORMATS)  # type: ignore[assignment]
-        return chosen
+        row_format: RowFormat = choose_format(self.output, self.format, ROW_FORMATS)  # type: ignore[assignment]
+        return row_format
 
 
-def choose_format(path: Path, given: str | None, formats: Sequence[str]) -> str:
+def choose_format(path: Path, format_option: str | None, formats: Sequence[str]) -> str:
     """Return the one format that a file's suffix and ``--format`` name.
 
     Args:
         path: The file.
-        given: What ``--format`` says; None if it was not given.
+        format_option: What ``--format`` says; None if it was not given.
         formats: The formats that the command writes.
 
     Raises:
         CycloptsError: They name no format, an unknown one, or two.
     """
     suffix = path.suffix.lower()
-    known = [each for each, name in _SUFFIXES.items() if name in formats]
-    if not suffix and given is not None:
-        return given
-    if suffix not in known:
-        if given == "table" and suffix == ".txt":
-            return given
-        names = f"{', '.join(known)}, or a name without a suffix and --format"
+    suffixes = [each for each, name in _SUFFIX_FORMATS.items() if name in formats]
+    if not suffix and format_option is not None:
+        return format_option
+    if suffix not in suffixes:
+        if format_option == "table" and suffix == ".txt":
+            return format_option
+        names = f"{', '.join(suffixes)}, or a name without a suffix and --format"
         raise CycloptsError(f"--output {path}: the suffix names no format of this command; use {names}")
-    if given not in {None, _SUFFIXES[suffix]}:
-        raise CycloptsError(f"--format {given} contradicts the suffix of --output {path}; drop one of them")
-    return _SUFFIXES[suffix]
+    if format_option not in {None, _SUFFIX_FORMATS[suffix]}:
+        raise CycloptsError(f"--format {format_option} contradicts the suffix of --output {path}; drop one of them")
+    return _SUFFIX_FORMATS[suffix]
 
 
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class Rows:
+class RowOptions:
     """Which rows.
 
     Args:
@@ -211,7 +211,7 @@ class Rows:
 
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class PageRows(Rows):
+class PageOptions(RowOptions):
     """Which rows, and how many in a request.
 
     Args:
@@ -224,7 +224,7 @@ class PageRows(Rows):
 @join_help_lines
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class WalkRows(PageRows):
+class WalkOptions(PageOptions):
     """Which rows of a long list.
 
     Args:
@@ -238,7 +238,7 @@ class WalkRows(PageRows):
 @join_help_lines
 @Parameter(name="*", group=ROWS_GROUP)
 @frozen
-class JobRows:
+class JobReadOptions:
     """Which rows of an experience, and how.
 
     Args:
@@ -255,14 +255,14 @@ class JobRows:
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 500
 
 
-def read_experiences(given: Sequence[str], file: Path | None) -> list[str]:
+def read_experiences(named_ids: Sequence[str], file: Path | None) -> list[str]:
     """Return the ids of experiences that the command line and a file name, each once.
 
     Raises:
         CycloptsError: There are none.
         StorageError: The file cannot be read.
     """
-    ids = [*given]
+    ids = [*named_ids]
     if file is not None:
         ids += [line for line in read_lines(file, f"--experiences {file}") if not line.startswith("#")]
     if not ids:
@@ -278,19 +278,19 @@ DATABASE_FILES: Final = (".wal", ".tmp")
 
 
 def check_paths(
-    common: Common,
+    common_options: CommonOptions,
     files: Mapping[str, Path | None],
     *,
-    beside: Sequence[str] = (),
+    beside_suffixes: Sequence[str] = (),
     new_parent: bool = False,
     stdout: bool = False,
 ) -> None:
     """Refuse paths where no file can be written, and two options that lead to one file, before anything is opened.
 
     Args:
-        common: With the key file.
+        common_options: With the key file.
         files: The files that the command writes, by the names of their options; the data first.
-        beside: What is appended to the name of the data for files beside it.
+        beside_suffixes: What is appended to the name of the data for files beside it.
         new_parent: Whether a missing folder of the data will be created.
         stdout: Whether the command writes to stdout too, which may lead to a file.
 
@@ -301,21 +301,21 @@ def check_paths(
     paths: list[tuple[str, Path]] = []
     for number, (name, path) in enumerate(files.items()):
         if path is not None:
-            suffixes = beside if number == 0 else ()
-            made = resolve_path(
+            suffixes = beside_suffixes if number == 0 else ()
+            resolved = resolve_path(
                 path, name, suffixes=suffixes, new_parent=new_parent and number == 0, devices=not suffixes
             )
-            paths += [(name, made), *((name, made.with_name(made.name + suffix)) for suffix in suffixes)]
-    if common.key_file is not None:
-        paths.append(("--key-file", Path(os.path.realpath(common.key_file))))
+            paths += [(name, resolved), *((name, resolved.with_name(resolved.name + suffix)) for suffix in suffixes)]
+    if common_options.key_file is not None:
+        paths.append(("--key-file", Path(os.path.realpath(common_options.key_file))))
     if stdout:
         paths.append(("stdout", Path("/dev/stdout")))
-    for (name, path), (other_name, other) in combinations(paths, 2):
-        if name != other_name and (same_file(path, other) or path in other.parents):
+    for (name, path), (other_name, other_path) in combinations(paths, 2):
+        if name != other_name and (same_file(path, other_path) or path in other_path.parents):
             raise CycloptsError(f"{name} and {other_name} lead to one file, or to files that replace each other")
 
 
-def check_output(output: Output, common: Common) -> None:
+def check_output(output: OutputOptions, common_options: CommonOptions) -> None:
     """Refuse an invalid output before anything is opened; see `check_paths` and `Output.choose`."""
-    check_paths(common, {"--output": output.output})
+    check_paths(common_options, {"--output": output.output})
     output.choose(terminal=sys.stdout.isatty())

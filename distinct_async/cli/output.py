@@ -23,19 +23,19 @@ from rich.text import Text
 
 from distinct_async import Checkpoint
 from distinct_async.cli.console import Stderr, make_table, printable, wrap
-from distinct_async.cli.options import WALK_FILES, Format, Output
+from distinct_async.cli.options import WALK_FILES, OutputOptions, RowFormat
 from distinct_async.errors import StorageError
 from distinct_async.files import atomic_replace, resolve_path, storage_errors, sync_file
 
-_LISTED: Final = 5  # items of a list in a table's cell
-_ENDLESS: Final = 10_000  # columns if nothing need be folded
+_MAX_LIST_ITEMS: Final = 5  # items of a list in a table's cell
+_UNLIMITED_WIDTH: Final = 10_000  # columns if nothing need be folded
 _SAVE_SECONDS: Final = 0.5
 
 Row = Mapping[str, object]
 
 
 @frozen
-class Shape:
+class RowLayout:
     """How rows of a kind look.
 
     Attributes:
@@ -71,60 +71,60 @@ class Encoder:
 
     head: bytes = b""
 
-    def __init__(self, shape: Shape, *, terminal: bool) -> None:
-        self.shape: Shape = shape
-        self.names: Sequence[str] = shape.names
+    def __init__(self, layout: RowLayout, *, terminal: bool) -> None:
+        self.layout: RowLayout = layout
+        self.names: Sequence[str] = layout.names
         self.terminal: bool = terminal
 
     def encode(self, rows: Iterable[object]) -> bytes:
         """Return some rows."""
-        return self._escape(msgspec.json.Encoder().encode_lines(self._dicts(rows)))
+        return self._escape(msgspec.json.Encoder().encode_lines(self._row_dicts(rows)))
 
     def end(self) -> bytes:
         """Return what comes after the last row."""
         return b""
 
-    def _dicts(self, rows: Iterable[object]) -> list[dict[str, object]]:
+    def _row_dicts(self, rows: Iterable[object]) -> list[dict[str, object]]:
         # msgspec takes attrs classes too, but gives the fields of a slotted one sorted by name
         names = self.names
         return [row if isinstance(row, dict) else {name: getattr(row, name) for name in names} for row in rows]
 
-    def _plain(self, rows: Iterable[object]) -> list[Mapping[str, object]]:
+    def _json_rows(self, rows: Iterable[object]) -> list[Mapping[str, object]]:
         """Return the rows as JSON has them: times are texts."""
-        plain: list[Mapping[str, object]] = msgspec.to_builtins(self._dicts(rows))
-        return plain
+        json_rows: list[Mapping[str, object]] = msgspec.to_builtins(self._row_dicts(rows))
+        return json_rows
 
     def _escape(self, encoded: bytes) -> bytes:
         if not self.terminal:
             return encoded
-        return re.sub(r"[^\n -~]+", lambda found: _escaped(found[0]), encoded.decode()).encode()
+        return re.sub(r"[^\n -~]+", lambda match: _escape_control_characters(match[0]), encoded.decode()).encode()
 
 
 class _Json(Encoder):
     """One array."""
 
-    _before = b"[\n"
+    _separator = b"[\n"
 
     def encode(self, rows: Iterable[object]) -> bytes:
         encoded = b""
-        for row in self._dicts(rows):
-            encoded += self._before + self._escape(msgspec.json.encode(row))
-            self._before = b",\n"
+        for row in self._row_dicts(rows):
+            encoded += self._separator + self._escape(msgspec.json.encode(row))
+            self._separator = b",\n"
         return encoded
 
     def end(self) -> bytes:
-        return b"[]\n" if self._before == b"[\n" else b"\n]\n"
+        return b"[]\n" if self._separator == b"[\n" else b"\n]\n"
 
 
 class _Csv(Encoder):
     """A head and lines; a list or an object is JSON in its cell, null is an empty cell."""
 
-    def __init__(self, shape: Shape, *, terminal: bool) -> None:
-        super().__init__(shape, terminal=terminal)
-        self.head = self._lines([shape.names])
+    def __init__(self, layout: RowLayout, *, terminal: bool) -> None:
+        super().__init__(layout, terminal=terminal)
+        self.head = self._lines([layout.names])
 
     def encode(self, rows: Iterable[object]) -> bytes:
-        return self._lines([_cell(value) for value in row.values()] for row in self._plain(rows))
+        return self._lines([_csv_cell(value) for value in row.values()] for row in self._json_rows(rows))
 
     def _lines(self, lines: Iterable[Sequence[object]]) -> bytes:
         text = io.StringIO(newline="")
@@ -140,75 +140,78 @@ class _Table(Encoder):
     Keeps the rows, since the widths depend on all of them.
     """
 
-    def __init__(self, shape: Shape, *, terminal: bool) -> None:
-        super().__init__(shape, terminal=terminal)
+    def __init__(self, layout: RowLayout, *, terminal: bool) -> None:
+        super().__init__(layout, terminal=terminal)
         self._rows: list[Mapping[str, object]] = []
 
     def encode(self, rows: Iterable[object]) -> bytes:
-        self._rows += self._plain(rows)
+        self._rows += self._json_rows(rows)
         return b""
 
     def end(self) -> bytes:
         # Not FORCE_COLOR, which test runners set for all their children, decides: in a pipe it is plain and not folded
         console = Console(
-            file=io.StringIO(), force_terminal=self.terminal, highlight=False, width=None if self.terminal else _ENDLESS
+            file=io.StringIO(),
+            force_terminal=self.terminal,
+            highlight=False,
+            width=None if self.terminal else _UNLIMITED_WIDTH,
         )
-        endless = console.options.update(width=_ENDLESS)
-        extend, names = self.shape.extend, [name for name in self.names if name not in self.shape.wide]
-        drawn = None
+        unlimited = console.options.update(width=_UNLIMITED_WIDTH)
+        extend, names = self.layout.extend, [name for name in self.names if name not in self.layout.wide]
+        table = None
         if self.terminal and self._rows and extend is not None:
-            more = extend(self._rows)
-            drawn = self._draw(list(more[0]), more)
-        if drawn is None or Measurement.get(console, endless, drawn).minimum > console.width:
-            drawn = self._draw(names, self._rows)
-        if Measurement.get(console, endless, drawn).maximum > console.width:
-            drawn.padding = (0, 1, 0, 0)
-        too_wide = Measurement.get(console, endless, drawn).minimum > console.width
+            extended_rows = extend(self._rows)
+            table = self._make_table_of(list(extended_rows[0]), extended_rows)
+        if table is None or Measurement.get(console, unlimited, table).minimum > console.width:
+            table = self._make_table_of(names, self._rows)
+        if Measurement.get(console, unlimited, table).maximum > console.width:
+            table.padding = (0, 1, 0, 0)
+        too_wide = Measurement.get(console, unlimited, table).minimum > console.width
         with console.capture() as capture:
-            if self._rows and (too_wide or self.shape.blocks):
-                blocks = Text("\n\n").join(self._block(console, row) for row in self._rows)
+            if self._rows and (too_wide or self.layout.blocks):
+                blocks = Text("\n\n").join(self._make_block(console, row) for row in self._rows)
                 console.print(blocks, soft_wrap=True)
             else:
-                console.print(drawn)
+                console.print(table)
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE).encode()
 
-    def _draw(self, names: Sequence[str], rows: Sequence[Row]) -> Table:
-        numbers = [name for name in names if any(isinstance(row[name], int | float) for row in rows)]
-        drawn = make_table(names, numbers, self.shape.prose)
+    def _make_table_of(self, names: Sequence[str], rows: Sequence[Row]) -> Table:
+        number_names = [name for name in names if any(isinstance(row[name], int | float) for row in rows)]
+        table = make_table(names, number_names, self.layout.prose)
         for row in rows:
-            drawn.add_row(*(self._text(name, row[name]) for name in names))
-        for column in drawn.columns:
+            table.add_row(*(self._cell_text(name, row[name]) for name in names))
+        for column in table.columns:
             if column.no_wrap:  # rich thinks that it needs no more than its longest word, and would cut the others
                 cells = "\n".join(map(str, (column.header, *column.cells)))
                 column.min_width = max(map(cell_len, cells.splitlines()), default=0)
-        return drawn
+        return table
 
-    def _text(self, name: str, value: object) -> Text:
-        return Text(_shown(value), self.shape.styles.get(str(value), "") if name == "state" else "")
+    def _cell_text(self, name: str, value: object) -> Text:
+        return Text(_format_cell(value), self.layout.styles.get(str(value), "") if name == "state" else "")
 
-    def _block(self, console: Console, row: Mapping[str, object]) -> Text:
+    def _make_block(self, console: Console, row: Mapping[str, object]) -> Text:
         indent = max(map(len, self.names)) + 3
         lines = []
         for name in self.names:
-            value = _shown(row[name]).replace("\n", "\n" + " " * indent)
+            value = _format_cell(row[name]).replace("\n", "\n" + " " * indent)
             line = Text(wrap(console, name.ljust(indent) + value, indent))
             line.stylize("dim", 0, len(name))
             lines.append(line)
         return Text("\n").join(lines)
 
 
-_ENCODERS: Final[Mapping[Format, type[Encoder]]] = {"json": _Json, "jsonl": Encoder, "csv": _Csv, "table": _Table}
+_ENCODERS: Final[Mapping[RowFormat, type[Encoder]]] = {"json": _Json, "jsonl": Encoder, "csv": _Csv, "table": _Table}
 
 
-def _escaped(text: str) -> str:
+def _escape_control_characters(text: str) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
-def _cell(value: object) -> object:
+def _csv_cell(value: object) -> object:
     return msgspec.json.encode(value).decode() if isinstance(value, tuple | list | dict) else value
 
 
-def _shown(value: object) -> str:
+def _format_cell(value: object) -> str:
     match value:
         case None:
             return ""
@@ -221,8 +224,8 @@ def _shown(value: object) -> str:
         case dict():
             return printable(msgspec.json.format(msgspec.json.encode(value), indent=0).decode())  # can be wrapped
         case tuple() | list():
-            more = [f"and {len(value) - _LISTED:,} more"] if len(value) > _LISTED else []
-            return "\n".join([*map(_shown, value[:_LISTED]), *more])
+            omitted = [f"and {len(value) - _MAX_LIST_ITEMS:,} more"] if len(value) > _MAX_LIST_ITEMS else []
+            return "\n".join([*map(_format_cell, value[:_MAX_LIST_ITEMS]), *omitted])
     return printable(str(value))
 
 
@@ -231,15 +234,15 @@ class Writer:
 
     def __init__(self, file: BinaryIO, encoder: Encoder, option: str, stderr: Stderr) -> None:
         self._file, self._encoder, self._option, self._stderr = file, encoder, option, stderr
-        self._begun = False
+        self._has_head = False
         self.rows: int = 0
         self.reached: Checkpoint | None = None
 
     def write(self, rows: Iterable[object]) -> None:
         """Write some rows."""
-        head = b"" if self._begun else self._encoder.head
-        self._begun = True
-        self._put(head + self._encoder.encode(rows))
+        head = b"" if self._has_head else self._encoder.head
+        self._has_head = True
+        self._write_bytes(head + self._encoder.encode(rows))
 
     def save(self, checkpoint: Checkpoint, rows: int) -> None:
         """Note the position behind what was written, and how many rows that were."""
@@ -247,9 +250,9 @@ class Writer:
 
     def end(self) -> None:
         """Write what comes after the last row."""
-        self._put(self._encoder.end())
+        self._write_bytes(self._encoder.end())
 
-    def _put(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         if data:
             with self._stderr.pause(), storage_errors(self._option):
                 self._file.write(data)
@@ -269,60 +272,62 @@ class _Appender(Writer):
         self._path, self._checkpoint = path, checkpoint
         self._progress = path.with_name(path.name + WALK_FILES[0])
         self._is_new = not path.exists()
-        self._size = 0 if saved is None or self._is_new else _size_at(path, self._progress, encoder.head, saved)
+        self._committed_bytes = (
+            0 if saved is None or self._is_new else _committed_size(path, self._progress, encoder.head, saved)
+        )
         # Not buffered: after a full disk nothing is left that a later close would try to write again
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
         super().__init__(file, encoder, f"--output {path}", stderr)
-        self._begun = self._size > 0
-        self._changed = False
-        self._saved, self._next = saved, 0.0
+        self._has_head = self._committed_bytes > 0
+        self._has_changed = False
+        self._saved_checkpoint, self._next_save = saved, 0.0
 
-    def _put(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         with storage_errors(self._option):
-            if not self._changed:
-                self._note(0 if self._saved is None else self._saved.position)
-                self._file.truncate(self._size)
-                self._file.seek(self._size)
-                self._changed = True
-            left = memoryview(data)
-            while left:
-                left = left[self._file.write(left) :]
+            if not self._has_changed:
+                self._append_progress(0 if self._saved_checkpoint is None else self._saved_checkpoint.position)
+                self._file.truncate(self._committed_bytes)
+                self._file.seek(self._committed_bytes)
+                self._has_changed = True
+            unwritten = memoryview(data)
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
 
     def save(self, checkpoint: Checkpoint, rows: int) -> None:
         """Note the position behind what was written; about twice a second it is stored too."""
         super().save(checkpoint, rows)
-        self._size = self._file.tell()
-        if time.monotonic() >= self._next:
-            self._store()
+        self._committed_bytes = self._file.tell()
+        if time.monotonic() >= self._next_save:
+            self._store_position()
 
-    def _store(self) -> None:
-        if self.reached is not None and self.reached != self._saved:
+    def _store_position(self) -> None:
+        if self.reached is not None and self.reached != self._saved_checkpoint:
             with storage_errors(self._option):
                 os.fsync(self._file.fileno())
-                self._note(self.reached.position)
+                self._append_progress(self.reached.position)
             write_checkpoint(self._checkpoint, self.reached)
-            self._saved, self._next = self.reached, time.monotonic() + _SAVE_SECONDS
+            self._saved_checkpoint, self._next_save = self.reached, time.monotonic() + _SAVE_SECONDS
 
-    def _note(self, position: int) -> None:
+    def _append_progress(self, position: int) -> None:
         with self._progress.open("ab") as file:
-            file.write(f"{position} {self._size}\n".encode())
+            file.write(f"{position} {self._committed_bytes}\n".encode())
             sync_file(file)
 
     def close(self) -> None:
         """Cut off what is not complete, and store the position."""
         try:
             with storage_errors(self._option):
-                if self._changed:
-                    self._file.truncate(self._size)
-            self._store()
+                if self._has_changed:
+                    self._file.truncate(self._committed_bytes)
+            self._store_position()
             self._progress.unlink(missing_ok=True)
         finally:
             self._file.close()
-            if self._is_new and not self._changed:
+            if self._is_new and not self._has_changed:
                 self._path.unlink(missing_ok=True)
 
 
-def _size_at(path: Path, progress: Path, head: bytes, saved: Checkpoint) -> int:
+def _committed_size(path: Path, progress: Path, head: bytes, saved: Checkpoint) -> int:
     """Return how many bytes of a file hold the rows up to a checkpoint.
 
     Raises:
@@ -337,22 +342,26 @@ def _size_at(path: Path, progress: Path, head: bytes, saved: Checkpoint) -> int:
                 raise StorageError(f"{path} does not fit its checkpoint; delete it and the checkpoint to start over")
             size = sizes[-1]
         with path.open("rb") as file:
-            begins = file.read(len(head))
+            first_bytes = file.read(len(head))
             file.seek(max(0, size - 1))
-            ends = file.read(1)
-    if size and (begins != head or ends != b"\n"):
+            last_byte = file.read(1)
+    if size and (first_bytes != head or last_byte != b"\n"):
         raise StorageError(f"{path} holds other columns, or ends within a row; choose another file")
     return size
 
 
 @contextmanager
 def open_output(
-    shape: Shape, output: Output, stderr: Stderr, checkpoint: Path | None = None, saved: Checkpoint | None = None
+    layout: RowLayout,
+    output: OutputOptions,
+    stderr: Stderr,
+    checkpoint: Path | None = None,
+    saved: Checkpoint | None = None,
 ) -> Iterator[Writer]:
-    """Yield what writes rows of a shape to where they are wanted.
+    """Yield what writes rows in a layout to where they are wanted.
 
     Args:
-        shape: The rows.
+        layout: The rows.
         output: The options.
         stderr: What shares the terminal.
         checkpoint: The file of positions; with it, a file of rows is continued.
@@ -363,8 +372,8 @@ def open_output(
         StorageError: It cannot be written.
     """
     terminal = output.output is None and sys.stdout.isatty()
-    chosen = output.choose(terminal=terminal)
-    encoder = _ENCODERS[chosen](shape, terminal=terminal)
+    file_format = output.choose(terminal=terminal)
+    encoder = _ENCODERS[file_format](layout, terminal=terminal)
     if output.output is None:
         sys.stdout.flush()
         writer = Writer(sys.stdout.buffer, encoder, "stdout", stderr)
@@ -373,7 +382,7 @@ def open_output(
         except BrokenPipeError:
             raise
         except BaseException:
-            if chosen == "table" and writer.rows:  # other formats have written all that came
+            if file_format == "table" and writer.rows:  # other formats have written all that came
                 writer.end()
             raise
         writer.end()
@@ -382,10 +391,10 @@ def open_output(
     path = resolve_path(output.output, "--output", devices=True)
     is_stream = path.exists() and not path.is_file()  # a device or a named pipe
     if checkpoint is not None and not is_stream:
-        if chosen not in {"jsonl", "csv"}:
+        if file_format not in {"jsonl", "csv"}:
             raise CycloptsError(f"{option}: with --checkpoint rows are appended; use .jsonl or .csv")
         with storage_errors(option):
-            _adopt_part_of_0_1_0(path, chosen, saved)
+            _adopt_part_of_0_1_0(path, file_format, saved)
             appender = _Appender(path, encoder, stderr, checkpoint, saved)
         with closing(appender):
             yield appender

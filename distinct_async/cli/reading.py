@@ -11,52 +11,54 @@ from attrs import evolve
 from cyclopts import CycloptsError
 
 from distinct_async import DistinctClient, Walk
-from distinct_async.cli.console import Move, Stderr, open_stderr
+from distinct_async.cli.console import Stderr, UpdateProgress, open_stderr
 from distinct_async.cli.exits import MissingError, PartialError, run
 from distinct_async.cli.options import (
     WALK_FILES,
-    Common,
-    Output,
-    Rows,
-    WalkRows,
+    CommonOptions,
+    OutputOptions,
+    RowOptions,
+    WalkOptions,
     check_output,
     check_paths,
     open_client,
 )
-from distinct_async.cli.output import Row, Shape, Writer, open_output, read_checkpoint, write_checkpoint
+from distinct_async.cli.output import Row, RowLayout, Writer, open_output, read_checkpoint, write_checkpoint
 from distinct_async.errors import DistinctError, DriftError
 from distinct_async.models import TouchpointMetrics
 
-_HEAD: Final = 20  # rows of a table without --limit
-_NAMED: Final = 10  # missing ids
+_DEFAULT_TABLE_ROWS: Final = 20  # rows of a table without --limit
+_MAX_NAMED_IDS: Final = 10  # missing ids
 
-_BAR: Final = 10  # columns of the longest bar
+_MAX_BAR_WIDTH: Final = 10  # columns of the longest bar
 
-Look = Callable[[DistinctClient, int], Awaitable[TouchpointMetrics]]
+FetchVisit = Callable[[DistinctClient, int], Awaitable[TouchpointMetrics]]
 """Requests one visit at an offset."""
 
 
 def _with_shares(rows: Sequence[Row]) -> list[Row]:
     """Return touchpoints with their shares of all visits, and the total; visitors of several cannot be added up."""
     counts = [int(str(row["total_visits"])) for row in rows]
-    total, most = sum(counts), max(counts)
-    extended: list[Row] = [
+    total, largest = sum(counts), max(counts)
+    touchpoint_rows: list[Row] = [
         {
             **{name: row[name] for name in ("id", "name", "total_visits", "unique_visits")},
             "share": f"{count / total:.1%}" if total else "",
             "per_visitor": count / int(str(row["unique_visits"])) if row["unique_visits"] else None,
-            "": "█" * ceil(count / most * _BAR) if most else "",
+            "": "█" * ceil(count / largest * _MAX_BAR_WIDTH) if largest else "",
         }
         for row, count in zip(rows, counts, strict=True)
     ]
-    nothing = dict.fromkeys(extended[0])
-    return [*extended, {**nothing, "id": "total", "total_visits": total, "share": "100.0%" if total else ""}]
+    empty_row = dict.fromkeys(touchpoint_rows[0])
+    return [*touchpoint_rows, {**empty_row, "id": "total", "total_visits": total, "share": "100.0%" if total else ""}]
 
 
-TOUCHPOINT: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "unique_visits"), extend=_with_shares)
-USER: Final = Shape("touchpoints", ("id", "name", "value", "total_visits", "timestamps_utc"))
-VISIT: Final = Shape("visits", ("user_id", "timestamp_utc"))
-IMPRESSION: Final = Shape(
+TOUCHPOINT_LAYOUT: Final = RowLayout(
+    "touchpoints", ("id", "name", "value", "total_visits", "unique_visits"), extend=_with_shares
+)
+USER_LAYOUT: Final = RowLayout("touchpoints", ("id", "name", "value", "total_visits", "timestamps_utc"))
+VISIT_LAYOUT: Final = RowLayout("visits", ("user_id", "timestamp_utc"))
+IMPRESSION_LAYOUT: Final = RowLayout(
     "impressions",
     ("id", "poster_id", "program_id", "student_id", "scanned_at", "user_agent", "ip_address", "metadata"),
     wide=("user_agent", "ip_address", "metadata"),
@@ -64,29 +66,29 @@ IMPRESSION: Final = Shape(
 
 
 def write_rows(
-    call: Callable[[DistinctClient], Awaitable[Sequence[object]]],
-    shape: Shape,
-    rows: Rows,
-    output: Output,
-    common: Common,
+    fetch_rows: Callable[[DistinctClient], Awaitable[Sequence[object]]],
+    layout: RowLayout,
+    rows: RowOptions,
+    output: OutputOptions,
+    common_options: CommonOptions,
 ) -> None:
     """Write what one call returns."""
-    check_output(output, common)
-    with open_stderr(common) as stderr:
-        client = open_client(common, stderr.say)
+    check_output(output, common_options)
+    with open_stderr(common_options) as stderr:
+        client = open_client(common_options, stderr.say)
 
-        async def fetch() -> Sequence[object]:
+        async def fetch_with_client() -> Sequence[object]:
             async with client:
-                return await call(client)
+                return await fetch_rows(client)
 
         with stderr.progress():
-            everything = run(fetch())
+            all_rows = run(fetch_with_client())
         stop = None if rows.limit is None else rows.offset + rows.limit
-        with open_output(shape, output, stderr) as writer:
-            writer.write(everything[rows.offset : stop])
+        with open_output(layout, output, stderr) as writer:
+            writer.write(all_rows[rows.offset : stop])
 
 
-def write_impressions(impression_ids: Sequence[str], output: Output, common: Common) -> None:
+def write_impressions(impression_ids: Sequence[str], output: OutputOptions, common_options: CommonOptions) -> None:
     """Write these impressions.
 
     Raises:
@@ -94,23 +96,23 @@ def write_impressions(impression_ids: Sequence[str], output: Output, common: Com
     """
     missing: list[str] = []
 
-    async def call(client: DistinctClient) -> Sequence[object]:
-        found = [each async for each in client.impressions.get_many(impression_ids, missing="none")]
-        missing.extend(one for one, each in zip(impression_ids, found, strict=True) if each is None)
-        return [each for each in found if each is not None]
+    async def fetch_rows(client: DistinctClient) -> Sequence[object]:
+        results = [each async for each in client.impressions.get_many(impression_ids, missing="none")]
+        missing.extend(one for one, each in zip(impression_ids, results, strict=True) if each is None)
+        return [each for each in results if each is not None]
 
-    write_rows(call, evolve(IMPRESSION, blocks=True), Rows(), output, common)
+    write_rows(fetch_rows, evolve(IMPRESSION_LAYOUT, blocks=True), RowOptions(), output, common_options)
     if missing:
-        named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
-        raise MissingError(f"no such impression: {named} ({len(missing)} of {len(impression_ids)})")
+        named_ids = ", ".join(missing[:_MAX_NAMED_IDS]) + (", ..." if len(missing) > _MAX_NAMED_IDS else "")
+        raise MissingError(f"no such impression: {named_ids} ({len(missing)} of {len(impression_ids)})")
 
 
 def write_walk(
     make_walk: Callable[[DistinctClient, int | None], Walk[object]],
-    shape: Shape,
-    rows: WalkRows,
-    output: Output,
-    common: Common,
+    layout: RowLayout,
+    rows: WalkOptions,
+    output: OutputOptions,
+    common_options: CommonOptions,
     *,
     stop: int | None = None,
 ) -> None:
@@ -118,92 +120,101 @@ def write_walk(
 
     Args:
         make_walk: Makes the walk, with a limit of rows.
-        shape: Its rows.
+        layout: Its rows.
         rows: Which of them.
         output: Where to.
-        common: The options of all commands.
+        common_options: The options of all commands.
         stop: The offset behind the last row that belongs to these; None for the end of the list.
 
     Raises:
         PartialError: An error ended it after some rows, and the checkpoint says where to continue.
     """
     files = {"--output": output.output, "--checkpoint": rows.checkpoint}
-    beside = WALK_FILES if rows.checkpoint is not None and _is_file(output) else ()
-    check_paths(common, files, beside=beside, stdout=output.output is None)
+    beside_suffixes = WALK_FILES if rows.checkpoint is not None and _is_file(output) else ()
+    check_paths(common_options, files, beside_suffixes=beside_suffixes, stdout=output.output is None)
     table = output.choose(terminal=sys.stdout.isatty()) == "table"
-    with open_stderr(common) as stderr:
+    with open_stderr(common_options) as stderr:
         saved = read_checkpoint(rows.checkpoint)
-        client = open_client(common, stderr.say)
-        walk = make_walk(client, _HEAD if table and rows.limit is None else rows.limit)
+        client = open_client(common_options, stderr.say)
+        walk = make_walk(client, _DEFAULT_TABLE_ROWS if table and rows.limit is None else rows.limit)
         if saved is not None:
             walk = walk.resume(saved)
             stderr.note(f"continuing after row {saved.position:,}")
         writer: Writer | None = None
         try:
             with (
-                open_output(shape, output, stderr, rows.checkpoint, saved) as writer,
-                stderr.progress(shape.unit, keep=output.output is not None or not sys.stdout.isatty()) as move,
+                open_output(layout, output, stderr, rows.checkpoint, saved) as writer,
+                stderr.progress(
+                    layout.unit, keep=output.output is not None or not sys.stdout.isatty()
+                ) as update_progress,
             ):
-                left = run(_write_pages(client, walk, writer, move, stop))
+                remaining = run(_write_pages(client, walk, writer, update_progress, stop))
         except BrokenPipeError:
             raise  # which rows the reader has seen is unknown, so no checkpoint can be saved
         except BaseException as error:
-            _keep(error, writer, shape, rows, output, stderr)
+            _keep_position(error, writer, layout, rows, output, stderr)
             raise
         if rows.checkpoint is not None and writer.reached is not None:
             write_checkpoint(rows.checkpoint, writer.reached)
-        if table and left:
-            stderr.note(f"{left}: --limit shows more, --format jsonl or -o FILE takes all")
+        if table and remaining:
+            stderr.note(f"{remaining}: --limit shows more, --format jsonl or -o FILE takes all")
         elif table and not writer.rows:
-            stderr.note(f"no {shape.unit}")
+            stderr.note(f"no {layout.unit}")
 
 
-def _is_file(output: Output) -> bool:
+def _is_file(output: OutputOptions) -> bool:
     return output.output is not None and (not output.output.exists() or output.output.is_file())
 
 
-def _keep(
-    error: BaseException, writer: Writer | None, shape: Shape, rows: WalkRows, output: Output, stderr: Stderr
+def _keep_position(
+    error: BaseException,
+    writer: Writer | None,
+    layout: RowLayout,
+    rows: WalkOptions,
+    output: OutputOptions,
+    stderr: Stderr,
 ) -> None:
     """Keep what was written before an error, and say how to continue."""
     if writer is None or writer.reached is None:
         return
-    written = f"{writer.rows:,} {shape.unit} were written"
+    written = f"{writer.rows:,} {layout.unit} were written"
     if rows.checkpoint is not None:
         write_checkpoint(rows.checkpoint, writer.reached)
-        kept = f"{written}; the same command continues after row {writer.reached.position:,}"
+        resume_hint = f"{written}; the same command continues after row {writer.reached.position:,}"
     elif _is_file(output):
-        kept = (
-            f"{writer.rows:,} {shape.unit} were received but not saved; use --checkpoint FILE to keep partial results"
+        resume_hint = (
+            f"{writer.rows:,} {layout.unit} were received but not saved; use --checkpoint FILE to keep partial results"
         )
     else:
-        kept = f"{written}; to continue, save this in a file for --checkpoint: {writer.reached.to_json()}"
+        resume_hint = f"{written}; to continue, save this in a file for --checkpoint: {writer.reached.to_json()}"
     if not isinstance(error, DistinctError):
-        stderr.say(kept)
+        stderr.say(resume_hint)
     elif rows.checkpoint is None:
-        error.add_note(kept)
+        error.add_note(resume_hint)
     else:
-        raise PartialError(kept) from error
+        raise PartialError(resume_hint) from error
 
 
-async def _write_pages(client: DistinctClient, walk: Walk[object], writer: Writer, move: Move, stop: int | None) -> str:
+async def _write_pages(
+    client: DistinctClient, walk: Walk[object], writer: Writer, update_progress: UpdateProgress, stop: int | None
+) -> str:
     """Write all pages; return what the list has behind the last of them, up to `stop`, in words."""
-    async with client, walk.run() as walking:
-        async for page in walking.pages():
+    async with client, walk.run() as walk_run:
+        async for page in walk_run.pages():
             writer.write(page.items)
             writer.save(page.checkpoint, len(page))
-            report, total = walking.report, walking.report.total_last
+            report, total = walk_run.report, walk_run.report.total_last
             if total is not None:
                 total -= page.offset + len(page) - report.rows
                 total = total if walk.limit is None else min(total, walk.limit)
-            move(report.rows, total, report.retries)
-    if walking.report.complete or writer.reached is None:
+            update_progress(report.rows, total, report.retries)
+    if walk_run.report.complete or writer.reached is None:
         return ""
-    ends = [each for each in (walking.report.total_last, stop) if each is not None]
-    if not ends:
+    known_ends = [each for each in (walk_run.report.total_last, stop) if each is not None]
+    if not known_ends:
         return "there may be more"
-    more = min(ends) - writer.reached.position
-    return f"and {more:,} more" if more > 0 else ""
+    rows_left = min(known_ends) - writer.reached.position
+    return f"and {rows_left:,} more" if rows_left > 0 else ""
 
 
 def parse_time(option: str, text: str | None) -> datetime | None:
@@ -221,14 +232,16 @@ def parse_time(option: str, text: str | None) -> datetime | None:
         raise CycloptsError(f"{option} {text}: not a time like 2026-06-01 or 2026-06-01T10:00:00Z") from None
 
 
-def find_period(look: Look, since: datetime | None, until: datetime | None, common: Common) -> tuple[int, int]:
+def find_period(
+    fetch_visit: FetchVisit, since: datetime | None, until: datetime | None, common_options: CommonOptions
+) -> tuple[int, int]:
     """Return the offset of the first visit of a period, and how many there are.
 
     Args:
-        look: Requests one visit.
+        fetch_visit: Requests one visit.
         since: The period's begin, which is in it.
         until: The period's end, which is not in it.
-        common: The options of all commands.
+        common_options: The options of all commands.
 
     Raises:
         CycloptsError: The list is not sorted by time.
@@ -237,13 +250,13 @@ def find_period(look: Look, since: datetime | None, until: datetime | None, comm
 
     async def search() -> tuple[int, int]:
         async with client:
-            first = await look(client, 0)
+            first = await fetch_visit(client, 0)
             total = (first.total_visits if first.unique_visits is None else first.unique_visits) or 0
             times = {0: first.visits[0].timestamp_utc} if first.visits else {}
 
             async def time_at(offset: int) -> datetime:
                 if offset not in times:
-                    visits = (await look(client, offset)).visits
+                    visits = (await fetch_visit(client, offset)).visits
                     if not visits:
                         raise DriftError(f"there is no visit {offset + 1:,} of {total:,} any more")
                     times[offset] = visits[0].timestamp_utc
@@ -265,7 +278,7 @@ def find_period(look: Look, since: datetime | None, until: datetime | None, comm
             end = total if until is None else await count_before(until)
             return begin, max(0, end - begin)
 
-    with open_stderr(common) as stderr:
-        client = open_client(common, stderr.say)
+    with open_stderr(common_options) as stderr:
+        client = open_client(common_options, stderr.say)
         with stderr.progress():
             return run(search())

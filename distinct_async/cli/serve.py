@@ -22,14 +22,14 @@ from distinct_async.testing import FakeServer, Fault, World
 if TYPE_CHECKING:
     from aiohttp import web
 
-_LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
-_STATUS: Final = re.compile(r"[2-5]\d\d", re.ASCII)
+_LATENCY_TEXT: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
+_STATUS_TEXT: Final = re.compile(r"[2-5]\d\d", re.ASCII)
 _SCANS_PER_USER: Final = 11
-_MANY: Final = 500_000
+_MIN_ANNOUNCED_SCANS: Final = 500_000
 
 
 @define(eq=False)
-class _Server(FakeServer):
+class _WaitingServer(FakeServer):
     """Listens before its world is made; requests wait for that."""
 
     ready: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -56,45 +56,45 @@ def serve(
         CycloptsError: The port is in use.
     """
     with suppress(KeyboardInterrupt, SystemExit):
-        run(_serve(_Server(World(), port=port, faults=[*faults], latency=latency), make_world, scans, grow))
+        run(_serve(_WaitingServer(World(), port=port, faults=[*faults], latency=latency), make_world, scans, grow))
 
 
-async def _serve(fake: _Server, make_world: Callable[[], World], scans: int, grow: float) -> None:
+async def _serve(server: _WaitingServer, make_world: Callable[[], World], scans: int, grow: float) -> None:
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(fake)
+            await stack.enter_async_context(server)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise CycloptsError(f"--port: {fake.port} is in use; choose another, or --port 0") from None
-            raise CycloptsError(f"--port {fake.port}: {error.strerror or error}") from None
-        settings = {"url": fake.url, "api_key": fake.api_key, "vantio_api_key": fake.vantio_api_key}
+                raise CycloptsError(f"--port: {server.port} is in use; choose another, or --port 0") from None
+            raise CycloptsError(f"--port {server.port}: {error.strerror or error}") from None
+        settings = {"url": server.url, "api_key": server.api_key, "vantio_api_key": server.vantio_api_key}
         print(json.dumps(settings), flush=True)  # noqa: T201  # for programs: plain, and at once in a pipe too
-        begin, console = time.monotonic(), open_console()
-        if scans >= _MANY:
+        started_at, console = time.monotonic(), open_console()
+        if scans >= _MIN_ANNOUNCED_SCANS:
             console.print(wrap(console, f"making {scans:,} scans; requests wait until they are ready"), soft_wrap=True)
-        fake.world = await _run_in_thread(make_world)
-        if scans >= _MANY:
-            console.print(f"{scans:,} scans are ready after {time.monotonic() - begin:.0f} s", soft_wrap=True)
-        fake.ready.set()
+        server.world = await _run_in_thread(make_world)
+        if scans >= _MIN_ANNOUNCED_SCANS:
+            console.print(f"{scans:,} scans are ready after {time.monotonic() - started_at:.0f} s", soft_wrap=True)
+        server.ready.set()
         while grow:
             await asyncio.sleep(1 / grow)
-            fake.world.grow(1)
+            server.world.grow(1)
         await asyncio.Event().wait()  # until it is cancelled
 
 
 async def _run_in_thread(make_world: Callable[[], World]) -> World:
     """Return the world. If this is cancelled, nothing waits for the thread, as `asyncio.to_thread` would."""
-    made: Future[World] = Future()
-    made.set_running_or_notify_cancel()  # else a cancelled one would refuse the result
+    future: Future[World] = Future()
+    future.set_running_or_notify_cancel()  # else a cancelled one would refuse the result
 
-    def work() -> None:
+    def set_future() -> None:
         try:
-            made.set_result(make_world())
+            future.set_result(make_world())
         except BaseException as error:  # noqa: BLE001  # raised where the world is awaited
-            made.set_exception(error)
+            future.set_exception(error)
 
-    threading.Thread(target=work, name="distinct-async-serve", daemon=True).start()
-    return await asyncio.wrap_future(made)
+    threading.Thread(target=set_future, name="distinct-async-serve", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def make_sample(touchpoints: int, scans: int, seed: int, experiences: int) -> World:
@@ -121,13 +121,13 @@ def parse_fault(text: str, seed: int) -> Fault:
     Raises:
         CycloptsError: The text is invalid.
     """
-    what, colon, chance = text.partition(":")
+    kind, colon, probability_text = text.partition(":")
     try:
-        probability = float(chance) if colon else 1.0
+        probability = float(probability_text) if colon else 1.0
         if 0 <= probability <= 1:
-            if _STATUS.fullmatch(what):
-                return Fault(status=int(what), probability=probability, seed=seed)
-            return Fault(wire=what, probability=probability, seed=seed)  # type: ignore[arg-type]  # it checks itself
+            if _STATUS_TEXT.fullmatch(kind):
+                return Fault(status=int(kind), probability=probability, seed=seed)
+            return Fault(wire=kind, probability=probability, seed=seed)  # type: ignore[arg-type]  # it checks itself
     except ValueError:
         pass
     raise CycloptsError(
@@ -142,7 +142,7 @@ def parse_seconds(text: str) -> float:
     Raises:
         CycloptsError: The text is invalid.
     """
-    found = _LATENCY.fullmatch(text)
-    if found is None:
+    match = _LATENCY_TEXT.fullmatch(text)
+    if match is None:
         raise CycloptsError(f"--latency {text}: expected a number followed by ms or s, for example 50ms")
-    return float(found[1]) * (0.001 if found[2] == "ms" else 1)
+    return float(match[1]) * (0.001 if match[2] == "ms" else 1)

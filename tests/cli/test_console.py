@@ -16,7 +16,7 @@ from rich.console import Console
 
 from distinct_async import Checkpoint
 from distinct_async.cli.console import Stderr, Waiting
-from distinct_async.cli.options import Common
+from distinct_async.cli.options import CommonOptions
 from distinct_async.testing import FakeServer, World
 from tests.cli.command import COMPARED, SMALL, changed, environment, installed
 
@@ -40,7 +40,7 @@ SILENT = """
 from functools import partial
 from distinct_async.cli import demo
 from distinct_async.cli.console import Stderr, Waiting
-from distinct_async.cli.options import Common
+from distinct_async.cli.options import CommonOptions
 from distinct_async.testing import Fault
 demo.FakeServer = partial(demo.FakeServer, faults=[Fault(query={"offset": "10000"}, wire="hang")])
 """
@@ -209,7 +209,7 @@ def test_a_silence_is_explained_unless_all_rows_have_come() -> None:
     waiting.since -= 5
     assert "attempt 1: no response for 5 s, 85 s left" == waiting.describe()
 
-    stderr = Stderr(Common(), 90, job=True)
+    stderr = Stderr(CommonOptions(), 90, job=True)
     stderr.console = Console(file=io.StringIO(), force_terminal=True, width=80)
     with stderr.progress("visits") as move:
         for rows, complete in ((2, False), (3, True)):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distinct_async.cli.doctor import judge
+from distinct_async.cli.doctor import diagnose
 from distinct_async.errors import (
     AuthenticationError,
     ConnectError,
@@ -116,7 +116,7 @@ def test_an_answer_reports_of_the_way_and_of_the_key(
     keyed: bool,  # noqa: FBT001
     expected: list[tuple[str, str, int]],
 ) -> None:
-    assert expected == [(each.subject, each.state, each.code) for each in judge(vendor, error, keyed=keyed)]
+    assert expected == [(each.subject, each.state, each.code) for each in diagnose(vendor, error, has_key=keyed)]
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_an_answer_reports_of_the_way_and_of_the_key(
     ],
 )
 def test_the_advice_fits_what_is_wrong(error: DistinctError, advice: str) -> None:
-    (finding,) = judge("distinct", error, keyed=True)
+    (finding,) = diagnose("distinct", error, has_key=True)
     assert advice in finding.advice

@@ -6,7 +6,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from distinct_async import errors
-from distinct_async.cli.exits import MissingError, PartialError, code, line
+from distinct_async.cli.exits import MissingError, PartialError, error_line, exit_code
 
 CODES = {
     errors.DistinctError: 1,
@@ -49,7 +49,7 @@ def ended_by(cause: BaseException) -> PartialError:
 
 @pytest.mark.parametrize(("error", "expected"), CODES.items())
 def test_every_error_has_its_code(error: type[BaseException], expected: int) -> None:
-    assert expected == code(error("x"))
+    assert expected == exit_code(error("x"))
 
 
 def test_the_table_has_every_class_of_ours() -> None:
@@ -59,7 +59,7 @@ def test_the_table_has_every_class_of_ours() -> None:
 @pytest.mark.parametrize("error", OURS)
 def test_partial_is_8_unless_running_again_does_not_help(error: type[BaseException]) -> None:
     lasting = {4, 5, 7}  # a rejected key, unexpected responses, rows that moved
-    assert (CODES[error] if CODES[error] in lasting else 8) == code(ended_by(error("x")))
+    assert (CODES[error] if CODES[error] in lasting else 8) == exit_code(ended_by(error("x")))
 
 
 @pytest.mark.parametrize(
@@ -98,23 +98,23 @@ def test_partial_is_8_unless_running_again_does_not_help(error: type[BaseExcepti
     ],
 )
 def test_a_line_says_what_happened_and_what_to_do(error: BaseException, expected: str) -> None:
-    assert expected in line(error)
-    assert "\n" not in line(error)
+    assert expected in error_line(error)
+    assert "\n" not in error_line(error)
 
 
 def test_what_was_noted_stands_in_the_line() -> None:
     error = errors.DriftError("rows moved")
     error.add_note("so many were written")
-    assert "rows moved; start over, without the --checkpoint file; so many were written" == line(error)
+    assert "rows moved; start over, without the --checkpoint file; so many were written" == error_line(error)
 
 
 @pytest.mark.parametrize(
     "error", [errors.StorageError, errors.ServerError, MissingError, CycloptsError, OSError, KeyError]
 )
 def test_a_line_has_no_control_characters(error: type[Exception]) -> None:
-    assert line(error("a\x1b[2Jb\x9b31m\x7f")).isprintable()
+    assert error_line(error("a\x1b[2Jb\x9b31m\x7f")).isprintable()
 
 
 def test_a_redirect_names_the_variable_of_its_vendor() -> None:
     error = errors.ProtocolError("HTTP 302 redirect to 'https://x'", vendor="vantio", remedy_option="vantio_base_url")
-    assert "if that is the right place, set VANTIO_BASE_URL to it" in line(error)
+    assert "if that is the right place, set VANTIO_BASE_URL to it" in error_line(error)

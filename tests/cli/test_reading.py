@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from distinct_async import Checkpoint
-from distinct_async.cli.console import Move, Stderr
+from distinct_async.cli.console import Stderr, UpdateProgress
 from distinct_async.testing import FakeServer, Scan, World
 from tests.cli.command import Command
 
@@ -183,7 +183,7 @@ def test_progress_counts_towards_what_this_run_will_give(
     seen: list[tuple[int, int | None, int]] = []
 
     @contextmanager
-    def progress(*_: object, **__: object) -> Iterator[Move]:
+    def progress(*_: object, **__: object) -> Iterator[UpdateProgress]:
         yield lambda *figures: seen.append(figures)
 
     monkeypatch.setattr(Stderr, "progress", progress)

@@ -5,14 +5,14 @@ import re
 import pytest
 
 from distinct_async.cli.output import _ENCODERS
-from distinct_async.cli.reading import TOUCHPOINT
+from distinct_async.cli.reading import TOUCHPOINT_LAYOUT
 from distinct_async.models import TouchpointSummary
 
 
 def shown(*rows: TouchpointSummary, width: int, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
-    table = _ENCODERS["table"](TOUCHPOINT, terminal=True)
+    table = _ENCODERS["table"](TOUCHPOINT_LAYOUT, terminal=True)
     assert b"" == table.encode(rows)
     return [line.split() for line in re.sub(r"\x1b\[[\d;]*m", "", table.end().decode()).splitlines()]
 

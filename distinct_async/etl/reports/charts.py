@@ -122,12 +122,7 @@ def bar_chart(rows: Sequence[tuple[str, int, str]], x_title: str, *, other_name:
         26 * len(rows) + 24,
         values,
         encoding={
-            "y": {
-                "field": "name",
-                "type": "ordinal",
-                "sort": None,
-                "axis": _axis(None, ticks=False, domain=False),
-            },
+            "y": {"field": "name", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
             "x": {
                 "field": "value",
                 "type": "quantitative",
@@ -155,12 +150,7 @@ def column_chart(rows: Sequence[tuple[str, int]], x_title: str, y_title: str) ->
         220,
         [{"name": name, "value": value, "label": f"{value:,}"} for name, value in rows],
         encoding={
-            "x": {
-                "field": "name",
-                "type": "ordinal",
-                "sort": None,
-                "axis": _axis(x_title, labelAngle=0, ticks=False),
-            },
+            "x": {"field": "name", "type": "ordinal", "sort": None, "axis": _axis(x_title, labelAngle=0, ticks=False)},
             "y": {
                 "field": "value",
                 "type": "quantitative",
@@ -268,12 +258,7 @@ def hourly_heatmap(scans_by_hour: Mapping[tuple[int, int], int], timezone: str) 
                     domain=False,
                 ),
             },
-            "y": {
-                "field": "weekday",
-                "type": "ordinal",
-                "sort": None,
-                "axis": _axis(None, ticks=False, domain=False),
-            },
+            "y": {"field": "weekday", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
             "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
             "tooltip": _tooltip_encoding("weekday", "hour", "scans"),
         },
@@ -304,12 +289,7 @@ def cohort_heatmap(rows: Sequence[tuple[str, int, float | None, str]]) -> Spec:
                 "type": "ordinal",
                 "axis": _axis("weeks after the week of the first visit", labelAngle=0, ticks=False, domain=False),
             },
-            "y": {
-                "field": "cohort",
-                "type": "ordinal",
-                "sort": None,
-                "axis": _axis(None, ticks=False, domain=False),
-            },
+            "y": {"field": "cohort", "type": "ordinal", "sort": None, "axis": _axis(None, ticks=False, domain=False)},
         },
         layer=[
             {

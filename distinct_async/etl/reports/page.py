@@ -11,7 +11,7 @@ import msgspec
 
 from distinct_async.etl.reports.charts import DARK_COLOURS, render_svg, replace_invalid_characters, vega_bundle
 from distinct_async.etl.reports.figures import Figures
-from distinct_async.etl.reports.sections import Section, format_day, pluralize
+from distinct_async.etl.reports.sections import Section, format_day, plural
 from distinct_async.version import __version__
 
 _DARK_RULES: Final = "".join(
@@ -142,7 +142,7 @@ def _render_section(section: Section, number: int) -> str:
             for first, *rest in section.rows
         )
         parts.append(
-            f'<details><summary>{_escape(pluralize(len(section.rows), "row"))} as a table</summary><div class="scroll">'
+            f'<details><summary>{_escape(plural(len(section.rows), "row"))} as a table</summary><div class="scroll">'
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
         )
     return "".join([*parts, "</section>"])

@@ -59,7 +59,7 @@ def make_sections(figures: Figures) -> list[Section]:
     return [*visits, *_impression_sections(figures.impressions)]
 
 
-def pluralize(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
@@ -94,8 +94,8 @@ def _hidden_note(visits: Iterable[int], noun: str) -> list[str]:
     scans = list(visits)
     if not scans:
         return []
-    hidden = f"{pluralize(len(scans), noun)} with fewer than {MIN_PEOPLE} people"
-    return [f"{hidden}, {pluralize(sum(scans), 'scan')} in all, not shown."]
+    hidden = f"{plural(len(scans), noun)} with fewer than {MIN_PEOPLE} people"
+    return [f"{hidden}, {plural(sum(scans), 'scan')} in all, not shown."]
 
 
 def _hours_section(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> Section:
@@ -103,7 +103,7 @@ def _hours_section(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> 
     peak_scans = max(shown.values(), default=0)
     if shown:
         peak = max(shown, key=lambda each: shown[each])
-        title = f"Peak: {_WEEKDAY_NAMES[peak[0] - 1]} {peak[1]} h, {pluralize(peak_scans, 'scan')}"
+        title = f"Peak: {_WEEKDAY_NAMES[peak[0] - 1]} {peak[1]} h, {plural(peak_scans, 'scan')}"
     else:
         title = f"No hour has {MIN_PEOPLE} people"
     return Section(
@@ -122,7 +122,7 @@ def _days_section(rows: Sequence[tuple[date, int, int, int, int, float | None]])
     busiest = max(shown, key=lambda each: each[1], default=None)
     title = f"No day has {MIN_PEOPLE} people"
     if busiest is not None and busiest[1]:
-        title = f"Busiest day: {format_day(busiest[0])}, {pluralize(busiest[1], 'scan')}"
+        title = f"Busiest day: {format_day(busiest[0])}, {plural(busiest[1], 'scan')}"
         means = [(day, mean) for day, _, mean in shown if mean is not None]
         if len(means) > 8 and means[-9][1]:  # the last day may not be over
             change = means[-2][1] / means[-9][1] - 1
@@ -141,11 +141,11 @@ def _newcomers_section(rows: Sequence[tuple[date, int, int, int, int, float | No
     shown = [(day, new, returning) for day, _, people, new, returning, _ in rows if people >= MIN_PEOPLE or not people]
     hidden_people = [people for _, _, people, *_ in rows if 0 < people < MIN_PEOPLE]
     new, returning = sum(each[1] for each in shown), sum(each[2] for each in shown)
-    note = f"{pluralize(len(hidden_people), 'day')} with fewer than {MIN_PEOPLE} people not shown."
+    note = f"{plural(len(hidden_people), 'day')} with fewer than {MIN_PEOPLE} people not shown."
     return Section(
         f"{format_share(returning, new + returning)} of a day's people had been there on an earlier day",
         "People by day: new ones, and those who came back. "
-        f"{pluralize(visitors, 'different person', 'different people')}.",
+        f"{plural(visitors, 'different person', 'different people')}.",
         ("day", "new", "returning"),
         [(format_day(day), *parts) for day, *parts in shown],
         charts.stacked_daily_chart(shown, "people", "new", "returning") if shown else None,
@@ -166,7 +166,7 @@ def _touchpoints_section(rows: Sequence[tuple[str, str | None, int, int]], total
         for name, visits, people in shown
     ]
     if other_rows:
-        visits, label = sum(row[2] for row in other_rows), f"{pluralize(len(other_rows), 'other')}"
+        visits, label = sum(row[2] for row in other_rows), f"{plural(len(other_rows), 'other')}"
         bars.append((label, visits, f"{visits:,} · {format_share(visits, total)}"))
         table_rows.append((label, visits, format_share(visits, total), "", "", ""))
     title = (
@@ -208,7 +208,7 @@ def _scans_per_person_section(rows: Sequence[tuple[int, int]], visitors: int) ->
     if once >= MIN_PEOPLE and once * 2 > visitors:
         title = f"{format_share(once, visitors)} of the people scanned once"
     else:
-        title = f"Half of the people scanned at least {pluralize(median, 'time')}; the mean is {total / visitors:.1f}"
+        title = f"Half of the people scanned at least {plural(median, 'time')}; the mean is {total / visitors:.1f}"
     if visitors < MIN_PEOPLE:
         labelled, title = [], f"Fewer than {MIN_PEOPLE} people"
     return Section(
@@ -256,7 +256,7 @@ def _cohorts_section(rows: Sequence[tuple[date, int, int, int]]) -> Section:
         ("week of", "weeks later", "part"),
         [(name, weeks_later, label) for name, weeks_later, _, label in cells],
         charts.cohort_heatmap(cells) if cells else None,
-        [f"{pluralize(hidden, 'earlier or small week')} not shown."] if hidden else [],
+        [f"{plural(hidden, 'earlier or small week')} not shown."] if hidden else [],
     )
 
 
@@ -309,7 +309,7 @@ def _impression_sections(rows: Sequence[tuple[str, str, str, str, str, int]] | N
     not_people = format_share(total - people_total, total)
     sections = [
         Section(
-            f"{not_people} of {pluralize(total, 'impression')} are link previews and bots",
+            f"{not_people} of {plural(total, 'impression')} are link previews and bots",
             "Impressions by source. Impressions have no user and visits no device, so they are not joined.",
             ("source", "impressions", "share"),
             [*source_rows, *bot_rows] if other_rows else source_rows,
