@@ -90,13 +90,13 @@ class DistinctClient:
         on_attempt: AttemptCallback | None = None,
     ) -> None:
         # The plain keys leave this frame first: a traceback rendered with its locals must not show them.
-        given: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
+        given_keys: dict[Vendor, Key | None] = {"distinct": Key.of(api_key), "vantio": Key.of(vantio_api_key)}
         del api_key, vantio_api_key
         if session is not None and trace_configs:
             raise invalid("trace_configs", "cannot be combined with session=...; set them on your own ClientSession")
         base_urls = base_urls_from({"distinct": base_url, "vantio": vantio_base_url}, allow_http=allow_http)
         settings = Settings(
-            keys=keys_from(given),
+            keys=keys_from(given_keys),
             base_urls=base_urls,
             proxies=proxies_from(base_urls, trust_env=trust_env),
             session=session,
@@ -107,9 +107,9 @@ class DistinctClient:
             max_body=max_body,
         )
         options = CallOptions(timeouts_from(timeout), deadline, retry)
-        self._wire(Engine(Core(settings), options, Observer.of(on_attempt)))
+        self._set_engine(Engine(Core(settings), options, Observer.of(on_attempt)))
 
-    def _wire(self, engine: Engine) -> None:
+    def _set_engine(self, engine: Engine) -> None:
         self._engine = engine
         self.metrics: Metrics = Metrics(engine)
         self.impressions: Impressions = Impressions(engine)
@@ -182,7 +182,7 @@ class DistinctClient:
             observer = Observer.of(on_attempt)
         view = object.__new__(type(self))  # without __init__: that of a subclass may take anything
         vars(view).update(vars(self))
-        view._wire(evolve(self._engine, options=options, observer=observer))  # one of our own
+        view._set_engine(evolve(self._engine, options=options, observer=observer))  # one of our own
         return view
 
     async def close(self) -> None:

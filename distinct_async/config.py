@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SECRET_LENGTH = 6  # shorter keys ("key", "test") are not blanked: that would garble words and hide nothing
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
-_PRINTED = re.compile(r"[!-~]+", re.ASCII)
+_PRINTABLE_ASCII = re.compile(r"[!-~]+", re.ASCII)
 _NO_PROXY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]+)(?::(?P<port>\d{1,5}))?", re.ASCII)  # not an IPv6 address without []
 
 RateLimit = float | AbstractAsyncContextManager[object, bool | None] | None
@@ -88,21 +88,21 @@ class Key:
         raise TypeError("an API key cannot be pickled")
 
 
-def _is_session(_: object, __: object, value: SessionSource) -> None:
+def _check_session(_: object, __: object, value: SessionSource) -> None:
     """Refuse what is neither a ClientSession nor makes one, without importing aiohttp for it."""
-    lent: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", ())
-    if not (value is None or callable(value) or isinstance(value, lent)):
+    session_class: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", ())
+    if not (value is None or callable(value) or isinstance(value, session_class)):
         problem = f"must be an aiohttp.ClientSession or a function that makes one, got {type(value).__name__}"
         raise invalid("session", problem)
 
 
-_is_number_of_requests = number(above=0, unit="requests per second")
+_check_rate = number(above=0, unit="requests per second")
 
 
-def _is_rate(settings: object, attribute: "Attribute[Any]", value: RateLimit) -> None:
+def _check_rate_limit(settings: object, attribute: "Attribute[Any]", value: RateLimit) -> None:
     """Refuse what is neither a number nor a limiter."""
     if value is not None and not isinstance(value, AbstractAsyncContextManager):
-        _is_number_of_requests(settings, attribute, value)
+        _check_rate(settings, attribute, value)
 
 
 @frozen(eq=False)
@@ -112,10 +112,10 @@ class Settings:
     keys: Mapping[Vendor, Key]
     base_urls: Mapping[Vendor, str]
     proxies: Mapping[Vendor, str | None] = field(repr=False)  # may hold the proxy's password
-    session: SessionSource = field(validator=_is_session)
+    session: SessionSource = field(validator=_check_session)
     trace_configs: Sequence["aiohttp.TraceConfig"]
     max_concurrency: int = field(validator=number(1))
-    rate_limit: RateLimit = field(validator=_is_rate)
+    rate_limit: RateLimit = field(validator=_check_rate_limit)
     impression_cache: int = field(validator=number(0))
     max_body: int = field(validator=number(1, unit="bytes"))
 
@@ -138,7 +138,7 @@ class Settings:
         for key in self.keys.values():
             if len(key.value) >= _SECRET_LENGTH:
                 text = text.replace(key.value, "***")
-                if key.value in _unescaped(text):
+                if key.value in _unescape(text):
                     return "***"  # which characters are the key cannot be said any more
         return text
 
@@ -146,17 +146,17 @@ class Settings:
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     """Return `text` with JSON, percent and HTML escapes undone, also if one is within another."""
     for _ in range(3):
-        before = text
+        previous = text
         if "\\" in text:
             text = _ESCAPE.sub(lambda each: chr(int(each[1] or each[2], 16)) if each[3] is None else each[3], text)
         if "%" in text:
             text = unquote(text)
         if "&" in text:
             text = unescape(text)
-        if text == before:
+        if text == previous:
             break
     return text
 
@@ -181,11 +181,11 @@ def timeouts_from(timeout: "float | Timeouts") -> Timeouts:
     raise invalid("timeout", problem)
 
 
-def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
+def keys_from(arguments: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
     """Return the keys given, else those of the environment; empty ones count as unset."""
     keys = {}
     for name, vendor in VENDORS.items():
-        key = given.get(name) or Key.of(os.environ.get(vendor.key_variable))
+        key = arguments.get(name) or Key.of(os.environ.get(vendor.key_variable))
         if key is None:
             continue
         if problem := key.problem:
@@ -195,17 +195,17 @@ def keys_from(given: Mapping[Vendor, Key | None]) -> dict[Vendor, Key]:
     return keys
 
 
-def base_urls_from(given: Mapping[Vendor, str | None], *, allow_http: bool) -> dict[Vendor, str]:
+def base_urls_from(arguments: Mapping[Vendor, str | None], *, allow_http: bool) -> dict[Vendor, str]:
     """Return the base URLs given, else those of the environment, else the vendors' own; without a trailing slash."""
     urls = {}
     for name, vendor in VENDORS.items():
-        url = given.get(name) or os.environ.get(vendor.url_variable) or vendor.base_url
+        url = arguments.get(name) or os.environ.get(vendor.url_variable) or vendor.base_url
         problem, remedy = _url_problem(url, allow_http=allow_http)
         if problem:
-            set_by = vendor.url_argument if given.get(name) else vendor.url_variable
+            source = vendor.url_argument if arguments.get(name) else vendor.url_variable
             fields = {"remedy": remedy, "remedy_option": "allow_http"} if remedy else {}
             setting, variable = vendor.url_argument, vendor.url_variable
-            raise invalid(set_by, problem, vendor=name, setting=setting, variable=variable, **fields)
+            raise invalid(source, problem, vendor=name, setting=setting, variable=variable, **fields)
         urls[name] = url.rstrip("/").removesuffix(vendor.path_prefix)
     return urls
 
@@ -219,8 +219,8 @@ def _url_problem(url: object, *, allow_http: bool) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises where it is no number
-    except ValueError as wrong:
-        return f"is not a URL: {wrong}", ""
+    except ValueError as error:
+        return f"is not a URL: {error}", ""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return "must be like https://host", ""  # and is not repeated: it may hold a secret in the wrong place
     if not url.isascii():
@@ -260,24 +260,24 @@ def proxies_from(base_urls: Mapping[Vendor, str], *, trust_env: bool) -> dict[Ve
         return dict.fromkeys(base_urls)
     from urllib.request import getproxies  # noqa: PLC0415  # drags in http.client
 
-    found: dict[Vendor, str | None] = {}
+    proxies: dict[Vendor, str | None] = {}
     for vendor, url in base_urls.items():
-        proxy = _proxy(urlsplit(url), getproxies())
+        proxy = _find_proxy(urlsplit(url), getproxies())
         if isinstance(proxy, ConfigurationError):
-            found.clear()  # a traceback that is rendered with its locals must not show a password
+            proxies.clear()  # a traceback that is rendered with its locals must not show a password
             raise proxy
-        found[vendor] = proxy
-    return found
+        proxies[vendor] = proxy
+    return proxies
 
 
-def _proxy(url: SplitResult, proxies: Mapping[str, str]) -> str | ConfigurationError | None:
+def _find_proxy(url: SplitResult, proxies: Mapping[str, str]) -> str | ConfigurationError | None:
     """Return the proxy for a base URL; None for loopback, which no proxy can reach, and for what ``NO_PROXY`` exempts.
 
     An error is returned, not raised: its traceback would hold the proxy's password.
     """
     name = url.scheme if url.scheme in proxies else "all"
     host = (url.hostname or "").removesuffix(".")
-    if name not in proxies or _is_loopback(host) or _exempt(host, url.port, url.scheme, proxies.get("no", "")):
+    if name not in proxies or _is_loopback(host) or _is_exempt(host, url.port, url.scheme, proxies.get("no", "")):
         return None
     proxy = proxies[name] if "://" in proxies[name] else f"http://{proxies[name]}"  # as curl reads it
     scheme = proxy.partition("://")[0].lower()
@@ -295,19 +295,19 @@ def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return bool(
-            parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and _PRINTED.fullmatch(url)
+            parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and _PRINTABLE_ASCII.fullmatch(url)
         )
     except ValueError:
         return False
 
 
-def _exempt(host: str, port: int | None, scheme: str, no_proxy: str) -> bool:
+def _is_exempt(host: str, port: int | None, scheme: str, no_proxy: str) -> bool:
     """Return whether ``NO_PROXY`` lists the host: ``*``, a name, a domain, an address or a network; with a port."""
     address = _address(host)
     for entry in re.split(r"[,\s]+", no_proxy.lower()):
-        listed = _NO_PROXY.fullmatch(entry)
-        name, of_port = (listed["host"].strip("[]"), listed["port"]) if listed else (entry, None)
-        if of_port and int(of_port) != (port or {"http": 80, "https": 443}[scheme]):
+        match = _NO_PROXY.fullmatch(entry)
+        name, entry_port = (match["host"].strip("[]"), match["port"]) if match else (entry, None)
+        if entry_port and int(entry_port) != (port or {"http": 80, "https": 443}[scheme]):
             continue
         try:
             if address and address in ip_network(name, strict=False):

@@ -120,7 +120,7 @@ class Core:
         self.budgets: dict[Vendor, Budget] = {vendor: Budget() for vendor in settings.base_urls}
         self.impressions: dict[str, Reply[Any]] = {}  # in the order of their last use
         self.closed: bool = False
-        self._state: LoopState | None = None
+        self._loop_state: LoopState | None = None
 
     def state(self) -> LoopState:
         """Return the running loop's state, created on first use.
@@ -130,9 +130,9 @@ class Core:
         """
         if self.closed:
             raise ClientStateError("the client is closed: make a new one")
-        loop, state = asyncio.get_running_loop(), self._state
+        loop, state = asyncio.get_running_loop(), self._loop_state
         if state is not None and not state.loop.is_closed():
-            if _is_elsewhere(state, loop):
+            if _belongs_elsewhere(state, loop):
                 raise _elsewhere_error(state)
             if not state.session.closed:
                 return state
@@ -140,10 +140,10 @@ class Core:
                 raise ClientStateError("the aiohttp.ClientSession of this client was closed")
         if state is not None and state.pid == os.getpid():
             state.session.abandon()
-        self._state = self._open(loop)
-        return self._state
+        self._loop_state = self._open_loop_state(loop)
+        return self._loop_state
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> LoopState:
+    def _open_loop_state(self, loop: asyncio.AbstractEventLoop) -> LoopState:
         # Only now, because it imports aiohttp, which takes as long as everything else together.
         from distinct_async.session import Session
 
@@ -162,18 +162,18 @@ class Core:
 
     async def close(self) -> None:
         """End all calls with `ClientStateError`, wait for them and close the session; calling it twice is fine."""
-        state = self._state
-        if state is not None and not state.loop.is_closed() and _is_elsewhere(state, asyncio.get_running_loop()):
+        state = self._loop_state
+        if state is not None and not state.loop.is_closed() and _belongs_elsewhere(state, asyncio.get_running_loop()):
             raise _elsewhere_error(state)
-        self.closed, self._state = True, None
+        self.closed, self._loop_state = True, None
         if state is None or state.loop.is_closed():
             if state is not None and state.pid == os.getpid():
                 state.session.abandon()
             return
         state.closing.set()
         state.session.interrupt()
-        for wait in state.waits:
-            wait.reschedule(0)
+        for limiter_wait in state.waits:
+            limiter_wait.reschedule(0)
         while state.calls:
             state.idle.clear()
             await state.idle.wait()
@@ -187,12 +187,12 @@ class Core:
 
     def __del__(self) -> None:
         """Warn of a client that was used and never closed."""
-        if getattr(self, "_state", None) is not None:
+        if getattr(self, "_loop_state", None) is not None:
             text = "unclosed DistinctClient: use `async with DistinctClient(...)`, or `await client.close()`"
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
 
-def _is_elsewhere(state: LoopState, loop: asyncio.AbstractEventLoop) -> bool:
+def _belongs_elsewhere(state: LoopState, loop: asyncio.AbstractEventLoop) -> bool:
     return state.loop is not loop or state.pid != os.getpid()
 
 
@@ -207,20 +207,20 @@ def _elsewhere_error(state: LoopState) -> ClientStateError:
 
 async def drain(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and wait until each has ended, also if the caller is cancelled meanwhile."""
-    left = set(tasks)
-    for task in left:
+    pending = set(tasks)
+    for task in pending:
         task.cancel()
-    cancelled: asyncio.CancelledError | None = None
-    while left:
+    cancellation: asyncio.CancelledError | None = None
+    while pending:
         try:
-            _, left = await asyncio.wait(left)
+            _, pending = await asyncio.wait(pending)
         except asyncio.CancelledError as error:
-            cancelled, left = error, {task for task in left if not task.done()}
+            cancellation, pending = error, {task for task in pending if not task.done()}
     for task in tasks:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not warn
-    if cancelled is not None:
-        raise cancelled
+    if cancellation is not None:
+        raise cancellation
 
 
 async def _close_with_loop(session: "Session") -> AsyncGenerator[None, None]:

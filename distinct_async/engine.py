@@ -37,8 +37,8 @@ T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("distinct_async")
 
-_SHOWN = 200  # characters of a request id
-_SPREAD = 0.1  # of a pause, at most a second: requests start over that much time after it
+_REQUEST_ID_KEPT = 200  # characters of a request id
+_PAUSE_SPREAD = 0.1  # of a pause, at most a second: requests start over that much time after it
 
 
 @define
@@ -172,11 +172,11 @@ class Engine:
                 call.waited = call.started - call.asked
                 if self.options.deadline is not None:
                     call.deadline = call.started + self.options.deadline
-                attempt = self._attempt if gate.limiter is None else partial(self._attempt_within, gate.limiter)
+                attempt = self._attempt if gate.limiter is None else partial(self._attempt_in_limiter, gate.limiter)
                 while (reading := await attempt(state, gate, call)).error is not None:
                     await self._wait_for_retry(state, gate, call, reading, reading.error)
         except asyncio.CancelledError:
-            self._report(call, "CancelledError")
+            self._report_attempt(call, "CancelledError")
             raise
         finally:
             if call.unsent:
@@ -186,16 +186,16 @@ class Engine:
                 state.idle.set()
         budget.give_back(call.tokens)
         if self.observer is not None or log.isEnabledFor(logging.DEBUG):
-            self._report(call)
+            self._report_attempt(call)
         return call.reply(cast("T", reading.value))
 
-    async def _attempt_within(
+    async def _attempt_in_limiter(
         self, limiter: AbstractAsyncContextManager[object, bool | None], state: LoopState, gate: Gate, call: Call
     ) -> Reading[Any]:
         """Make one attempt inside the user's limiter, after the pause."""
-        if gate.pause_until and (error := await self._admit(state, gate, call)) is not None:
+        if gate.pause_until and (error := await self._wait_for_turn(state, gate, call)) is not None:
             return Reading(error=error)
-        asked = state.loop.time()
+        asked_at = state.loop.time()
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(None) as wait:  # until the client is closed
@@ -204,38 +204,38 @@ class Engine:
                         await stack.enter_async_context(limiter)
                     finally:
                         state.waits.discard(wait)
-                waited = state.loop.time() - asked
+                waited = state.loop.time() - asked_at
                 call.waited += waited
                 call.deadline += waited  # time in the queue for the rate is never a timeout
                 return await self._attempt(state, gate, call)
         except Exception as error:  # the attempt itself raises none
             if state.closing.is_set():
                 return Reading(error=ClientStateError("the client was closed during this call"))
-            failed = TransportError(f"the limiter that was given as rate_limit raised {type(error).__name__}")
-            raise self._complete(failed, call.reply(None).annotations) from error
+            limiter_error = TransportError(f"the limiter that was given as rate_limit raised {type(error).__name__}")
+            raise self._complete_error(limiter_error, call.reply(None).annotations) from error
         raise asyncio.CancelledError  # the limiter has suppressed it
 
     async def _attempt(self, state: LoopState, gate: Gate, call: Call) -> Reading[Any]:
         """Make one attempt, after the pause and the rate have let it pass."""
         loop, timeouts = state.loop, self.options.timeouts
-        if (gate.pause_until or gate.rate) and (error := await self._admit(state, gate, call)) is not None:
+        if (gate.pause_until or gate.rate) and (error := await self._wait_for_turn(state, gate, call)) is not None:
             return Reading(error=error)
-        began = loop.time()
-        left = call.deadline - began
-        if left <= 0 or state.closing.is_set():
+        started_at = loop.time()
+        seconds_left = call.deadline - started_at
+        if seconds_left <= 0 or state.closing.is_set():
             text = f"the deadline of {self.options.deadline or inf:.3g} s passed before the request could be sent"
             return Reading(error=RequestTimeoutError(text, limit="deadline"))
         call.unsent = 0
         call.attempts += 1
         call.status = None
         try:
-            outcome = await state.session.send(call.request, min(timeouts.attempt, left), timeouts.connect)
+            outcome = await state.session.send(call.request, min(timeouts.attempt, seconds_left), timeouts.connect)
         finally:
-            call.duration = loop.time() - began
+            call.duration = loop.time() - started_at
             call.on_wire += call.duration
         if not isinstance(outcome, NoResponse):
             call.status, call.headers = outcome.status, outcome.headers
-        elif outcome.limit == "attempt" and left < timeouts.attempt:
+        elif outcome.limit == "attempt" and seconds_left < timeouts.attempt:
             text = f"no complete response within the deadline of {self.options.deadline:.3g} s"
             outcome = evolve(outcome, limit="deadline", text=text)
         reading = dialect.read(call.request, outcome)
@@ -243,28 +243,30 @@ class Engine:
             state.session.discard_connection()
         return reading
 
-    async def _admit(self, state: LoopState, gate: Gate, call: Call) -> DistinctError | None:
+    async def _wait_for_turn(self, state: LoopState, gate: Gate, call: Call) -> DistinctError | None:
         """Wait for the pause and the rate, and take a turn; return an error if the pause outlasts the deadline."""
         loop = state.loop
         while not state.closing.is_set():
             now = loop.time()
             if (paused := gate.pause_until - now) > 0:
                 if gate.pause_until >= call.deadline:
-                    left = f"the {max(0.0, call.deadline - now):.3g} s left before the deadline"
-                    text = f"the server's Retry-After ({paused:.3g} s more) exceeds {left}"
+                    deadline_left = f"the {max(0.0, call.deadline - now):.3g} s left before the deadline"
+                    text = f"the server's Retry-After ({paused:.3g} s more) exceeds {deadline_left}"
                     return RequestTimeoutError(text, limit="deadline")
-                await self._sleep(state, paused + self.random() * min(1.0, gate.pause_length * _SPREAD))
+                await self._sleep_until_closed(
+                    state, paused + self.random() * min(1.0, gate.pause_length * _PAUSE_SPREAD)
+                )
                 call.waited += loop.time() - now
                 continue
             async with gate.queue:
-                while gate.pause_until <= (turn := loop.time()) < gate.next_start and not state.closing.is_set():
-                    await self._sleep(state, gate.next_start - turn)
-                call.waited += turn - now
-                call.deadline += turn - now  # time in the queue for the rate is never a timeout
-                if turn >= call.deadline:
+                while gate.pause_until <= (turn_at := loop.time()) < gate.next_start and not state.closing.is_set():
+                    await self._sleep_until_closed(state, gate.next_start - turn_at)
+                call.waited += turn_at - now
+                call.deadline += turn_at - now  # time in the queue for the rate is never a timeout
+                if turn_at >= call.deadline:
                     break
-                if turn >= gate.pause_until and not state.closing.is_set():
-                    gate.take_turn(turn)
+                if turn_at >= gate.pause_until and not state.closing.is_set():
+                    gate.take_turn(turn_at)
                     break
         return None
 
@@ -299,14 +301,16 @@ class Engine:
             if decision.wait is not None:
                 budget.tokens -= decision.tokens
                 call.tokens = call.unsent = decision.tokens
-                self._report(call, error, decision.wait)
-                await self._sleep(state, decision.wait)
+                self._report_attempt(call, error, decision.wait)
+                await self._sleep_until_closed(state, decision.wait)
                 call.waited += state.loop.time() - now
                 return
-        self._report(call, error)
-        raise self._complete(error, {**call.reply(None).annotations, "elapsed": now - call.asked})
+        self._report_attempt(call, error)
+        raise self._complete_error(error, {**call.reply(None).annotations, "elapsed": now - call.asked})
 
-    def _report(self, call: Call, error: DistinctError | str | None = None, retry_in: float | None = None) -> None:
+    def _report_attempt(
+        self, call: Call, error: DistinctError | str | None = None, retry_in: float | None = None
+    ) -> None:
         """Report an attempt that has just ended, if there is one, to the log and to `on_attempt`."""
         if call.duration is None:
             return
@@ -315,7 +319,7 @@ class Engine:
         status = error.status if isinstance(error, APIError) else call.status
         request_id = dialect.request_id(call.headers) if call.status is not None else None
         if request_id is not None:
-            request_id = hide(self.core.settings.blank(request_id), request.private)[:_SHOWN]
+            request_id = hide(self.core.settings.blank(request_id), request.private)[:_REQUEST_ID_KEPT]
         name = error if error is None or isinstance(error, str) else type(error).__name__
         level = logging.DEBUG if error is None else logging.INFO if retry_in is not None else None
         if level is not None and log.isEnabledFor(level):
@@ -335,23 +339,23 @@ class Engine:
             )
 
     @staticmethod
-    async def _sleep(state: LoopState, seconds: float) -> None:
+    async def _sleep_until_closed(state: LoopState, seconds: float) -> None:
         """Sleep, or until the client is closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await state.closing.wait()
 
-    def _complete(self, error: DistinctError, annotations: Annotations) -> DistinctError:
+    def _complete_error(self, error: DistinctError, annotations: Annotations) -> DistinctError:
         """Return the error with what is known of its call, and without any key that the server may have echoed."""
-        blank = self.core.settings.blank
-        error.message = blank(error.message)
+        blank_keys = self.core.settings.blank
+        error.message = blank_keys(error.message)
         if isinstance(error, DecodeError):
-            error.excerpt = blank(error.excerpt)[: dialect.EXCERPT_KEPT]
+            error.excerpt = blank_keys(error.excerpt)[: dialect.EXCERPT_KEPT]
         elif isinstance(error, APIError):
-            error.body = blank(error.body)[: dialect.BODY_KEPT]
+            error.body = blank_keys(error.body)[: dialect.BODY_KEPT]
             error.message = error.message if error.stated else error.message[: dialect.EXCERPT_KEPT]
-            error.request_id = error.request_id and blank(error.request_id)
-            headers = [(blank(name), blank(text)) for name, text in error.headers.items()]
+            error.request_id = error.request_id and blank_keys(error.request_id)
+            headers = [(blank_keys(name), blank_keys(text)) for name, text in error.headers.items()]
             error.headers.clear()
             error.headers.update(headers)
         return annotate(error, **annotations)

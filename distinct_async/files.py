@@ -66,11 +66,11 @@ def resolve_path(
             beside = f" (with {suffix!r} for the file beside it)" if suffix else ""
             raise InvalidRequestError(f"{name} {text!r}: the file name is longer than {_LONGEST_NAME} bytes{beside}")
     with storage_errors(f"{name} {text}"):
-        _check_place(resolved, f"{name} {text}", new_parent=new_parent, devices=devices)
+        _check_location(resolved, f"{name} {text}", new_parent=new_parent, devices=devices)
     return resolved
 
 
-def _check_place(path: Path, text: str, *, new_parent: bool, devices: bool) -> None:
+def _check_location(path: Path, text: str, *, new_parent: bool, devices: bool) -> None:
     parent = path.parent
     while new_parent and not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -172,7 +172,7 @@ def read_key_file(path: Path, name: str) -> dict[str, str]:
     """
     try:
         settings = _parse_settings(path.read_text(encoding="utf-8-sig"))
-        problem = "" if settings else f"sets none of {', '.join(_variables())} and is not a single key"
+        problem = "" if settings else f"sets none of {', '.join(_variable_names())} and is not a single key"
     except (OSError, UnicodeError) as error:
         settings, problem = {}, f"cannot be read: {getattr(error, 'strerror', None) or 'it is not a text'}"
     if problem:
@@ -180,7 +180,7 @@ def read_key_file(path: Path, name: str) -> dict[str, str]:
     return settings
 
 
-def _variables() -> list[str]:
+def _variable_names() -> list[str]:
     return [name for each in VENDORS.values() for name in (each.key_variable, each.url_variable)]
 
 
@@ -189,9 +189,9 @@ def _parse_settings(text: str) -> dict[str, str]:
     lines = [line for line in lines if line and not line.startswith("#")]
     if len(lines) == 1 and "=" not in lines[0]:
         return {"VANTIO_API_KEY" if lines[0].startswith("sk_") else "DISTINCT_API_KEY": lines[0]}
-    pairs = (line.removeprefix("export ").partition("=") for line in lines)
-    found = {name.strip(): _unquote(value.strip()) for name, _, value in pairs}
-    return {name: found[name] for name in _variables() if found.get(name)}
+    assignments = (line.removeprefix("export ").partition("=") for line in lines)
+    values = {name.strip(): _unquote(value.strip()) for name, _, value in assignments}
+    return {name: values[name] for name in _variable_names() if values.get(name)}
 
 
 def _unquote(value: str) -> str:

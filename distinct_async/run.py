@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 @define(eq=False)
-class _Pending:
+class _PendingPage:
     """A page in the window. The task does not return the reply: the loop would keep it alive until its next step."""
 
     request: PageRequest
@@ -53,9 +53,9 @@ class Run(Generic[T_co]):
     ) -> None:
         self._engine, self._source, self._state = engine, source, state
         self._on_progress = on_progress
-        self._window: deque[_Pending] = deque()
+        self._window: deque[_PendingPage] = deque()
         self._awaited: asyncio.Task[None] | None = None  # the page that the consumer waits for
-        self._resumed = resumed
+        self._resumed_from = resumed
         self._page: Page[T_co] | None = None
         self._delivered = 0  # rows of that page
         self._rows = self._requests = self._retries = 0
@@ -66,9 +66,9 @@ class Run(Generic[T_co]):
     def __repr__(self) -> str:
         """Return what is asked, and how far the run has come."""
         state, position = self._state, self._position
-        at = f"before the last {state.last} rows" if position is None else f"at row {position.position}"
-        of = "" if state.totals.last is None else f" of {state.totals.last}"
-        return f"<Run {self._source.question}, {at}{of}>"
+        position_text = f"before the last {state.last} rows" if position is None else f"at row {position.position}"
+        total_text = "" if state.totals.last is None else f" of {state.totals.last}"
+        return f"<Run {self._source.question}, {position_text}{total_text}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,7 +91,7 @@ class Run(Generic[T_co]):
         """The position after the last delivered row; None if none was ever delivered."""
         page, delivered = self._page, self._delivered
         if page is None:
-            return self._resumed
+            return self._resumed_from
         if delivered == len(page.items):
             return page.checkpoint
         return self._source.checkpoint_after(page.items[delivered - 1], page.offset + delivered)
@@ -140,7 +140,7 @@ class Run(Generic[T_co]):
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
         finally:
-            await self._end()
+            await self._end_run()
 
     aclose = close
 
@@ -157,7 +157,7 @@ class Run(Generic[T_co]):
                     self._delivered = delivered  # before the yield: if the caller is cancelled with a row, it has it
                     yield row
         finally:
-            await self._end()
+            await self._end_run()
 
     async def _iterate_pages(self) -> AsyncGenerator[Page[T_co], None]:
         try:
@@ -165,13 +165,13 @@ class Run(Generic[T_co]):
                 self._delivered = len(page.items)
                 yield page
         finally:
-            await self._end()
+            await self._end_run()
 
-    async def _end(self) -> None:
+    async def _end_run(self) -> None:
         self._ended = True
-        await self._discard()
+        await self._discard_window()
 
-    async def _discard(self) -> None:
+    async def _discard_window(self) -> None:
         tasks = [pending.task for pending in self._window if pending.task is not None]
         self._window.clear()
         if self._awaited is not None:
@@ -203,7 +203,7 @@ class Run(Generic[T_co]):
         if self._ended:
             raise ClientStateError("this run is over; resume from its checkpoint with walk.resume(...)")
         if not self._window:
-            self._refill()
+            self._fill_window()
         pending = self._window.popleft()
         request, self._awaited = pending.request, pending.task
         try:
@@ -214,13 +214,13 @@ class Run(Generic[T_co]):
                 return None
             raise
         except asyncio.CancelledError:
-            if self._was_closed(pending):
+            if self._closed_while_waiting(pending):
                 raise ClientStateError("the run was closed while its consumer waited for a page") from None
             raise
         finally:
             self._awaited = None
         if request.state == "ahead" and self._state.prefetch > 1:
-            self._refill()  # before rows are made of the response, so that the network works meanwhile
+            self._fill_window()  # before rows are made of the response, so that the network works meanwhile
         if (reply := pending.reply) is None:
             return None
         try:
@@ -231,10 +231,10 @@ class Run(Generic[T_co]):
         if decision.warning is not None:
             warnings.warn(decision.warning, DriftWarning, stacklevel=4)
         if decision.discard or self._state.state == "ended":
-            await self._discard()
+            await self._discard_window()
         return self._make_page(decision.rows, decision.offset, decision.total) if decision.deliver else None
 
-    def _was_closed(self, pending: "_Pending") -> bool:
+    def _closed_while_waiting(self, pending: "_PendingPage") -> bool:
         """Whether a wait for this page was cancelled by `close`, and not by the consumer's own cancellation."""
         consumer = asyncio.current_task()
         return (
@@ -244,14 +244,14 @@ class Run(Generic[T_co]):
             and (consumer is None or not consumer.cancelling())
         )
 
-    def _refill(self) -> None:
+    def _fill_window(self) -> None:
         for request in self._state.requests(len(self._window)):
             state = self._engine.core.state()
-            pending = _Pending(request)
+            pending = _PendingPage(request)
             pending.task = self._engine.start(state, self._fetch(pending, state))
             self._window.append(pending)
 
-    async def _fetch(self, pending: "_Pending", state: LoopState) -> None:
+    async def _fetch(self, pending: "_PendingPage", state: LoopState) -> None:
         request = pending.request
         try:
             reply = await self._engine.fetch(self._source.request(request.offset, request.page_size), state)
@@ -271,8 +271,8 @@ class Run(Generic[T_co]):
         rows, position = cast("tuple[T_co, ...]", items), offset + len(items)
         if items:
             return Page(rows, offset, total, partial(self._source.checkpoint_after, items[-1], position))
-        last = before.last if (before := self.checkpoint) is not None else None
-        return Page(rows, offset, total, Checkpoint(self._source.question, position, last))
+        last_digest = before.last if (before := self.checkpoint) is not None else None
+        return Page(rows, offset, total, Checkpoint(self._source.question, position, last_digest))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Run cannot be pickled; pickle run.checkpoint, and call walk.resume() there")

@@ -42,15 +42,15 @@ else:
 AIOHTTP_VERSION: str = aiohttp.__version__
 _USER_AGENT = f"distinct-async/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}"
 
-_CHUNK = 2**16  # bytes read and decompressed in one step
-_LEAST_STATUS, _TOP_STATUS = 200, 599
+_CHUNK_BYTES = 2**16  # bytes read and decompressed in one step
+_MIN_STATUS, _MAX_STATUS = 200, 599
 
 
 # Matches the text of both parsers of aiohttp for a status that is a number, but not one of three digits
-_NO_STATUS = re.compile(r"HTTP/\d\.\d (?!\d{3}\b)\d+\b", re.ASCII)
+_INVALID_STATUS = re.compile(r"HTTP/\d\.\d (?!\d{3}\b)\d+\b", re.ASCII)
 # A server that demands a client certificate sends one of these; with TLS 1.3, after the handshake (RFC 8446, 4.4.2.4)
-_CLIENT_REFUSED = re.compile(r"alert (?:.*certificate|unknown ca|access denied|handshake failure)")
-_SSL_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")  # a line of CPython's source in the text of an SSLError
+_CLIENT_CERTIFICATE_ALERT = re.compile(r"alert (?:.*certificate|unknown ca|access denied|handshake failure)")
+_OPENSSL_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")  # a line of CPython's source in the text of an SSLError
 
 
 class _UnusableBody(Exception):  # noqa: N818
@@ -76,22 +76,22 @@ class Session:
             "User-Agent": _USER_AGENT,
         }
         self._timers = AttemptTimers()
-        self._bases: dict[Vendor, URL] = {}
-        self._headers: dict[Vendor, Mapping[str, str]] = {}
+        self._base_urls: dict[Vendor, URL] = {}
+        self._auth_headers: dict[Vendor, Mapping[str, str]] = {}
         self.owned: bool = not isinstance(settings.session, aiohttp.ClientSession)
-        self._http: aiohttp.ClientSession
+        self._http_session: aiohttp.ClientSession
         self._connector: _Connector | None = None
         if isinstance(settings.session, aiohttp.ClientSession):
-            self._http = settings.session
+            self._http_session = settings.session
         elif settings.session is not None:
             created: object = settings.session()
             if not isinstance(created, aiohttp.ClientSession):
                 problem = f"must return an aiohttp.ClientSession, got {type(created).__name__}"
                 raise ConfigurationError(f"session() {problem}", setting="session", problem=problem)
-            self._http = created
+            self._http_session = created
         else:
             self._connector = _Connector()
-            self._http = aiohttp.ClientSession(
+            self._http_session = aiohttp.ClientSession(
                 connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._plain_headers,
@@ -102,7 +102,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the aiohttp session is closed, by the client or by its owner."""
-        return self._http.closed
+        return self._http_session.closed
 
     def discard_connection(self) -> None:
         """Close the connection of the current task's latest request, which returned another request's response.
@@ -119,41 +119,41 @@ class Session:
     async def close(self) -> None:
         """Close the session if it is owned. Calling it twice is fine."""
         if self.owned:
-            await self._http.close()
+            await self._http_session.close()
 
     def abandon(self) -> None:
         """Release a session whose event loop is closed, so that nothing can be awaited, without a warning."""
-        if self.owned and self._http.connector is not None:
-            for _ in self._http.connector.close().__await__():
+        if self.owned and self._http_session.connector is not None:
+            for _ in self._http_session.connector.close().__await__():
                 pass  # on a closed loop, it only marks itself as closed
 
     async def send(self, request: Request[Any], seconds: float, connect: float) -> Response | NoResponse:
         """Make one attempt: from the connection to the last byte of the body within `seconds`."""
         timer = self._timers.start(seconds)
         try:
-            return await self._exchange(request, _timeouts(connect))
+            return await self._exchange(request, _connection_timeout(connect))
         except _UnusableBody as unusable:
             return unusable.failure
-        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as wrong:  # OSError: TLS, sockets
-            return _failure(wrong, connect, https=self._bases[request.vendor].scheme == "https")
+        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as error:  # OSError: TLS, sockets
+            return _describe_failure(error, connect, https=self._base_urls[request.vendor].scheme == "https")
         except BaseException as error:  # noqa: BLE001  # raised again unless the limit caused it
             if isinstance(error, asyncio.CancelledError) and timer.cancelled_alone:
                 return NoResponse(
                     "timeout", f"no complete response within {seconds:.3g} s (timeout per attempt)", "attempt"
                 )
-            if isinstance(error, ValueError) and _origin(error).startswith("aiohttp"):
+            if isinstance(error, ValueError) and _find_origin(error).startswith("aiohttp"):
                 cause = "probably because your session or ~/.netrc adds its own credentials"
                 return NoResponse("refused", f"aiohttp rejected the request, {cause}")
             if isinstance(error, RuntimeError) and self.closed:
                 return NoResponse("broken", "the session is closed")
             # Cancelled, or raised by a trace hook of the user. Its frames hold the key, so they are removed.
-            raise _without_frames(error)  # noqa: B904
+            raise _remove_frames(error)  # noqa: B904
         finally:
             self._timers.stop(timer)
 
     async def _exchange(self, request: Request[Any], timeouts: aiohttp.ClientTimeout) -> Response | NoResponse:
         # These arguments override those of the user's session. No local variable holds the headers.
-        async with self._http.request(
+        async with self._http_session.request(
             "GET",
             self._url(request),
             headers=self._headers_for(request.vendor),
@@ -163,58 +163,58 @@ class Session:
             auto_decompress=False,
             proxy=self._settings.proxies[request.vendor] if self.owned else None,
         ) as response:
-            if not _LEAST_STATUS <= response.status <= _TOP_STATUS:
+            if not _MIN_STATUS <= response.status <= _MAX_STATUS:
                 response.close()
                 return NoResponse("refused", f"unexpected HTTP status {response.status} for a GET")
             if response.content.is_eof() and "Content-Encoding" not in response.headers:
                 body = response.content.read_nowait()  # it arrived with the head, as small bodies do
                 if len(body) > self._settings.max_body:
                     response.close()
-                    return _too_large(self._settings.max_body)
+                    return _too_large_body(self._settings.max_body)
             else:
-                with _ended_with_connection(response):
+                with _end_with_connection(response):
                     body = await self._read(response)
-            return Response(response.status, _joined(response.headers), body)
+            return Response(response.status, _join_repeated(response.headers), body)
 
     def _url(self, request: Request[Any]) -> URL:
         # Built from parts, which is faster than parsing it for each request
-        if (base := self._bases.get(request.vendor)) is None:
-            base = self._bases[request.vendor] = URL(self._settings.base_urls[request.vendor], encoded=True)
-        path = base.raw_path.removesuffix("/") + request.path
-        authority, query = base.raw_authority, request.query
-        return URL.build(scheme=base.scheme, authority=authority, path=path, query_string=query, encoded=True)
+        if (base_url := self._base_urls.get(request.vendor)) is None:
+            base_url = self._base_urls[request.vendor] = URL(self._settings.base_urls[request.vendor], encoded=True)
+        path = base_url.raw_path.removesuffix("/") + request.path
+        authority, query = base_url.raw_authority, request.query
+        return URL.build(scheme=base_url.scheme, authority=authority, path=path, query_string=query, encoded=True)
 
     def _headers_for(self, vendor: Vendor) -> Mapping[str, str]:
-        if vendor not in self._headers:
+        if vendor not in self._auth_headers:
             profile = VENDORS[vendor]
             authorization = f"{profile.auth_scheme}{self._settings.key(vendor).value}"
-            self._headers[vendor] = CIMultiDict({profile.auth_header: authorization, **self._plain_headers})
-        return self._headers[vendor]
+            self._auth_headers[vendor] = CIMultiDict({profile.auth_header: authorization, **self._plain_headers})
+        return self._auth_headers[vendor]
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the decompressed body, read in chunks up to `max_body`: a compression bomb costs a few megabytes."""
         codings = [
             coding.strip().lower() for coding in response.headers.getall("Content-Encoding", ()) if coding.strip()
         ]
-        pieces, size = [], 0
-        source: AsyncIterator[bytes] = response.content.iter_chunked(_CHUNK)
+        parts, size = [], 0
+        chunks: AsyncIterator[bytes] = response.content.iter_chunked(_CHUNK_BYTES)
         if codings not in ([], ["identity"]):
             if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
                 response.close()
-                text = f"the server sent Content-Encoding {', '.join(codings)!r}, which was not requested"
-                raise _UnusableBody(NoResponse("encoding", text))
-            source = _decompressed(source, self._settings.max_body)
-        async for piece in source:
-            size += len(piece)
+                problem = f"the server sent Content-Encoding {', '.join(codings)!r}, which was not requested"
+                raise _UnusableBody(NoResponse("encoding", problem))
+            chunks = _decompress(chunks, self._settings.max_body)
+        async for part in chunks:
+            size += len(part)
             if size > self._settings.max_body:
                 response.close()
-                raise _UnusableBody(_too_large(self._settings.max_body))
-            pieces.append(piece)
-        return b"".join(pieces)
+                raise _UnusableBody(_too_large_body(self._settings.max_body))
+            parts.append(part)
+        return b"".join(parts)
 
 
-def _too_large(most: int) -> NoResponse:
-    return NoResponse("refused", f"the body is larger than max_body={most} bytes")
+def _too_large_body(max_bytes: int) -> NoResponse:
+    return NoResponse("refused", f"the body is larger than max_body={max_bytes} bytes")
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -253,19 +253,19 @@ class _Connector(aiohttp.TCPConnector):
 
 
 @lru_cache(maxsize=8)
-def _timeouts(connect: float) -> aiohttp.ClientTimeout:
+def _connection_timeout(connect: float) -> aiohttp.ClientTimeout:
     """Return the time limits that aiohttp checks: only that of the connection, since its total rounds up to seconds."""
     return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
-def _retrieve(closed: asyncio.Future[None]) -> None:
+def _retrieve_exception(closed: asyncio.Future[None]) -> None:
     """Retrieve the exception of a connection that was reset, or asyncio reports it as never retrieved."""
     if not closed.cancelled():
         closed.exception()
 
 
 @contextmanager
-def _ended_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
+def _end_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
     """End the reading of a chunked body when its connection ends.
 
     If an invalid chunk follows a valid one, aiohttp closes the connection without notifying the reader of the body,
@@ -282,8 +282,8 @@ def _ended_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
         if not response.content.is_eof() and response.content.exception() is None:
             response.content.set_exception(TransferEncodingError("the connection is closed"))
 
-    closed.remove_done_callback(_retrieve)  # once for each connection, and for as long as it lives
-    closed.add_done_callback(_retrieve)
+    closed.remove_done_callback(_retrieve_exception)  # once for each connection, and for as long as it lives
+    closed.add_done_callback(_retrieve_exception)
     closed.add_done_callback(end)
     try:
         yield
@@ -291,7 +291,7 @@ def _ended_with_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
         closed.remove_done_callback(end)
 
 
-async def _decompressed(pieces: AsyncIterator[bytes], most: int = 2**25) -> AsyncIterator[bytes]:
+async def _decompress(chunks: AsyncIterator[bytes], max_bytes: int = 2**25) -> AsyncIterator[bytes]:
     """Yield the body, decompressed from gzip or deflate in bounded steps; aiohttp's decompression has no bound.
 
     gzip may have several members (RFC 1952, section 2.2). Anything after the last one is ignored, and so is a missing
@@ -300,28 +300,28 @@ async def _decompressed(pieces: AsyncIterator[bytes], most: int = 2**25) -> Asyn
     """
     decompressor, size = None, 0
     try:
-        async for piece in pieces:
-            size += len(piece)
-            if size > most:
-                raise _UnusableBody(_too_large(most))
-            while piece:
+        async for compressed in chunks:
+            size += len(compressed)
+            if size > max_bytes:
+                raise _UnusableBody(_too_large_body(max_bytes))
+            while compressed:
                 if decompressor is None:
                     # 47: zlib detects a gzip or zlib header; the deflate of some servers has none
-                    headed = piece[0] & 0x0F == 8 or piece[:1] == b"\x1f"
-                    decompressor = zlib.decompressobj(wbits=47 if headed else -15)
+                    has_header = compressed[0] & 0x0F == 8 or compressed[:1] == b"\x1f"
+                    decompressor = zlib.decompressobj(wbits=47 if has_header else -15)
                 elif decompressor.eof:
-                    if piece[:1] != b"\x1f":
+                    if compressed[:1] != b"\x1f":
                         break
                     decompressor = zlib.decompressobj(wbits=31)
-                yield decompressor.decompress(piece, _CHUNK)
-                piece = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail  # noqa: PLW2901
+                yield decompressor.decompress(compressed, _CHUNK_BYTES)
+                compressed = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail  # noqa: PLW2901
         if decompressor is not None:
             yield decompressor.flush()
     except zlib.error:
         raise _UnusableBody(NoResponse("broken", "the compressed body is damaged")) from None
 
 
-def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def _join_repeated(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return the headers with repeated ones joined by a comma (RFC 9110, section 5.3)."""
     joined = CIMultiDict(headers)
     if len(set(map(str.lower, joined))) < len(joined):
@@ -329,17 +329,17 @@ def _joined(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return joined
 
 
-def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResponse:  # a table, in order
+def _describe_failure(error: Exception, connect: float, *, https: bool = False) -> NoResponse:  # a table, in order
     """Return an exception as a value, without any text of the server: aiohttp's errors quote raw messages."""
-    reason = _SSL_SOURCE.sub("", getattr(wrong, "strerror", None) or type(wrong).__name__)
-    match wrong:
+    reason = _OPENSSL_SOURCE.sub("", getattr(error, "strerror", None) or type(error).__name__)
+    match error:
         case aiohttp.ConnectionTimeoutError():
             return NoResponse("timeout", f"no connection within {connect:.3g} s", "connect")
         case TimeoutError():
             return NoResponse("timeout", "the socket timed out", "attempt")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
             return NoResponse("tls", "the server's certificate is not trusted, or not for this host")
-        case aiohttp.ClientOSError() | ssl.SSLError() if _CLIENT_REFUSED.search(reason):
+        case aiohttp.ClientOSError() | ssl.SSLError() if _CLIENT_CERTIFICATE_ALERT.search(reason):
             return NoResponse(
                 "tls", f"the server refused the TLS connection ({reason}); does it need a client certificate?"
             )
@@ -348,20 +348,20 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResp
                 "tls", f"the TLS handshake failed ({reason}): does the server speak http rather than https?"
             )
         case aiohttp.ClientHttpProxyError():
-            return NoResponse("connect", f"the proxy refused to connect (HTTP {wrong.status})")
+            return NoResponse("connect", f"the proxy refused to connect (HTTP {error.status})")
         case aiohttp.ClientConnectorDNSError():
-            return NoResponse("connect", f"the host name {wrong.host} does not resolve ({reason})")
-        case aiohttp.ClientConnectorError() if https and isinstance(wrong.os_error, ConnectionResetError):
+            return NoResponse("connect", f"the host name {error.host} does not resolve ({reason})")
+        case aiohttp.ClientConnectorError() if https and isinstance(error.os_error, ConnectionResetError):
             # A refused connection or an unreachable host has other errors: this connection was open
             return NoResponse("handshake", "the server closed the connection during the TLS handshake")
         case aiohttp.ClientConnectorError():
-            why = os.strerror(wrong.errno) if wrong.errno else reason  # the text of asyncio does not say why
-            return NoResponse("connect", f"cannot connect to {wrong.host} port {wrong.port} ({why})")
+            reason_text = os.strerror(error.errno) if error.errno else reason  # the text of asyncio does not say why
+            return NoResponse("connect", f"cannot connect to {error.host} port {error.port} ({reason_text})")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | aiohttp.RedirectClientError():
             return NoResponse("refused", "invalid URL; check base_url and the proxy URL")
         case UnicodeError():
             return NoResponse("connect", "invalid host name in base_url")
-        case aiohttp.ClientResponseError() if _NO_STATUS.search(wrong.message):
+        case aiohttp.ClientResponseError() if _INVALID_STATUS.search(error.message):
             return NoResponse("refused", "the HTTP status is out of range")
         case aiohttp.ClientResponseError() | HttpProcessingError():
             return NoResponse("protocol", "the response is not well-formed HTTP")
@@ -373,20 +373,20 @@ def _failure(wrong: Exception, connect: float, *, https: bool = False) -> NoResp
     return NoResponse("broken", f"the connection broke ({reason})")
 
 
-def _origin(error: BaseException) -> str:
+def _find_origin(error: BaseException) -> str:
     """Return where an exception was raised: module, function and line."""
     where = ""
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        where = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {trace.tb_lineno}"
-        trace = trace.tb_next
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        where = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
     return where
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def _remove_frames(error: BaseException) -> BaseException:
     """Return the error without traceback, cause and context, and with a note that says where it was raised."""
     if not isinstance(error, asyncio.CancelledError):
-        error.add_note(f"raised in {_origin(error)}; the frames in between would show the API key")
+        error.add_note(f"raised in {_find_origin(error)}; the frames in between would show the API key")
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)

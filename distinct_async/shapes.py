@@ -87,37 +87,37 @@ class ImpressionsPage:
     impressions: tuple[Impression, ...]
 
 
-def _wire(hint: Any) -> Any:
+def _wire_type(hint: Any) -> Any:
     """Return the type that msgspec decodes for a type of a shape; for an attrs class, a Struct with the wire names."""
     if attrs.has(hint):
         fields = []
         for attribute in attrs.fields(hint):
             default = None if type(None) in get_args(attribute.type) else msgspec.NODEFAULT  # B9: null is missing
-            name = msgspec.field(name=wire_name(attribute), default=default)
-            fields.append((attribute.name, _wire(attribute.type), name))
+            wire_field = msgspec.field(name=wire_name(attribute), default=default)
+            fields.append((attribute.name, _wire_type(attribute.type), wire_field))
         return msgspec.defstruct(f"_Wire{hint.__name__}", fields, gc=False, kw_only=True)
     if get_origin(hint) is tuple:
-        return list[_wire(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
+        return list[_wire_type(get_args(hint)[0])]  # type: ignore[misc]  # a type made here
     if type(None) in get_args(hint):
-        return Union[*map(_wire, get_args(hint))]
+        return Union[*map(_wire_type, get_args(hint))]
     return _INT64 if hint is int else hint
 
 
-class _Contented(msgspec.Struct, kw_only=True, gc=False):
+class _SuccessEnvelope(msgspec.Struct, kw_only=True, gc=False):
     """Distinct's envelope of a successful response."""
 
     status_code: Literal[200] = msgspec.field(name="statusCode", default=200)
 
 
-def _enveloped(cls: type) -> Callable[[bytes], Any]:
+def _envelope_decoder(cls: type) -> Callable[[bytes], Any]:
     """Return what decodes a complete response to a Struct whose `data` has the fields of `cls`."""
-    envelope: Any = msgspec.defstruct("_WireEnvelope", [("data", _wire(cls))], bases=(_Contented,), gc=False)
+    envelope: Any = msgspec.defstruct("_WireEnvelope", [("data", _wire_type(cls))], bases=(_SuccessEnvelope,), gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
     return decode
 
 
-def _visits_reader(cls: type) -> Callable[[bytes], Any]:
-    decode = _enveloped(cls)
+def _make_visits_reader(cls: type) -> Callable[[bytes], Any]:
+    decode = _envelope_decoder(cls)
 
     def read(body: bytes) -> Any:
         try:
@@ -139,7 +139,7 @@ def _visits_reader(cls: type) -> Callable[[bytes], Any]:
 
 # From a complete response, with its envelope, to a Struct with the fields of TOUCHPOINT_DATA
 VISITS_READERS: Mapping[VisitsType, Callable[[bytes], Any]] = {
-    visits_type: _visits_reader(cls) for visits_type, cls in TOUCHPOINT_DATA.items()
+    visits_type: _make_visits_reader(cls) for visits_type, cls in TOUCHPOINT_DATA.items()
 }
 
 
@@ -161,14 +161,14 @@ class _ModelReader(Generic[T]):
         return model
 
 
-def _model_decoder(cls: type[T]) -> Callable[[bytes], T]:
-    decode = _enveloped(cls)
+def _make_model_decoder(cls: type[T]) -> Callable[[bytes], T]:
+    decode = _envelope_decoder(cls)
     return lambda body: msgspec.convert(decode(body).data, cls, from_attributes=True)
 
 
-read_experience: _ModelReader[ExperienceMetrics] = _ModelReader(_model_decoder(ExperienceMetrics))
+read_experience: _ModelReader[ExperienceMetrics] = _ModelReader(_make_model_decoder(ExperienceMetrics))
 read_user: _ModelReader[UserMetrics] = _ModelReader(
-    _model_decoder(UserMetrics), lambda user: [time for each in user.touchpoints for time in each.timestamps_utc]
+    _make_model_decoder(UserMetrics), lambda user: [time for each in user.touchpoints for time in each.timestamps_utc]
 )
 read_impressions: _ModelReader[ImpressionsPage] = _ModelReader(
     msgspec.json.Decoder(ImpressionsPage).decode, lambda page: [each.scanned_at for each in page.impressions]

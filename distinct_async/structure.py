@@ -45,70 +45,71 @@ from distinct_async.shapes import (
 
 T = TypeVar("T")
 
-_SHOWN = 3  # problems in a message
-_COLLECTED = 20  # the maximum in DecodeError.paths
-_PATH_KEPT = 200  # characters
-_WRONG = (BaseValidationError, TypeError, ValueError, KeyError, msgspec.MsgspecError)  # no ValueError before 0.20
-_OFF_CALENDAR = "Expected a time within the years 1 to 9999 in UTC"
-_MISSING = "missing field"
+_MAX_SHOWN = 3  # problems in a message
+_MAX_PROBLEMS = 20  # the maximum in DecodeError.paths
+_MAX_PATH_LENGTH = 200  # characters
+# MsgspecError is no ValueError before 0.20
+_STRUCTURE_ERRORS = (BaseValidationError, TypeError, ValueError, KeyError, msgspec.MsgspecError)
+_TIME_OUT_OF_RANGE = "Expected a time within the years 1 to 9999 in UTC"
+_MISSING_FIELD = "missing field"
 
 
 def make_converter() -> cattrs.Converter:
     """Return the converter, with all hooks."""
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(int, _integer)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(datetime, _time)
-    converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _mapping)
-    converter.register_structure_hook_factory(_is_rows, _rows_factory)
-    converter.register_structure_hook_factory(attrs.has, _class_factory)
+    converter.register_structure_hook(int, _structure_int)
+    converter.register_structure_hook(str, _structure_str)
+    converter.register_structure_hook(datetime, _structure_time)
+    converter.register_structure_hook_func(lambda hint: hint == Mapping[str, Any], _structure_mapping)
+    converter.register_structure_hook_factory(_is_tuple_of_rows, _make_rows_hook)
+    converter.register_structure_hook_factory(attrs.has, _make_class_hook)
     return converter
 
 
-def _expected(what: str, value: object) -> TypeError:
+def _type_error(expected: str, value: object) -> TypeError:
     names = {dict: "object", list: "array", type(None): "null"}
-    return TypeError(f"Expected `{what}`, got `{names.get(type(value), type(value).__name__)}`")
+    return TypeError(f"Expected `{expected}`, got `{names.get(type(value), type(value).__name__)}`")
 
 
-def _integer(value: Any, _: Any) -> int:
+def _structure_int(value: Any, _: Any) -> int:
     if type(value) is not int:  # not isinstance: True is not a count
-        raise _expected("int", value)
+        raise _type_error("int", value)
     if not -(2**63) <= value < 2**63:
         raise ValueError("Expected an integer of at most 64 bits")
     return value
 
 
-def _text(value: Any, _: Any) -> str:
+def _structure_str(value: Any, _: Any) -> str:
     if type(value) is not str:
-        raise _expected("str", value)
+        raise _type_error("str", value)
     if replace_surrogates(value) != value:
         raise ValueError("Expected `str`, got half a surrogate pair")
     return value
 
 
-def _free_text(value: Any, _: Any) -> str | None:
+def _structure_free_text(value: Any, _: Any) -> str | None:
     """Return a display text; half a surrogate pair, from a text that was cut, must not make a page unreadable."""
     if value is None:
         return None
     if type(value) is not str:
-        raise _expected("str", value)
+        raise _type_error("str", value)
     return replace_surrogates(value)
 
 
-def _time(value: Any, _: Any = None) -> datetime:
+def _structure_time(value: Any, _: Any = None) -> datetime:
     if type(value) is not str:
-        raise _expected("str", value)
+        raise _type_error("str", value)
     try:
         return utc(msgspec.convert(value, datetime))
     except OverflowError:
-        raise ValueError(_OFF_CALENDAR) from None
+        raise ValueError(_TIME_OUT_OF_RANGE) from None
 
 
-def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
+def _structure_mapping(value: Any, _: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise _expected("object", value)
+        raise _type_error("object", value)
     return {replace_surrogates(key): _without_surrogates(each) for key, each in value.items()}
 
 
@@ -123,37 +124,39 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-def _is_rows(hint: Any) -> bool:
+def _is_tuple_of_rows(hint: Any) -> bool:
     return get_origin(hint) is tuple and get_args(hint)[1:] == (...,)
 
 
-def _rows_factory(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    kind = get_args(hint)[0]
-    structure_row = converter.get_structure_hook(kind)
+def _make_rows_hook(hint: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    row_type = get_args(hint)[0]
+    structure_row = converter.get_structure_hook(row_type)
 
     def structure(value: Any, hint: Any) -> Any:
         if type(value) is not list:  # cattrs would iterate a dict or a str
-            raise _expected("array", value)
-        rows, wrong = [], []
+            raise _type_error("array", value)
+        rows, errors = [], []
         for index, each in enumerate(value):
             try:
-                rows.append(structure_row(each, kind))
-            except _WRONG as error:
-                note = IterableValidationNote(f"in the row with index {index}", index, kind)
+                rows.append(structure_row(each, row_type))
+            except _STRUCTURE_ERRORS as error:
+                note = IterableValidationNote(f"in the row with index {index}", index, row_type)
                 error.__notes__ = [*getattr(error, "__notes__", ()), note]
-                wrong.append(error)
-                if len(wrong) == _COLLECTED:  # the loop of cattrs has no limit
+                errors.append(error)
+                if len(errors) == _MAX_PROBLEMS:  # the loop of cattrs has no limit
                     break
-        if wrong:
-            raise IterableValidationError("invalid rows", wrong, hint)
+        if errors:
+            raise IterableValidationError("invalid rows", errors, hint)
         return tuple(rows)
 
     return structure
 
 
-def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+def _make_class_hook(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     names = {
-        each.name: override(rename=wire_name(each), struct_hook=_free_text if each.metadata.get("free_text") else None)
+        each.name: override(
+            rename=wire_name(each), struct_hook=_structure_free_text if each.metadata.get("free_text") else None
+        )
         for each in attrs.fields(cls)
     }
     structure_dict = make_dict_structure_fn(cls, converter, **names)  # type: ignore[arg-type]
@@ -166,7 +169,7 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 
     def structure(value: Any, cls: Any) -> Any:
         if type(value) is not dict:
-            raise _expected("object", value)
+            raise _type_error("object", value)
         for name in optional:  # missing and null mean the same (B9)
             value.setdefault(name, None)
         return structure_dict(value, cls)
@@ -177,12 +180,12 @@ def _class_factory(cls: Any, converter: cattrs.BaseConverter) -> Callable[[Any, 
 _CONVERTER = make_converter()
 VisitsData = TotalData | UniqueData
 """The data of a TOUCHPOINT response; from the fast path a Struct with the same fields."""
-_decode = msgspec.json.Decoder().decode
+_decode_json = msgspec.json.Decoder().decode
 
 
-def _decoded(payload: msgspec.Raw) -> Any:
+def _decode_payload(payload: msgspec.Raw) -> Any:
     try:
-        return _decode(payload)
+        return _decode_json(payload)
     except msgspec.DecodeError:
         if (value := decode_with_surrogates(bytes(payload))) is not NOT_JSON:
             return value
@@ -192,7 +195,7 @@ def _decoded(payload: msgspec.Raw) -> Any:
 # --- decoders ---------------------------------------------------------------------------------------------------------
 
 
-def _strictly(cls: type[T], root: str, require: Callable[[Any], tuple[str, str] | None] | None = None) -> Any:
+def _strict_decoder(cls: type[T], root: str, require: Callable[[Any], tuple[str, str] | None] | None = None) -> Any:
     """Return the strict side of a decoder.
 
     Args:
@@ -203,15 +206,16 @@ def _strictly(cls: type[T], root: str, require: Callable[[Any], tuple[str, str] 
 
     def decode(payload: msgspec.Raw) -> T:
         try:
-            structured: T = _CONVERTER.structure(_decoded(payload), cls)
+            structured: T = _CONVERTER.structure(_decode_payload(payload), cls)
         except (msgspec.DecodeError, BaseValidationError, TypeError, ValueError, RecursionError) as error:
-            deep = isinstance(error, RecursionError)
-            problems = [(root, "nested too deeply")] if deep else list(islice(_problems(error, root), _COLLECTED + 1))
+            too_deep = isinstance(error, RecursionError)
+            found = [(root, "nested too deeply")] if too_deep else _find_problems(error, root)
+            problems = list(islice(found, _MAX_PROBLEMS + 1))
         else:
             if require is None or (missing := require(structured)) is None:
                 return structured
             problems = [missing]
-        raise _misshapen(payload, problems)
+        raise _decode_error(payload, problems)
 
     return decode
 
@@ -221,20 +225,20 @@ def _missing_rows(visits_type: VisitsType, data: TotalData | UniqueData) -> tupl
     touchpoint = data.touchpoints
     if touchpoint.count == 0 or (touchpoint.details is not None and touchpoint.details.items is not None):
         return None
-    return f"{_place(visits_type)}Details{'' if touchpoint.details is None else '.items'}", _MISSING
+    return f"{_json_path(visits_type)}Details{'' if touchpoint.details is None else '.items'}", _MISSING_FIELD
 
 
 def _missing_total(visits_type: VisitsType, data: TotalData | UniqueData) -> tuple[str, str] | None:
     """A model of one touchpoint has its total; a walk does without it."""
     missing = _missing_rows(visits_type, data)
-    return missing or ((_place(visits_type), _MISSING) if data.touchpoints.count is None else None)
+    return missing or ((_json_path(visits_type), _MISSING_FIELD) if data.touchpoints.count is None else None)
 
 
-def _place(visits_type: VisitsType) -> str:
+def _json_path(visits_type: VisitsType) -> str:
     return f"$.data.touchpoints.{'totalVisits' if visits_type == 'TOTAL' else 'uniqueVisits'}"
 
 
-def _with_total(read: Callable[[bytes], VisitsData | None]) -> Callable[[bytes], VisitsData | None]:
+def _require_total(read: Callable[[bytes], VisitsData | None]) -> Callable[[bytes], VisitsData | None]:
     def read_with_total(body: bytes) -> VisitsData | None:
         data = read(body)
         return data if data is not None and data.touchpoints.count is not None else None
@@ -242,18 +246,18 @@ def _with_total(read: Callable[[bytes], VisitsData | None]) -> Callable[[bytes],
     return read_with_total
 
 
-EXPERIENCE: Decoder[ExperienceMetrics] = Decoder(read_experience, _strictly(ExperienceMetrics, "$.data"))
-USER: Decoder[UserMetrics] = Decoder(read_user, _strictly(UserMetrics, "$.data"))
+EXPERIENCE: Decoder[ExperienceMetrics] = Decoder(read_experience, _strict_decoder(ExperienceMetrics, "$.data"))
+USER: Decoder[UserMetrics] = Decoder(read_user, _strict_decoder(UserMetrics, "$.data"))
 VISITS: Mapping[VisitsType, Decoder[VisitsData]] = {
-    kind: Decoder(VISITS_READERS[kind], _strictly(cls, "$.data", partial(_missing_rows, kind)))
+    kind: Decoder(VISITS_READERS[kind], _strict_decoder(cls, "$.data", partial(_missing_rows, kind)))
     for kind, cls in TOUCHPOINT_DATA.items()
 }
 TOUCHPOINT: Mapping[VisitsType, Decoder[VisitsData]] = {
-    kind: Decoder(_with_total(VISITS_READERS[kind]), _strictly(cls, "$.data", partial(_missing_total, kind)))
+    kind: Decoder(_require_total(VISITS_READERS[kind]), _strict_decoder(cls, "$.data", partial(_missing_total, kind)))
     for kind, cls in TOUCHPOINT_DATA.items()
 }
-IMPRESSION: Decoder[Impression] = Decoder(read_impression, _strictly(Impression, "$"))
-IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strictly(ImpressionsPage, "$"))
+IMPRESSION: Decoder[Impression] = Decoder(read_impression, _strict_decoder(Impression, "$"))
+IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strict_decoder(ImpressionsPage, "$"))
 
 
 # --- values to models and pages ---------------------------------------------------------------------------------------
@@ -261,12 +265,12 @@ IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strictly(Impr
 
 def touchpoint(data: VisitsData, visits_type: VisitsType) -> TouchpointMetrics:
     """Return a touchpoint and one page of its visits."""
-    read, rows = data.touchpoints, _rows(data, lean=False)
-    total, unique = (read.count, None) if visits_type == "TOTAL" else (None, read.count)
-    pagination = read.details.pagination if read.details else None
+    summary, rows = data.touchpoints, _visit_rows(data, lean=False)
+    total, unique = (summary.count, None) if visits_type == "TOTAL" else (None, summary.count)
+    pagination = summary.details.pagination if summary.details else None
     if pagination is not None:
         pagination = Pagination(pagination.offset, pagination.page_size)
-    return TouchpointMetrics(read.id, read.name, read.value, total, unique, tuple(rows), pagination)
+    return TouchpointMetrics(summary.id, summary.name, summary.value, total, unique, tuple(rows), pagination)
 
 
 def visits_page(data: VisitsData, *, lean: bool = False) -> PageFacts:
@@ -277,50 +281,50 @@ def visits_page(data: VisitsData, *, lean: bool = False) -> PageFacts:
         lean: Keep msgspec's rows, which have the fields of `Visit` and cost a tenth of its memory management; only what
             the fast path refuses becomes `Visit` all the same.
     """
-    rows, details = _rows(data, lean=lean), data.touchpoints.details
-    echo = details and details.pagination
+    rows, details = _visit_rows(data, lean=lean), data.touchpoints.details
+    echoed = details and details.pagination
     return PageFacts(
         rows,
         data.touchpoints.count,
-        echo.offset if echo else None,
-        echo.page_size if echo else None,
+        echoed.offset if echoed else None,
+        echoed.page_size if echoed else None,
         rows[0].timestamp_utc if rows else None,
         rows[-1].timestamp_utc if rows else None,
         lambda: len({row.timestamp_utc for row in rows}) > 1,
     )
 
 
-def _rows(data: VisitsData, *, lean: bool) -> Sequence[Visit]:
+def _visit_rows(data: VisitsData, *, lean: bool) -> Sequence[Visit]:
     rows = (data.touchpoints.details.items if data.touchpoints.details else None) or ()
     if not rows or lean or type(rows[0]) is Visit:
         return rows
     return msgspec.convert(rows, tuple[Visit, ...], from_attributes=True)
 
 
-def impressions_page(read: ImpressionsPage) -> PageFacts:
+def impressions_page(page: ImpressionsPage) -> PageFacts:
     """Return one page of impressions, and what of it matters to the walk: no total, no echo, but ids."""
-    rows = read.impressions
+    rows = page.impressions
     first, last = (rows[0].scanned_at, rows[-1].scanned_at) if rows else (None, None)
     ids = tuple(row.id for row in rows)
     return PageFacts(rows, first=first, last=last, unmistakable=lambda: True, ids=ids)
 
 
-def _problems(error: BaseException, place: str) -> Iterator[tuple[str, str]]:
+def _find_problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
     """Yield each JSON path that does not fit, in wire names, and what is wrong there."""
     if isinstance(error, BaseValidationError):
-        for inner in error.exceptions:
-            yield from _problems(inner, place + _step(error, inner))
+        for nested in error.exceptions:
+            yield from _find_problems(nested, path + _path_step(error, nested))
     elif isinstance(error, KeyError):
-        yield place, _MISSING
+        yield path, _MISSING_FIELD
     else:
-        text, _, below = str(error).partition(" - at `$")
+        text, _, subpath = str(error).partition(" - at `$")
         missing = text.removeprefix("Object missing required field `") if text.startswith("Object missing") else ""
-        path = place + below.rstrip("`") + (missing and f".{missing.rstrip('`')}")
-        yield path, _MISSING if missing else text
+        path = path + subpath.rstrip("`") + (missing and f".{missing.rstrip('`')}")
+        yield path, _MISSING_FIELD if missing else text
 
 
-def _step(error: BaseValidationError, inner: BaseException) -> str:
-    for note in getattr(inner, "__notes__", ()):
+def _path_step(error: BaseValidationError, nested: BaseException) -> str:
+    for note in getattr(nested, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return f".{wire_name(getattr(attrs.fields(error.cl), note.name))}"
         if isinstance(note, IterableValidationNote):
@@ -328,11 +332,13 @@ def _step(error: BaseValidationError, inner: BaseException) -> str:
     return ""
 
 
-def _misshapen(payload: msgspec.Raw, problems: Sequence[tuple[str, str]]) -> DecodeError:
-    texts = [f"{_MISSING}: `{path}`" if text == _MISSING else f"{text} - at `{path}`" for path, text in problems]
-    shown = "; ".join(texts[:_SHOWN])
-    more = f" (and {len(problems) - _SHOWN} more)" if _SHOWN < len(problems) < _COLLECTED else ""
-    more = more or (" (and more)" if len(problems) >= _COLLECTED else "")
-    paths = tuple(path[:_PATH_KEPT] for path, _ in problems[:_COLLECTED])
-    kind = "" if shown.startswith(_MISSING) else "unexpected shape: "
-    return DecodeError(f"{kind}{shown}{more}", paths=paths, excerpt=excerpt(bytes(payload)))
+def _decode_error(payload: msgspec.Raw, problems: Sequence[tuple[str, str]]) -> DecodeError:
+    texts = [
+        f"{_MISSING_FIELD}: `{path}`" if text == _MISSING_FIELD else f"{text} - at `{path}`" for path, text in problems
+    ]
+    shown_problems = "; ".join(texts[:_MAX_SHOWN])
+    omitted = f" (and {len(problems) - _MAX_SHOWN} more)" if _MAX_SHOWN < len(problems) < _MAX_PROBLEMS else ""
+    omitted = omitted or (" (and more)" if len(problems) >= _MAX_PROBLEMS else "")
+    paths = tuple(path[:_MAX_PATH_LENGTH] for path, _ in problems[:_MAX_PROBLEMS])
+    prefix = "" if shown_problems.startswith(_MISSING_FIELD) else "unexpected shape: "
+    return DecodeError(f"{prefix}{shown_problems}{omitted}", paths=paths, excerpt=excerpt(bytes(payload)))

@@ -21,11 +21,11 @@ __all__ = ["Page", "Report", "ReportCallback", "Run", "Source", "Walk"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-def _whole(least: int) -> Callable[[object, "Attribute[int]", int], None]:
-    def check(walk: object, attribute: "Attribute[int]", value: int) -> None:
+def _at_least(least: int) -> Callable[[object, "Attribute[int]", int], None]:
+    def set_exact(walk: object, attribute: "Attribute[int]", value: int) -> None:
         object.__setattr__(walk, attribute.name, whole_number(value, attribute.name, least))
 
-    return check
+    return set_exact
 
 
 @frozen(eq=False, repr=False)
@@ -46,12 +46,12 @@ class Walk(Generic[T_co]):
 
     _engine: Engine
     _source: Source[Any]
-    page_size: int | None = field(default=None, validator=validators.optional(_whole(1)))
-    offset: int = field(default=0, validator=_whole(0))
-    limit: int | None = field(default=None, validator=validators.optional(_whole(0)))
-    prefetch: int = field(default=4, validator=_whole(1))
+    page_size: int | None = field(default=None, validator=validators.optional(_at_least(1)))
+    offset: int = field(default=0, validator=_at_least(0))
+    limit: int | None = field(default=None, validator=validators.optional(_at_least(0)))
+    prefetch: int = field(default=4, validator=_at_least(1))
     on_drift: OnDrift = field(default="raise")
-    last: int | None = field(default=None, validator=validators.optional(_whole(1)))
+    last: int | None = field(default=None, validator=validators.optional(_at_least(1)))
     _resumed: Checkpoint | None = None
 
     @on_drift.validator
@@ -65,10 +65,10 @@ class Walk(Generic[T_co]):
     def __repr__(self) -> str:
         """Return what is asked, where the walk begins, and how it reads."""
         first = self.offset if self._resumed is None else self._resumed.position
-        begins = f"from row {first}" if self.last is None else f"the last {self.last} rows"
+        range_text = f"from row {first}" if self.last is None else f"the last {self.last} rows"
         options = {"page_size": self.page_size, "limit": self.limit, "prefetch": self.prefetch}
         shown = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
-        return f"<Walk {self._source.question}, {begins}{shown}>"
+        return f"<Walk {self._source.question}, {range_text}{shown}>"
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         """Iterate row by row."""

@@ -73,6 +73,6 @@ def tasks_left() -> list[object]:
 
 def connections_out(client: DistinctClient) -> int:
     """The connections of a client's own session on which a response is awaited or read."""
-    state = client._engine.core._state
-    connector = state.session._http.connector if state is not None else None
+    state = client._engine.core._loop_state
+    connector = state.session._http_session.connector if state is not None else None
     return len(connector._acquired) if connector is not None else 0

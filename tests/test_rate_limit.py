@@ -146,8 +146,8 @@ async def test_what_a_limiter_raises_is_the_cause_of_our_error(
             await client.metrics.experience("exp-1")
         with pytest.raises(errors.TransportError, match=f"the limiter .* raised {kind}") as caught:
             await client.metrics.experience("exp-1")
-        assert client._engine.core._state is not None
-        assert 0 == client._engine.core._state.calls
+        assert client._engine.core._loop_state is not None
+        assert 0 == client._engine.core._loop_state.calls
 
     assert kind == type(caught.value.__cause__).__name__
     assert "password" not in str(caught.value)

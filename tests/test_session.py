@@ -16,7 +16,7 @@ from aiohttp import client_exceptions, http_exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distinct_async.session import _decompressed, _failure, _UnusableBody, _without_frames
+from distinct_async.session import _decompress, _describe_failure, _remove_frames, _UnusableBody
 
 KEY = Mock(host="example.org", port=443, ssl=True, is_ssl=True)
 INFO = Mock(real_url="https://example.org/?key=sk_secret", headers={"Authorization": "sk_secret"})
@@ -64,7 +64,7 @@ UNNAMED = {
 
 @pytest.mark.parametrize("failure", [*failures()], ids=lambda failure: type(failure).__name__)
 def test_every_exception_of_aiohttps_is_mapped_and_none_is_quoted(failure: Exception) -> None:
-    result = _failure(failure, 5.0)
+    result = _describe_failure(failure, 5.0)
     assert "sk_secret" not in result.text
     assert (type(failure).__name__ in UNNAMED) is result.text.startswith("the connection broke")
 
@@ -96,7 +96,7 @@ def test_the_enumeration_is_not_empty() -> None:
     ],
 )
 def test_kinds(kind: str, failure: Exception) -> None:
-    assert kind == _failure(failure, 5.0).kind
+    assert kind == _describe_failure(failure, 5.0).kind
 
 
 async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
@@ -105,7 +105,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def inflated(data: bytes, size: int = 7) -> bytes:
-    return b"".join([piece async for piece in _decompressed(pieces(data, size))])
+    return b"".join([piece async for piece in _decompress(pieces(data, size))])
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -121,7 +121,7 @@ async def test_what_was_packed_comes_out_whole(pack: Any) -> None:
 
 async def test_no_step_of_unpacking_is_large() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
-    assert 2**16 >= max([len(piece) async for piece in _decompressed(pieces(bomb, 2**16))])
+    assert 2**16 >= max([len(piece) async for piece in _decompress(pieces(bomb, 2**16))])
 
 
 async def test_a_missing_trailer_passes_and_a_wrong_one_does_not() -> None:
@@ -143,10 +143,10 @@ def test_an_error_of_a_hooks_passes_without_frames_and_with_a_note_of_its_place(
 
     with pytest.raises(LookupError) as raised:
         hook()
-    error = _without_frames(raised.value)
+    error = _remove_frames(raised.value)
     assert (None, None, True) == (error.__traceback__, error.__context__, "hook, line" in error.__notes__[0])
 
 
 def test_a_tls_failure_names_no_line_of_cpythons_source() -> None:
     wrong = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
-    assert "([SSL: WRONG_VERSION_NUMBER] wrong version number)" in _failure(wrong, 5).text
+    assert "([SSL: WRONG_VERSION_NUMBER] wrong version number)" in _describe_failure(wrong, 5).text

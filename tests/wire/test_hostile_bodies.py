@@ -16,7 +16,7 @@ import pytest
 from distinct_async import DistinctClient, errors, structure
 from distinct_async.sansio import dialect
 from distinct_async.sansio.messages import Decoder, Reading, Request, Response
-from distinct_async.session import _decompressed, _UnusableBody
+from distinct_async.session import _decompress, _UnusableBody
 from distinct_async.vendors import Vendor
 
 from . import responses
@@ -196,7 +196,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("rest", [b"", b"\0\0\0", b"junk"])
 async def test_all_members_of_gzip_are_read(size: int, rest: bytes) -> None:
     packed = b"".join(map(gzip.compress, (b'{"a"', b"", b": 1}"))) + rest
-    assert b'{"a": 1}' == b"".join([piece async for piece in _decompressed(pieces(packed, size))])
+    assert b'{"a": 1}' == b"".join([piece async for piece in _decompress(pieces(packed, size))])
 
 
 @pytest.mark.parametrize("member", [gzip.compress(b"", mtime=0), gzip.compress(b"\0" * 100_000, mtime=0)])
@@ -210,7 +210,7 @@ async def test_many_members_are_bounded(server: FaultServer, build: Build, membe
 async def test_a_damaged_second_member_is_noticed() -> None:
     packed = gzip.compress(b'{"a": 1}') + gzip.compress(b"more")[:-8] + b"\0" * 8
     with pytest.raises(_UnusableBody):
-        [piece async for piece in _decompressed(pieces(packed, 99))]
+        [piece async for piece in _decompress(pieces(packed, 99))]
 
 
 # --- statuses ---------------------------------------------------------------------------------------------------------
