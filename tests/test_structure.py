@@ -282,7 +282,7 @@ VISITS = ("touchpoint", "unique", "total_visits", "unique_visits")
 
 @pytest.mark.parametrize("name", VISITS)
 def test_a_good_page_is_read_in_one_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "_ENVELOPE", None)  # the way to another
+    monkeypatch.setattr(dialect, "_ENVELOPE_DECODER", None)  # the way to another
     details = f"$.data.touchpoints.{'unique' if 'unique' in name else 'total'}VisitsDetails"
     body = ENTRIES[name][3]
     for path in ("$.data.touchpoints.name", "$.data.touchpoints.value", f"{details}.pagination"):

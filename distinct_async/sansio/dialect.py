@@ -45,15 +45,15 @@ T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
 BODY_KEPT = 4096  # characters of a body that an APIError keeps
 _LONGEST_ERROR = 2**20  # bytes of an error's body that are decoded
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE_HALF = re.compile("[\ud800-\udfff]")
 EXCERPT_KEPT = 1024  # and a DecodeError
-_SLACK = 1024  # further characters of `excerpt`, so that a key at the cut is blanked before the text is cut
+_EXCERPT_SLACK = 1024  # further characters of `excerpt`, so that a key at the cut is blanked before the text is cut
 
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 # What each status means, and what to do. 403 is documented only for the IP allowlist (note 6 of the page), 401 on
 # another page of Distinct and on all of Vantio (A7, B13).
-_ERRORS: Mapping[int, tuple[type[APIError], str, str]] = {
+_STATUS_ERRORS: Mapping[int, tuple[type[APIError], str, str]] = {
     400: (BadRequestError, "Bad Request", ""),
     401: (AuthenticationError, "Unauthorized", "check the API key: is it valid, and of the right kind?"),
     403: (PermissionDeniedError, "Forbidden", "is this machine's IP address on the key's allowlist?"),
@@ -67,12 +67,12 @@ _ERRORS: Mapping[int, tuple[type[APIError], str, str]] = {
 }
 
 # Responses to requests that this client never makes: with a Range, or with a condition (RFC 9110, 15.3.7 and 15.4.5)
-_NOT_WHOLE: Mapping[int, str] = {
+_UNREQUESTED_STATUSES: Mapping[int, str] = {
     206: "Partial Content: only a part of the response arrived, although no part was requested",
     304: "Not Modified: the response has no body, although the request had no condition",
 }
 
-_REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Amzn-RequestId", "X-Amz-Cf-Id", "CF-Ray")
+_REQUEST_ID_HEADERS = ("X-Request-Id", "Request-Id", "X-Amzn-RequestId", "X-Amz-Cf-Id", "CF-Ray")
 
 
 class _Envelope(msgspec.Struct):
@@ -82,24 +82,24 @@ class _Envelope(msgspec.Struct):
     status_code: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statusCode")
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
-_BARE = msgspec.json.Decoder(msgspec.Raw)
+_ENVELOPE_DECODER = msgspec.json.Decoder(_Envelope)
+_RAW_DECODER = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read(request: Request[T], outcome: Response | NoResponse) -> Reading[T]:
     """Return what the outcome of an attempt means: the payload, or the error and whether a retry can help."""
     if isinstance(outcome, NoResponse):
-        return _failed(outcome)
-    if outcome.status in _NOT_WHOLE:
-        return Reading(error=ProtocolError(f"HTTP {outcome.status} {_NOT_WHOLE[outcome.status]}"))
+        return _read_no_response(outcome)
+    if outcome.status in _UNREQUESTED_STATUSES:
+        return Reading(error=ProtocolError(f"HTTP {outcome.status} {_UNREQUESTED_STATUSES[outcome.status]}"))
     if 200 <= outcome.status < 300:
-        return _succeeded(request, outcome)
+        return _read_success(request, outcome)
     if 300 <= outcome.status < 400:
-        return Reading(error=_redirected(outcome, VENDORS[request.vendor].url_argument))
-    return _rejected(outcome.status, outcome, request)
+        return Reading(error=_redirect_error(outcome, VENDORS[request.vendor].url_argument))
+    return _read_error_status(outcome.status, outcome, request)
 
 
-def _failed(failure: NoResponse) -> Reading[Any]:
+def _read_no_response(failure: NoResponse) -> Reading[Any]:
     error: DistinctError
     match failure.kind:
         case "timeout":
@@ -115,60 +115,60 @@ def _failed(failure: NoResponse) -> Reading[Any]:
         case _:  # encoding
             error = DecodeError(failure.text, paths=("$",))
     # When the deadline ends no time is left, even if a coarse clock (uvloop's has milliseconds) still shows some
-    over = failure.limit == "deadline" or failure.kind in {"tls", "refused", "encoding"}
-    return Reading(error=error, again=not over)
+    is_final = failure.limit == "deadline" or failure.kind in {"tls", "refused", "encoding"}
+    return Reading(error=error, again=not is_final)
 
 
-def _succeeded(request: Request[T], response: Response) -> Reading[T]:
+def _read_success(request: Request[T], response: Response) -> Reading[T]:
     body = response.body.removeprefix(_BOM)
     if problem := _content_problem(body, response.headers.get("Content-Type", "")):
-        return _undecodable(problem, body)
+        return _decode_failure(problem, body)
     if (value := request.decoder.fast(body)) is not None:
         mismatch = request.check(value) if request.check is not None else None
-        return Reading(value) if mismatch is None else _mismatched(mismatch) or Reading(value, foreign=True)
+        return Reading(value) if mismatch is None else _read_mismatch(mismatch) or Reading(value, foreign=True)
     try:
         if not VENDORS[request.vendor].enveloped:
-            return _decoded(request, _BARE.decode(body))
-        envelope = _ENVELOPE.decode(body)
-    except msgspec.ValidationError as wrong:
-        return _undecodable(f"expected a JSON object, got {str(wrong).rpartition('got ')[2]}", body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            return _read_payload(request, _RAW_DECODER.decode(body))
+        envelope = _ENVELOPE_DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        return _decode_failure(f"expected a JSON object, got {str(error).rpartition('got ')[2]}", body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not body.strip():
-            return _undecodable(f"the response is empty (HTTP {response.status})", body, again=True)
-        return _malformed(request, response, body, wrong)
-    stated = _status_code(bytes(envelope.status_code))
-    if stated is None or 200 <= stated < 300:
-        return _decoded(request, envelope.data)
-    return _rejected(stated, response, request)
+            return _decode_failure(f"the response is empty (HTTP {response.status})", body, again=True)
+        return _read_malformed(request, response, body, error)
+    envelope_status = _parse_status_code(bytes(envelope.status_code))
+    if envelope_status is None or 200 <= envelope_status < 300:
+        return _read_payload(request, envelope.data)
+    return _read_error_status(envelope_status, response, request)
 
 
 def _content_problem(body: bytes, content_type: str) -> str:
     """Return why a body need not be decoded at all, or an empty text."""
     if "html" in content_type.lower():
-        kind = content_type.partition(";")[0].strip()
-        return f"the response is {kind}, not JSON: is there a login page or proxy in between?"
-    if len(body) >= _LARGE and _is_dense(body):
+        media_type = content_type.partition(";")[0].strip()
+        return f"the response is {media_type}, not JSON: is there a login page or proxy in between?"
+    if len(body) >= _DENSITY_CHECK_BYTES and _is_dense(body):
         return "the response has very many tiny values, which no documented one has"
     if not body.isascii():  # msgspec does not look at the fields that it skips
         try:
             body.decode()
-        except UnicodeDecodeError as wrong:
-            return "" if wrong.end == len(body) else f"the response is not JSON: {wrong}"  # at its end it is cut
+        except UnicodeDecodeError as error:
+            return "" if error.end == len(body) else f"the response is not JSON: {error}"  # at its end it is cut
     return ""
 
 
-def _decoded(request: Request[T], payload: msgspec.Raw) -> Reading[T]:
+def _read_payload(request: Request[T], payload: msgspec.Raw) -> Reading[T]:
     """What a payload means that the fast path has refused."""
     mismatch = request.check(payload) if request.check is not None else None
-    if mismatch is not None and (reading := _mismatched(mismatch)) is not None:
+    if mismatch is not None and (reading := _read_mismatch(mismatch)) is not None:
         return reading
     try:
         return Reading(request.decoder.strict(payload), foreign=mismatch is not None)
-    except DecodeError as wrong:
-        return Reading(error=wrong.with_traceback(None), foreign=mismatch is not None)
+    except DecodeError as error:
+        return Reading(error=error.with_traceback(None), foreign=mismatch is not None)
 
 
-def _mismatched(mismatch: Mismatch) -> Reading[Any] | None:
+def _read_mismatch(mismatch: Mismatch) -> Reading[Any] | None:
     """What a response to another request means; None if its decoder, or the walk, reports it better."""
     if not mismatch.text:
         return None
@@ -176,23 +176,24 @@ def _mismatched(mismatch: Mismatch) -> Reading[Any] | None:
     return Reading(error=error, again=True, foreign=True)
 
 
-def _malformed(request: Request[T], response: Response, body: bytes, wrong: Exception) -> Reading[T]:
+def _read_malformed(request: Request[T], response: Response, body: bytes, error: Exception) -> Reading[T]:
     """Return what a body means that msgspec rejects."""
     value = decode_with_surrogates(body)
     if VENDORS[request.vendor].enveloped and isinstance(value, dict):
-        stated = _status_code(str(value.get("statusCode")).encode(errors="replace"))
-        if stated is not None and not 200 <= stated < 300:
-            return _rejected(stated, response, request)
+        envelope_status = _parse_status_code(str(value.get("statusCode")).encode(errors="replace"))
+        if envelope_status is not None and not 200 <= envelope_status < 300:
+            return _read_error_status(envelope_status, response, request)
         value = value.get("data")
     if value is not NOT_JSON:
-        return _decoded(request, msgspec.Raw(json.dumps(value).encode()))  # escapes the halves of surrogate pairs again
-    if isinstance(wrong, RecursionError) or _is_deep(body):
-        return _undecodable("the response is not JSON: nested too deeply", body)
+        escaped = json.dumps(value).encode()  # the halves of surrogate pairs too
+        return _read_payload(request, msgspec.Raw(escaped))
+    if isinstance(error, RecursionError) or _is_deep(body):
+        return _decode_failure("the response is not JSON: nested too deeply", body)
     # Truncated JSON is a truncated body that HTTP did not detect; msgspec reports it only in this text
-    return _undecodable(f"the response is not JSON: {wrong}", body, again="truncated" in str(wrong))
+    return _decode_failure(f"the response is not JSON: {error}", body, again="truncated" in str(error))
 
 
-def _status_code(digits: bytes) -> int | None:
+def _parse_status_code(digits: bytes) -> int | None:
     """Return the status in the envelope, if it parses."""
     if digits == b"200":
         return 200
@@ -200,14 +201,14 @@ def _status_code(digits: bytes) -> int | None:
     return int(digits) if len(digits) == 3 and digits.isdigit() and digits[:1] in b"12345" else None
 
 
-_DEEP = 1000  # more levels than any response has
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_DEPTH = 1000  # more levels than any response has
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 NOT_JSON = object()
 
 
 def _is_deep(body: bytes) -> bool:
     """Return whether a body is invalid because of its nesting, and not because it was truncated."""
-    return body.count(b"[") + body.count(b"{") - body.count(b"]") - body.count(b"}") > _DEEP
+    return body.count(b"[") + body.count(b"{") - body.count(b"]") - body.count(b"}") > _MAX_DEPTH
 
 
 def decode_with_surrogates(body: bytes) -> object:
@@ -215,10 +216,10 @@ def decode_with_surrogates(body: bytes) -> object:
 
     A text that was cut can contain such a half. The standard library keeps it in the text; `structure` replaces it.
     """
-    if _SURROGATE.search(body) is None:
+    if _SURROGATE_ESCAPE.search(body) is None:
         return NOT_JSON
     try:
-        return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(body, parse_constant=_refuse_constant, parse_float=_parse_finite_float)
     except (ValueError, RecursionError):
         return NOT_JSON
 
@@ -227,7 +228,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _finite(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     if isinf(number := float(text)):
         raise ValueError(text)
     return number
@@ -235,31 +236,32 @@ def _finite(text: str) -> float:
 
 def _is_dense(body: bytes) -> bool:
     """Return whether a body has so many values for its size that decoding it would take many times `max_body`."""
-    return sum(body.count(token) * size for token, size in _SIZES.items()) > _FACTOR * len(body)
+    decoded_bytes = sum(body.count(token) * token_bytes for token, token_bytes in _TOKEN_BYTES.items())
+    return decoded_bytes > _MAX_EXPANSION * len(body)
 
 
-_LARGE = 2**20  # bytes; a smaller body takes at most about 30 MB
-_SIZES = {b"{": 232, b"[": 88, b",": 24}  # approximate bytes that CPython takes for an object, an array, a value
-_FACTOR = 16  # rows of both vendors stay below 8
+_DENSITY_CHECK_BYTES = 2**20  # bytes; a smaller body takes at most about 30 MB
+_TOKEN_BYTES = {b"{": 232, b"[": 88, b",": 24}  # approximate bytes that CPython takes for an object, an array, a value
+_MAX_EXPANSION = 16  # rows of both vendors stay below 8
 
 
-def _undecodable(text: str, body: bytes, *, again: bool = False) -> Reading[Any]:
+def _decode_failure(text: str, body: bytes, *, again: bool = False) -> Reading[Any]:
     return Reading(error=DecodeError(f"{text} - at `$`", paths=("$",), excerpt=excerpt(body)), again=again)
 
 
-def _redirected(response: Response, setting: str) -> ProtocolError:
+def _redirect_error(response: Response, setting: str) -> ProtocolError:
     """Return the error of a redirect, which is never followed: aiohttp would send the key to another origin."""
     target = response.headers.get("Location", "").partition("?")[0].partition("#")[0]
-    shown = "".join(char for char in target.rpartition("@")[2] if char.isprintable())[:200]
-    where = f"to {shown!r}" if shown else "without a Location"
-    message = f"HTTP {response.status} redirect {where}: redirects are not followed"
+    printable_target = "".join(char for char in target.rpartition("@")[2] if char.isprintable())[:200]
+    direction = f"to {printable_target!r}" if printable_target else "without a Location"
+    message = f"HTTP {response.status} redirect {direction}: redirects are not followed"
     remedy = f"if that is the right place, set {setting} to it"
     return ProtocolError(message, remedy=remedy, remedy_option=setting)
 
 
-def _rejected(status: int, response: Response, request: Request[Any]) -> Reading[Any]:
+def _read_error_status(status: int, response: Response, request: Request[Any]) -> Reading[Any]:
     fallback = (ServerError, "Server Error", "") if status >= 500 else (APIError, "", "")
-    cls, phrase, remedy = _ERRORS.get(status, fallback)
+    cls, phrase, remedy = _STATUS_ERRORS.get(status, fallback)
     message, stated = _error_message(response.body)
     headers = response.headers
     retry_after = headers.get("Retry-After")
@@ -277,16 +279,16 @@ def _rejected(status: int, response: Response, request: Request[Any]) -> Reading
     )
     return Reading(
         error=error,
-        again=status in _AGAIN,
+        again=status in _RETRIED_STATUSES,
         throttled=status == 429 or (status == 503 and retry_after is not None),
-        retry_after=retry_after if status in _AGAIN else None,
+        retry_after=retry_after if status in _RETRIED_STATUSES else None,
         date=headers.get("Date"),
     )
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Return the id that the server gave the request; None if it sent none."""
-    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
 
 
 def _error_message(body: bytes) -> tuple[str, bool]:
@@ -304,13 +306,13 @@ def _error_message(body: bytes) -> tuple[str, bool]:
         if value is NOT_JSON:
             return excerpt(body), False
     if isinstance(value, dict):
-        if isinstance(inner := value.get("error"), dict):
-            value = {**inner, **value}
-        problem = [text for text in (value.get("title"), value.get("detail")) if isinstance(text, str) and text]
+        if isinstance(nested := value.get("error"), dict):
+            value = {**nested, **value}
+        problem_texts = [text for text in (value.get("title"), value.get("detail")) if isinstance(text, str) and text]
         message = value.get("message")
         if isinstance(message, list):
             message = "; ".join(text for text in message if isinstance(text, str))
-        for text in (message, ": ".join(problem), value.get("error")):
+        for text in (message, ": ".join(problem_texts), value.get("error")):
             if isinstance(text, str) and text:
                 return replace_surrogates(text), True
     elif isinstance(value, str):
@@ -320,9 +322,9 @@ def _error_message(body: bytes) -> tuple[str, bool]:
 
 def replace_surrogates(text: str) -> str:
     """Return `text` with U+FFFD for each half of a surrogate pair."""
-    return text if text.isascii() else _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+    return text if text.isascii() else _SURROGATE_HALF.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def excerpt(body: bytes, kept: int = EXCERPT_KEPT) -> str:
     """Return the beginning of a body as text: up to `kept` characters, and a few more, which the caller cuts."""
-    return bytes(body[: (kept + _SLACK) * 4]).decode(errors="replace")[: kept + _SLACK]
+    return bytes(body[: (kept + _EXCERPT_SLACK) * 4]).decode(errors="replace")[: kept + _EXCERPT_SLACK]

@@ -49,12 +49,12 @@ class Totals:
         """Ignore totals from here on."""
         self.current, self.trusted = None, False
 
-    def compare(self, facts: PageFacts, known: int | None, *, own_count: bool) -> list[str]:
+    def compare(self, facts: PageFacts, known_total: int | None, *, own_count: bool) -> list[str]:
         """Compare a page's total and times with those before.
 
         Args:
             facts: The page.
-            known: The total that was known when the page was requested.
+            known_total: The total that was known when the page was requested.
             own_count: Whether the total is only the number of rows received.
 
         Returns:
@@ -72,21 +72,21 @@ class Totals:
             return []
         self.first = total if self.first is None else self.first
         self.last = total
-        return [] if own_count or not self.trusted else self._compare(total, known)
+        return [] if own_count or not self.trusted else self._compare_totals(total, known_total)
 
-    def _compare(self, total: int, known: int | None) -> list[str]:
-        if known is None or self.current is None:
+    def _compare_totals(self, total: int, known_total: int | None) -> list[str]:
+        if known_total is None or self.current is None:
             self.current = total
-        elif total > known:
-            if known and total > self.current:  # no row was there that could have moved from nothing
-                self._grew_from = known
+        elif total > known_total:
+            if known_total and total > self.current:  # no row was there that could have moved from nothing
+                self._grew_from = known_total
             self.current = max(self.current, total)
-        elif total < known and total != self.current:
+        elif total < known_total and total != self.current:
             self.current = total
-            return [f"rows were removed during the walk: the total shrank from {known} to {total}"]
+            return [f"rows were removed during the walk: the total shrank from {known_total} to {total}"]
         if self._grew_from is not None and not self.ascends:  # at each page from here on: one step can mislead
-            grew, self._grew_from = f"the list grew from {self._grew_from} to {self.current} during the walk", None
-            return [f"{grew} and is not sorted oldest-first; rows may be skipped or repeated"]
+            growth, self._grew_from = f"the list grew from {self._grew_from} to {self.current} during the walk", None
+            return [f"{growth} and is not sorted oldest-first; rows may be skipped or repeated"]
         return []
 
 
@@ -112,22 +112,22 @@ class Continuity:
         Returns:
             How many of its rows are known, and how rows have moved.
         """
-        expected, self.anchor, known, drifts = self.anchor, None, 0, list[str]()
-        if expected is not None:
-            known = min(1, len(facts.items))
-            if not facts.items or digest_row(facts.items[0]) != expected:
-                changed = "has changed since it was read" if facts.items else "is gone"
-                drifts.append(f"row {offset - 1} {changed}: rows were inserted or removed")
+        anchor, self.anchor, known_rows, drifts = self.anchor, None, 0, list[str]()
+        if anchor is not None:
+            known_rows = min(1, len(facts.items))
+            if not facts.items or digest_row(facts.items[0]) != anchor:
+                change = "has changed since it was read" if facts.items else "is gone"
+                drifts.append(f"row {offset - 1} {change}: rows were inserted or removed")
                 if self._ids and facts.ids and facts.ids[0] not in self._ids:
-                    known = 0  # never delivered
-        repeated = []
-        for each in facts.ids[known:]:
+                    known_rows = 0  # never delivered
+        repeated_ids = []
+        for each in facts.ids[known_rows:]:
             if each in self._ids:
-                repeated.append(each)
+                repeated_ids.append(each)
             self._ids[each] = None
         while len(self._ids) > REMEMBERED:
             self._ids.popitem(last=False)
-        if repeated and not drifts:
-            rows = f"{len(repeated)} row{'s' * (len(repeated) > 1)}"
-            drifts.append(f"{rows} came twice, the first with id {repeated[0]!r}: rows were moved")
-        return known, drifts
+        if repeated_ids and not drifts:
+            rows = f"{len(repeated_ids)} row{'s' * (len(repeated_ids) > 1)}"
+            drifts.append(f"{rows} came twice, the first with id {repeated_ids[0]!r}: rows were moved")
+        return known_rows, drifts

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from attrs import frozen
 
-_SHOWN = 80  # characters of the other id in a message
+_MAX_ID_SHOWN = 80  # characters of the other id in a message
 
 
 @frozen
@@ -47,24 +47,27 @@ def touchpoint(touchpoint_id: str, visits_type: str, walk: bool, offset: int, pa
         offset: The requested offset.
         payload: See `Check`; the other arguments are bound by `partial`.
     """
-    kind = visits_type.lower()
+    requested_type = visits_type.lower()
     if isinstance(payload, msgspec.Raw):
         if (mismatch := shape("touchpoint")(payload)) is not None:
             return mismatch
-        fields = _fields(_fields(payload).get("touchpoints"))
-        details = _fields(fields.get(f"{kind}VisitsDetails"))
-        found, echoed = _value(fields.get("id")), _value(_fields(details.get("pagination")).get("offset"))
-        other = "unique" if kind == "total" else "total"
-        kinds = {each for each in (kind, other) if f"{each}Visits" in fields or f"{each}VisitsDetails" in fields}
+        fields = _decode_fields(_decode_fields(payload).get("touchpoints"))
+        details = _decode_fields(fields.get(f"{requested_type}VisitsDetails"))
+        echoed_id = _decode_value(fields.get("id"))
+        echoed_offset = _decode_value(_decode_fields(details.get("pagination")).get("offset"))
+        other_type = "unique" if requested_type == "total" else "total"
+        types = requested_type, other_type
+        types_present = {each for each in types if f"{each}Visits" in fields or f"{each}VisitsDetails" in fields}
     else:
-        details, found, other, kinds = payload.touchpoints.details, payload.touchpoints.id, "", {kind}
-        echoed = details.pagination.offset if details and details.pagination else None
-    if isinstance(found, str) and found != touchpoint_id:
-        return _other_id("touchpoint", touchpoint_id, found)
-    if kinds == {other}:
+        details, echoed_id = payload.touchpoints.details, payload.touchpoints.id
+        other_type, types_present = "", {requested_type}
+        echoed_offset = details.pagination.offset if details and details.pagination else None
+    if isinstance(echoed_id, str) and echoed_id != touchpoint_id:
+        return _id_mismatch("touchpoint", touchpoint_id, echoed_id)
+    if types_present == {other_type}:
         return Mismatch()
-    if isinstance(echoed, int) and echoed != offset:
-        return Mismatch("" if walk else f"requested offset {offset}, but the server returned offset {echoed}")
+    if isinstance(echoed_offset, int) and echoed_offset != offset:
+        return Mismatch("" if walk else f"requested offset {offset}, but the server returned offset {echoed_offset}")
     return None
 
 
@@ -76,17 +79,17 @@ def shape(expected: ResponseShape) -> Check:
     """
 
     def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
-        known = isinstance(payload, msgspec.Raw) and _shape(payload) not in {expected, None}
-        return Mismatch() if known else None
+        is_other_shape = isinstance(payload, msgspec.Raw) and _find_shape(payload) not in {expected, None}
+        return Mismatch() if is_other_shape else None
 
     return check
 
 
-def _shape(payload: Any) -> ResponseShape | None:  # noqa: ANN401
-    text = _fields(payload).get("touchpoints")
-    if "id" in _fields(text):
+def _find_shape(payload: Any) -> ResponseShape | None:  # noqa: ANN401
+    touchpoints = _decode_fields(payload).get("touchpoints")
+    if "id" in _decode_fields(touchpoints):
         return "touchpoint"
-    rows = _value(text)
+    rows = _decode_value(touchpoints)
     row = rows[0] if isinstance(rows, list) and rows else None
     if not isinstance(row, dict) or ("uniqueVisits" in row) == ("timestampsUTC" in row):
         return None
@@ -100,37 +103,37 @@ def impression(impression_id: str, payload: Any) -> Mismatch | None:  # noqa: AN
         impression_id: The requested impression.
         payload: See `Check`; the other argument is bound by `partial`.
     """
-    fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
-    found = _value(fields.get("id")) if isinstance(payload, msgspec.Raw) else payload.id
-    if isinstance(found, str) and found != impression_id:
-        return _other_id("impression", impression_id, found)
+    fields = _decode_fields(payload) if isinstance(payload, msgspec.Raw) else {}
+    echoed_id = _decode_value(fields.get("id")) if isinstance(payload, msgspec.Raw) else payload.id
+    if isinstance(echoed_id, str) and echoed_id != impression_id:
+        return _id_mismatch("impression", impression_id, echoed_id)
     return Mismatch() if "id" not in fields and "impressions" in fields else None
 
 
 def impressions(payload: Any) -> Mismatch | None:  # noqa: ANN401
     """Check a response with a list of impressions. A filter that the server ignores is not noticed."""
-    fields = _fields(payload) if isinstance(payload, msgspec.Raw) else {}
+    fields = _decode_fields(payload) if isinstance(payload, msgspec.Raw) else {}
     return Mismatch() if "id" in fields and "impressions" not in fields else None
 
 
-def _other_id(what: str, expected: str, found: str) -> Mismatch:
-    shown = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}..."
-    return Mismatch(f"requested {what} {expected!r}, but the response is for {what} {shown!r}")
+def _id_mismatch(noun: str, expected: str, echoed_id: str) -> Mismatch:
+    shown = echoed_id if len(echoed_id) <= _MAX_ID_SHOWN else f"{echoed_id[:_MAX_ID_SHOWN]}..."
+    return Mismatch(f"requested {noun} {expected!r}, but the response is for {noun} {shown!r}")
 
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_FIELDS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def _fields(text: Any) -> Mapping[str, msgspec.Raw]:  # noqa: ANN401
+def _decode_fields(text: Any) -> Mapping[str, msgspec.Raw]:  # noqa: ANN401
     try:
-        return _FIELDS.decode(text) if text is not None else {}
-    except _ERRORS:
+        return _FIELDS_DECODER.decode(text) if text is not None else {}
+    except _DECODE_ERRORS:
         return {}
 
 
-def _value(text: msgspec.Raw | None) -> object:
+def _decode_value(text: msgspec.Raw | None) -> object:
     try:
         return msgspec.json.decode(text) if text is not None else None
-    except _ERRORS:
+    except _DECODE_ERRORS:
         return None

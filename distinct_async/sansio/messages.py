@@ -24,7 +24,7 @@ unknown status). encoding: a Content-Encoding that was not requested.
 """
 
 
-_TOP = 2**63  # the range of a signed 64-bit integer
+_INT64_LIMIT = 2**63  # the range of a signed 64-bit integer
 _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
 
 _UNRESERVED = re.compile("[A-Za-z0-9_.~-]*")  # RFC 3986, section 2.3
@@ -183,10 +183,10 @@ AttemptCallback = Callable[[Attempt], object]
 
 def query(params: Mapping[str, str]) -> str:
     """Return the query string of the parameters. Their names are constants that need no encoding."""
-    return "&".join([f"{name}={_quoted(text)}" for name, text in params.items()])
+    return "&".join([f"{name}={_quote(text)}" for name, text in params.items()])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     # Most texts need no encoding, and quote() takes longer to find that out
     return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
@@ -198,9 +198,9 @@ def segment(value: str, name: str) -> tuple[str, str]:
         InvalidRequestError: If it is empty, which is the URL of the list, a dot segment, which proxies and servers
             resolve, or contains control characters.
     """
-    if (checked := identifier(value, name)) in {".", ".."}:
-        raise InvalidRequestError(f"{name} is {checked!r}: dot segments cannot be sent in a path")
-    return checked, _quoted(checked)
+    if (exact := identifier(value, name)) in {".", ".."}:
+        raise InvalidRequestError(f"{name} is {exact!r}: dot segments cannot be sent in a path")
+    return exact, _quote(exact)
 
 
 def identifier(value: str, name: str) -> str:
@@ -242,6 +242,6 @@ def whole_number(value: int, name: str, least: int) -> int:
         raise InvalidRequestError(f"{name} must be an int, got {type(value).__name__}")
     if exact < least:
         raise InvalidRequestError(f"{name} must be at least {least}, got {exact}")
-    if exact >= _TOP:
+    if exact >= _INT64_LIMIT:
         raise InvalidRequestError(f"{name} must be below 2**63")
     return exact

@@ -22,10 +22,10 @@ from attrs import Attribute, define, evolve, field, frozen
 from distinct_async.errors import ConfigurationError
 from distinct_async.sansio.messages import Reading, exact_int
 
-_ENORMOUS = 1e15  # more than any clock of an event loop can add
+_MAX_NUMBER = 1e15  # more than any clock of an event loop can add
 _SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 # The three date forms. The parser itself would take the first of two dates that a doubled header joins.
-_DATE = re.compile(
+_HTTP_DATE = re.compile(
     r"[a-z]{3,9},? (?:\d{1,2}[ -][a-z]{3}[ -]\d{2,4}|[a-z]{3} [ \d]\d) \d\d:\d\d:\d\d"
     r"(?: \d{4})?(?: [a-z]{1,5}| [+-]\d{4})?",
     re.ASCII | re.IGNORECASE,
@@ -75,7 +75,7 @@ def _exact_float(value: object) -> float | None:
         exact = float(value)
     except OverflowError:
         return None
-    return exact if -_ENORMOUS < exact < _ENORMOUS else None  # NaN is within no bounds
+    return exact if -_MAX_NUMBER < exact < _MAX_NUMBER else None  # NaN is within no bounds
 
 
 def instance_of(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
@@ -160,24 +160,25 @@ def judge(
         deadline: Seconds that the call may take in all.
         tokens: What is left in the retry budget; None for a full one.
     """
-    asked = retry_after(reading.retry_after, http_date(reading.date) or now)
-    in_reach = asked is not None and asked <= policy.max_retry_after
-    pause = asked if asked and in_reach and reading.throttled and policy.sleep else 0.0
-    end = RetryDecision(pause=pause, retry_after=asked)
+    server_wait = retry_after(reading.retry_after, http_date(reading.date) or now)
+    within_limit = server_wait is not None and server_wait <= policy.max_retry_after
+    pause = server_wait if server_wait and within_limit and reading.throttled and policy.sleep else 0.0
+    no_retry = RetryDecision(pause=pause, retry_after=server_wait)
     if not reading.again or attempt >= policy.attempts:
-        return end
-    if asked is not None and not in_reach:
-        longest = f"this client waits at most {policy.max_retry_after:.6g} s"
-        return evolve(end, reason=f"not retried: the server asks for {asked:.6g} s, and {longest}")
+        return no_retry
+    if server_wait is not None and not within_limit:
+        limit_text = f"this client waits at most {policy.max_retry_after:.6g} s"
+        return evolve(no_retry, reason=f"not retried: the server asks for {server_wait:.6g} s, and {limit_text}")
     # min() over the exponent keeps 2.0 ** attempt finite, whatever `attempts` says
-    wait = asked if asked is not None else jitter * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    backoff = jitter * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    wait = backoff if server_wait is None else server_wait
     if elapsed + wait >= deadline:
-        left = f"{max(0.0, deadline - elapsed):.3g} s before the deadline"
-        return evolve(end, reason=f"not retried: the next attempt is due in {wait:.3g} s, with {left}")
+        deadline_left = f"{max(0.0, deadline - elapsed):.3g} s before the deadline"
+        return evolve(no_retry, reason=f"not retried: the next attempt is due in {wait:.3g} s, with {deadline_left}")
     cost = THROTTLED_COST if reading.throttled else TRANSIENT_COST
     if tokens is not None and tokens < cost:
-        return evolve(end, reason="not retried: so many calls have failed that the retry budget is used up")
-    return evolve(end, wait=wait if policy.sleep else 0.0, tokens=cost)
+        return evolve(no_retry, reason="not retried: so many calls have failed that the retry budget is used up")
+    return evolve(no_retry, wait=wait if policy.sleep else 0.0, tokens=cost)
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
@@ -199,7 +200,7 @@ def retry_after(header: str | None, now: datetime) -> float | None:
 def http_date(header: str | None) -> datetime | None:
     """Return a date in any of the three forms of RFC 9110, section 5.6.7, in UTC if it has no zone; or None."""
     text = (header or "").strip()
-    if not _DATE.fullmatch(text):
+    if not _HTTP_DATE.fullmatch(text):
         return None
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  # a tenth of our import, for the rarest of headers
 
@@ -210,7 +211,7 @@ def http_date(header: str | None) -> datetime | None:
         return None
 
 
-FULL = 500  # tokens; these numbers are botocore's and the AWS SDKs' standard retry quota
+FULL_BUDGET = 500  # tokens; these numbers are botocore's and the AWS SDKs' standard retry quota
 TRANSIENT_COST = 14
 THROTTLED_COST = 5
 
@@ -225,8 +226,8 @@ class Budget:
         tokens: What is left.
     """
 
-    tokens: int = FULL
+    tokens: int = FULL_BUDGET
 
     def give_back(self, taken: int) -> None:
         """Give back what a retry took that succeeded or was never sent; 1 for a success at the first attempt (0)."""
-        self.tokens = min(FULL, self.tokens + (taken or 1))
+        self.tokens = min(FULL_BUDGET, self.tokens + (taken or 1))

@@ -43,13 +43,13 @@ from distinct_async.sansio.checkpoints import Question
 from distinct_async.sansio.drift import Continuity, Totals
 from distinct_async.sansio.pages import OnDrift, PageDecision, PageFacts, PageRequest, State
 
-_DEFAULT_SIZE = 50  # of both vendors, as documented
+_DEFAULT_PAGE_SIZE = 50  # of both vendors, as documented
 _TYPICAL_CAP = 100  # "maximum is typically 100" (list-impressions)
 _PAST_THE_END: frozenset[State] = frozenset({"past_total", "short", "behind"})
-_UNRESOLVED = "so it is unknown where its last rows begin"
+_UNKNOWN_START = "so it is unknown where its last rows begin"
 _IDENTICAL_PAGES = 1000  # equal pages in a row, without a total to end them, that are still accepted
 _REMEDY = "resume with walk.resume(error.checkpoint), or start over"
-_AGAIN = PageDecision(deliver=False, discard=True)
+_REQUEST_AGAIN = PageDecision(deliver=False, discard=True)
 
 
 @define
@@ -88,19 +88,19 @@ class WalkState:
     start: int | None = field(default=None, init=False)
     totals: Totals = field(factory=Totals, init=False)
 
-    _end: int | None = field(init=False)  # no row at or beyond it is wanted
-    _ahead: int = field(default=0, init=False)  # the next offset to request
-    _plan: int = field(default=0, init=False)  # rows per page
+    _end_offset: int | None = field(init=False)  # no row at or beyond it is wanted
+    _next_offset: int = field(default=0, init=False)
+    _planned_rows: int = field(default=0, init=False)  # of each page requested ahead
     _drifted: bool = field(default=False, init=False)
-    _retried: int | None = field(default=None, init=False)  # the offset that was requested once more
-    _previous: PageFacts = field(default=PageFacts(()), init=False)
-    _full: int = field(init=False)  # rows of a full page, without a total
-    _identical: int = field(default=0, init=False)  # equal pages in a row
-    _doubted: tuple[PageRequest, PageFacts] | None = field(default=None, init=False)  # rule 7
+    _retried_offset: int | None = field(default=None, init=False)
+    _previous_page: PageFacts = field(default=PageFacts(()), init=False)
+    _full_page_rows: int = field(init=False)  # without a total
+    _identical_pages: int = field(default=0, init=False)  # in a row
+    _doubted_page: tuple[PageRequest, PageFacts] | None = field(default=None, init=False)  # rule 7
 
     def __attrs_post_init__(self) -> None:
-        self._end = None if self.limit is None else self.offset + self.limit
-        self._full = min(self.page_size or _DEFAULT_SIZE, _TYPICAL_CAP)
+        self._end_offset = None if self.limit is None else self.offset + self.limit
+        self._full_page_rows = min(self.page_size or _DEFAULT_PAGE_SIZE, _TYPICAL_CAP)
         if self.last is None:
             self.start = self.offset
         else:
@@ -121,26 +121,26 @@ class WalkState:
         """
         if self.state == "ahead" and (total := self.totals.current) is not None:
             requests: list[PageRequest] = []
-            end = total if self._end is None else min(total, self._end)
-            while outstanding + len(requests) < self.prefetch and self._ahead < end:
-                requests.append(PageRequest(self._ahead, self.page_size, total, "ahead"))
-                self._ahead += self._plan
+            end = total if self._end_offset is None else min(total, self._end_offset)
+            while outstanding + len(requests) < self.prefetch and self._next_offset < end:
+                requests.append(PageRequest(self._next_offset, self.page_size, total, "ahead"))
+                self._next_offset += self._planned_rows
             return requests
         if outstanding or self.ended:
             return []
         if self.state == "resolve":
-            return [PageRequest(self._ahead, 1, None, "resolve")]
-        if self.state == "shifted" and self._doubted is not None:
-            return [evolve(self._doubted[0], offset=self._doubted[0].offset + 1, state="shifted")]
-        overlap, size = int(self.continuity.anchor is not None), self.page_size
-        if self.state == "sequential" and overlap and size is not None:
-            size = max(size, 2)  # one of them is known
-        return [PageRequest(self.offset - overlap, size, self.totals.current, self.state)]
+            return [PageRequest(self._next_offset, 1, None, "resolve")]
+        if self.state == "shifted" and self._doubted_page is not None:
+            return [evolve(self._doubted_page[0], offset=self._doubted_page[0].offset + 1, state="shifted")]
+        overlap_rows, page_size = int(self.continuity.anchor is not None), self.page_size
+        if self.state == "sequential" and overlap_rows and page_size is not None:
+            page_size = max(page_size, 2)  # one of them is known
+        return [PageRequest(self.offset - overlap_rows, page_size, self.totals.current, self.state)]
 
     def is_end(self, request: PageRequest, status: int) -> bool:
         """Return whether an error response to this request is the end of the list (rules 5 and 9)."""
         if request.state == "resolve" and request.offset and status in {400, 404}:
-            self._begin(request.offset)
+            self._begin_last_rows(request.offset)
             return True
         if request.state in _PAST_THE_END and request.offset == self.offset and status in {400, 404}:
             self._finish()
@@ -163,67 +163,67 @@ class WalkState:
             PaginationError: Rules 6 and 10.
         """
         if facts.echo_offset not in {None, request.offset}:
-            if self._retry(request):
-                return _AGAIN
-            found = f"the server returned offset {facts.echo_offset} (it seems to ignore offset)"
-            self._fail(f"requested offset {request.offset}, but {found}", PageLoopError)
+            if self._retry_once(request):
+                return _REQUEST_AGAIN
+            returned = f"the server returned offset {facts.echo_offset} (it seems to ignore offset)"
+            self._raise_error(f"requested offset {request.offset}, but {returned}", PageLoopError)
         if request.state == "resolve":
-            self._resolve(request, facts)
-            return _AGAIN
-        doubted, self._doubted = self._doubted, None
+            self._resolve_last_rows(request, facts)
+            return _REQUEST_AGAIN
+        doubted, self._doubted_page = self._doubted_page, None
         if doubted is not None:
             if facts.items == doubted[1].items:
-                self._fail_repeated(doubted[0].offset, "and so does the page one row further on")
+                self._raise_page_loop(doubted[0].offset, "and so does the page one row further on")
             request, facts = doubted
-        elif facts.items and facts.items == self._previous.items:
-            if self._repeats(request, facts):
-                self.state, self._doubted = "shifted", (request, facts)
-                return _AGAIN
+        elif facts.items and facts.items == self._previous_page.items:
+            if self._repeats_previous(request, facts):
+                self.state, self._doubted_page = "shifted", (request, facts)
+                return _REQUEST_AGAIN
         else:
-            self._identical = 0
-        return self._accept(request, facts, planned=doubted is None and request.state == "ahead")
+            self._identical_pages = 0
+        return self._accept_page(request, facts, planned=doubted is None and request.state == "ahead")
 
-    def _resolve(self, request: PageRequest, facts: PageFacts) -> None:
+    def _resolve_last_rows(self, request: PageRequest, facts: PageFacts) -> None:
         """Begin at the last rows, or arrange for a look behind those received (rule 10)."""
         received = request.offset + len(facts.items)
         self.totals.compare(facts, None, own_count=False)  # the time of a first row, later whether the list ascends
         if request.offset and not facts.items:
-            self._begin(request.offset)
+            self._begin_last_rows(request.offset)
         elif facts.total is None:
-            self._fail(f"the server states no total, {_UNRESOLVED}", PaginationError)
+            self._raise_error(f"the server states no total, {_UNKNOWN_START}", PaginationError)
         elif request.offset and received > facts.total:
-            self._fail(f"the server states {facts.total} rows but has more, {_UNRESOLVED}", PaginationError)
+            self._raise_error(f"the server states {facts.total} rows but has more, {_UNKNOWN_START}", PaginationError)
         elif request.offset or not received or received < facts.total:
-            self._begin(facts.total)
+            self._begin_last_rows(facts.total)
         else:
-            self._ahead = received
+            self._next_offset = received
 
-    def _begin(self, total: int) -> None:
+    def _begin_last_rows(self, total: int) -> None:
         """Begin at the last rows of so many."""
-        wanted = self.last or 0
-        self.state, self._ahead = "alone", 0
-        self.offset = self.start = max(0, total - wanted)
-        self._end = self.offset + min(wanted, wanted if self.limit is None else self.limit)
+        last_rows = self.last or 0
+        self.state, self._next_offset = "alone", 0
+        self.offset = self.start = max(0, total - last_rows)
+        self._end_offset = self.offset + min(last_rows, last_rows if self.limit is None else self.limit)
         self.totals.first = self.totals.last = self.totals.current = total
 
-    def _accept(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> PageDecision:
+    def _accept_page(self, request: PageRequest, facts: PageFacts, *, planned: bool) -> PageDecision:
         if request.state == "short" and request.offset + len(facts.items) > self.offset and self._recognise_cap(facts):
-            return _AGAIN
-        own_count = request.state == "past_total" and self._is_own_count(request, facts)
-        moved = self.totals.compare(facts, request.total, own_count=own_count)
+            return _REQUEST_AGAIN
+        own_count = request.state == "past_total" and self._counts_own_rows(request, facts)
+        drifts = self.totals.compare(facts, request.total, own_count=own_count)
         empty_before = not facts.items and self._expects_rows(request)
-        if empty_before and self._retry(request):
-            return evolve(_AGAIN, warning=self._report(moved))
-        known = 0
+        if empty_before and self._retry_once(request):
+            return evolve(_REQUEST_AGAIN, warning=self._report_drifts(drifts))
+        known_rows = 0
         if self.continuity.anchor is not None or facts.ids:
-            known, drifts = self.continuity.compare(facts, self.digest_row, self.offset)
-            moved += drifts
-        warning = self._report(moved) if moved else None
+            known_rows, new_drifts = self.continuity.compare(facts, self.digest_row, self.offset)
+            drifts += new_drifts
+        warning = self._report_drifts(drifts) if drifts else None
         if empty_before and self.totals.current is not None:
             empty = f"an empty page at offset {request.offset} twice although it reports {self.totals.current} rows"
-            warning = self._report([f"the server returned {empty}"], PaginationError)
-        discard = self._advance(request, facts, known, planned=planned)
-        return self._deliver(request, facts, known, discard=discard, warning=warning)
+            warning = self._report_drifts([f"the server returned {empty}"], PaginationError)
+        discard = self._advance(request, facts, known_rows, planned=planned)
+        return self._decide_delivery(request, facts, known_rows, discard=discard, warning=warning)
 
     def _expects_rows(self, request: PageRequest) -> bool:
         """Return whether a page must have rows (rules 6 and 9)."""
@@ -231,76 +231,82 @@ class WalkState:
             return request.state == "sequential" or self.continuity.anchor is not None
         return request.offset < self.totals.current
 
-    def _advance(self, request: PageRequest, facts: PageFacts, known: int, *, planned: bool) -> bool:
+    def _advance(self, request: PageRequest, facts: PageFacts, known_rows: int, *, planned: bool) -> bool:
         """Move on behind this page. Return whether to discard what was requested beyond it."""
         count, total = len(facts.items), self.totals.current
         self.offset = request.offset + count
-        first, self._previous = not self._previous.items, facts
+        first, self._previous_page = not self._previous_page.items, facts
         if total is not None and (first or self.offset > total) and self._is_suspicious(request, facts, total):
             self.state = "past_total"
             return True
-        if request.state == "past_total" and count and self._is_own_count(request, facts):
+        if request.state == "past_total" and count and self._counts_own_rows(request, facts):
             self.totals.distrust()
-            self._step(facts)
-        elif not count or (total is not None and self.offset >= total) or (request.state == "short" and count == known):
+            self._step_without_total(facts)
+        elif (
+            not count
+            or (total is not None and self.offset >= total)
+            or (request.state == "short" and count == known_rows)
+        ):
             self._finish()
         elif total is None:
-            self._step(facts, known)
+            self._step_without_total(facts, known_rows)
         elif not planned:
-            self.state, self._plan, self._ahead = "ahead", count, self.offset
-        elif count != self._plan:
+            self.state, self._planned_rows, self._next_offset = "ahead", count, self.offset
+        elif count != self._planned_rows:
             self.state = "alone"
             return True
         return False
 
-    def _step(self, facts: PageFacts, known: int = 0) -> None:
+    def _step_without_total(self, facts: PageFacts, known_rows: int = 0) -> None:
         """Go on without a total (rule 9)."""
         count = len(facts.items)
-        if count == known:
+        if count == known_rows:
             self.state = "behind"
             return
-        self.state = "short" if count < self._full else "sequential"
+        self.state = "short" if count < self._full_page_rows else "sequential"
         if facts.ids and (count > 1 or self.state == "sequential"):  # a page of one row shows no further one
             self.continuity.anchor = self.digest_row(facts.items[-1])
 
     def _recognise_cap(self, facts: PageFacts) -> bool:
         """Learn that the page before was full. Return whether to request the rows behind it again, with an overlap."""
         overlaps = self.continuity.anchor is not None
-        self._full = 1 if overlaps else len(self._previous.items)
+        self._full_page_rows = 1 if overlaps else len(self._previous_page.items)
         if facts.ids and not overlaps:
-            self._step(self._previous)
+            self._step_without_total(self._previous_page)
             return True
         return False
 
-    def _deliver(
-        self, request: PageRequest, facts: PageFacts, known: int, *, discard: bool, warning: str | None
+    def _decide_delivery(
+        self, request: PageRequest, facts: PageFacts, known_rows: int, *, discard: bool, warning: str | None
     ) -> PageDecision:
         stop = count = len(facts.items)
-        if self._end is not None and request.offset + count >= self._end:
-            stop = max(known, self._end - request.offset)
+        if self._end_offset is not None and request.offset + count >= self._end_offset:
+            stop = max(known_rows, self._end_offset - request.offset)
             self.complete = self.complete and stop == count
             self.state = "ended"
-        deliver = stop > known or not self.pages
+        deliver = stop > known_rows or not self.pages
         self.pages += deliver
-        return PageDecision(facts.items[known:stop], request.offset + known, facts.total, deliver, discard, warning)
+        return PageDecision(
+            facts.items[known_rows:stop], request.offset + known_rows, facts.total, deliver, discard, warning
+        )
 
     def _finish(self) -> None:
         self.state, self.complete = "ended", not self._drifted
 
-    def _retry(self, request: PageRequest) -> bool:
+    def _retry_once(self, request: PageRequest) -> bool:
         """Arrange for this page to be requested once more. Return False if it already was."""
-        if self._retried == request.offset:
+        if self._retried_offset == request.offset:
             return False
-        self._retried = request.offset
+        self._retried_offset = request.offset
         if self.state == "ahead":
             self.state = "alone"
         return True
 
-    def _repeats(self, request: PageRequest, facts: PageFacts) -> bool:
+    def _repeats_previous(self, request: PageRequest, facts: PageFacts) -> bool:
         """Return whether the page equals the one before it, and could not do so by chance (rule 7)."""
-        self._identical += 1
-        if self.totals.current is None and self._identical >= _IDENTICAL_PAGES:
-            self._fail_repeated(request.offset, f"for the {self._identical}th time")
+        self._identical_pages += 1
+        if self.totals.current is None and self._identical_pages >= _IDENTICAL_PAGES:
+            self._raise_page_loop(request.offset, f"for the {self._identical_pages}th time")
         if not facts.ids:
             return facts.unmistakable()
         return len(facts.items) > 1  # a single row may have moved: `Continuity` decides
@@ -314,23 +320,25 @@ class WalkState:
         return full and (count == total or self.offset > total)
 
     @staticmethod
-    def _is_own_count(request: PageRequest, facts: PageFacts) -> bool:
+    def _counts_own_rows(request: PageRequest, facts: PageFacts) -> bool:
         """Return whether a total cannot be the whole list's: it is less than the rows received."""
         return facts.total is None or facts.total < request.offset + len(facts.items)
 
-    def _report(self, drifts: Sequence[str], error: type[PaginationError] = DriftError) -> str | None:
+    def _report_drifts(self, drifts: Sequence[str], error: type[PaginationError] = DriftError) -> str | None:
         """Raise the drifts, or return them as one warning."""
         if not drifts:
             return None
         text = "; ".join(drifts)
         if self.on_drift == "raise":
-            self._fail(text, error)
+            self._raise_error(text, error)
         self._drifted = True
         return text
 
-    def _fail_repeated(self, offset: int, further: str) -> NoReturn:
-        text = f"the page at offset {offset} repeats the previous page, {further} (the server seems to ignore offset)"
-        self._fail(text, PageLoopError)
+    def _raise_page_loop(self, offset: int, repetition: str) -> NoReturn:
+        text = (
+            f"the page at offset {offset} repeats the previous page, {repetition} (the server seems to ignore offset)"
+        )
+        self._raise_error(text, PageLoopError)
 
-    def _fail(self, text: str, error: type[PaginationError]) -> NoReturn:
+    def _raise_error(self, text: str, error: type[PaginationError]) -> NoReturn:
         raise error(text, remedy=_REMEDY, operation=str(self.question))

@@ -476,7 +476,7 @@ def test_growth_is_fine_where_the_walk_ascends_and_only_there(prefetch: int, ord
     state = walk(prefetch=prefetch)
     for total in (100, 100, 100):
         ask = requests(state, 0)[0]
-        state._ahead = ask.offset + SIZE  # the others of this window are not of interest here
+        state._next_offset = ask.offset + SIZE  # the others of this window are not of interest here
         feed(state, ask, page(ask.offset, SIZE, total, seconds=seconds))
     ask = requests(state, 0)[0]
     grown = page(ask.offset, SIZE, 105, seconds=seconds)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distinct_async.errors import ConfigurationError, ServerError
 from distinct_async.sansio.messages import Reading
-from distinct_async.sansio.retry import FULL, Budget, RetryDecision, RetryPolicy, judge, retry_after
+from distinct_async.sansio.retry import FULL_BUDGET, Budget, RetryDecision, RetryPolicy, judge, retry_after
 
 NOW = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(attempts=4, base=0.5, cap=20.0, max_retry_after=60.0)
@@ -245,10 +245,10 @@ def test_budget_stays_between_empty_and_full_and_recovers(story: list[str]) -> N
         else:
             taken = decide(failed(throttled=event == "throttled"), tokens=budget.tokens).tokens
             budget.tokens -= taken
-        assert 0 <= budget.tokens <= FULL
-    for _ in range(FULL):
+        assert 0 <= budget.tokens <= FULL_BUDGET
+    for _ in range(FULL_BUDGET):
         budget.give_back(0)
-    assert FULL == budget.tokens
+    assert FULL_BUDGET == budget.tokens
 
 
 @pytest.mark.parametrize(
