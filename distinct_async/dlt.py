@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["distinct"]
 
-_KEY = ("experience_id", "touchpoint_id", "position")
+_PRIMARY_KEY = ("experience_id", "touchpoint_id", "position")
 
 
 @dlt.source(name="distinct", section="distinct")
@@ -163,7 +163,7 @@ def _visits_resource(
         visits,
         name=TABLES[visits_type],
         write_disposition={"disposition": "merge", "strategy": "delete-insert"} if rebuild else "append",
-        primary_key=_KEY,
+        primary_key=_PRIMARY_KEY,
         columns={"deleted": {"hard_delete": True}} if rebuild else None,
     )
 

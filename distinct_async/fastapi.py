@@ -64,8 +64,8 @@ __all__ = [  # noqa: RUF022  # plainly sorted, as a test asserts
     "lifespan",
 ]
 
-_STATE = "distinct_client"  # the client's name in the request's state and in `app.state`
-_NOT_RUN = (
+_STATE_KEY = "distinct_client"  # the client's name in the request's state and in `app.state`
+_NO_LIFESPAN = (
     "there is no DistinctClient, because the app's lifespan did not run: create the app with "
     "FastAPI(lifespan=lifespan()). Starlette does not run the lifespan of a mounted app: give lifespan() to the app in "
     "which it is mounted. In tests use `with TestClient(app) as http`; with a bare ASGI transport, which runs no "
@@ -100,12 +100,12 @@ def lifespan(
     @asynccontextmanager
     async def run(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
         async with open_client(factory, require) as client:
-            setattr(app.state, _STATE, client)
+            setattr(app.state, _STATE_KEY, client)
             try:
                 async with inner(app) if inner is not None else nullcontext() as state:
-                    yield {**(state or {}), _STATE: client}
+                    yield {**(state or {}), _STATE_KEY: client}
             finally:
-                delattr(app.state, _STATE)
+                delattr(app.state, _STATE_KEY)
 
     return run
 
@@ -124,10 +124,10 @@ async def get_client(conn: HTTPConnection) -> DistinctClient:
         RuntimeError: If the lifespan did not run.
     """
     for holder in (conn, conn.scope.get("app")):
-        client = getattr(getattr(holder, "state", None), _STATE, None)
+        client = getattr(getattr(holder, "state", None), _STATE_KEY, None)
         if client is not None:
             return cast("DistinctClient", client)
-    raise RuntimeError(_NOT_RUN)
+    raise RuntimeError(_NO_LIFESPAN)
 
 
 DistinctDep = Annotated[DistinctClient, Depends(get_client)]
@@ -192,7 +192,7 @@ class JSONLResponse(StreamingResponse, JSONResponse):  # FastAPI documents the m
             # tracebacks too. Test clients, which name no version of ASGI's spec, would take the response for complete.
             if not self._started or "spec_version" not in scope.get("asgi", ()):
                 raise
-            log.error("cut off a stream: %s (%s)", type(error).__name__, _cause(error))
+            log.error("cut off a stream: %s (%s)", type(error).__name__, _safe_cause(error))
             return
         finally:
             await drain((stream, disconnect))
@@ -214,11 +214,11 @@ class JSONLResponse(StreamingResponse, JSONResponse):  # FastAPI documents the m
                     self._started = True
                     head = {"status": self.status_code, "headers": self.raw_headers}
                     await forward({"type": "http.response.start", **head})
-                await forward({"type": "http.response.body", "body": _lines(page), "more_body": True})
+                await forward({"type": "http.response.body", "body": _encode_lines(page), "more_body": True})
         await forward({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _lines(page: Page[Any]) -> bytes:
+def _encode_lines(page: Page[Any]) -> bytes:
     rows = page.items
     names = wire_names(type(rows[0])).items() if rows else ()
     return msgspec.json.Encoder().encode_lines([{wire: getattr(row, name) for wire, name in names} for row in rows])
@@ -226,8 +226,8 @@ def _lines(page: Page[Any]) -> bytes:
 
 # --- errors as responses ----------------------------------------------------------------------------------------------
 
-_PROBLEM = "application/problem+json"
-_DETAILS = {
+_PROBLEM_MEDIA_TYPE = "application/problem+json"
+_STATUS_DETAILS = {
     404: "The requested resource does not exist.",
     502: "An upstream service failed, or sent an invalid response.",
     503: "An upstream service is temporarily unavailable.",
@@ -237,34 +237,38 @@ _DETAILS = {
 _CLOSE_CODES = {404: 1008, 422: 1008, 503: 1013}
 
 
-def _content(status: int, detail: str | None) -> dict[str, Any]:
+def _problem_content(status: int, detail: str | None) -> dict[str, Any]:
     """Return the content of a problem."""
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     return problem if detail is None else {**problem, "detail": detail}
 
 
-def _documented(status: int, description: str, detail: str | None, **others: object) -> dict[str, Any]:
+def _openapi_response(status: int, description: str, detail: str | None, **others: object) -> dict[str, Any]:
     """Return how OpenAPI describes a problem."""
-    example = _content(status, detail)
+    example = _problem_content(status, detail)
     properties: dict[str, Any] = {name: {"const": value} for name, value in example.items()}
     if detail is not None:
         properties["detail"] = {"type": "string"}
     schema = {"title": "Problem", "type": "object", "required": [*properties], "properties": properties}
-    return {"description": description, "content": {_PROBLEM: {"schema": schema, "example": example}}, **others}
+    return {
+        "description": description,
+        "content": {_PROBLEM_MEDIA_TYPE: {"schema": schema, "example": example}},
+        **others,
+    }
 
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    404: _documented(404, "The vendor does not know the id.", _DETAILS[404]),
-    422: _documented(422, "An argument is invalid.", "page_size must be at least 1, got 0"),
-    500: _documented(500, "An API key is missing or rejected, or the service is misconfigured.", None),
-    502: _documented(502, "The vendor failed, or sent an invalid response.", _DETAILS[502]),
-    503: _documented(
+    404: _openapi_response(404, "The vendor does not know the id.", _STATUS_DETAILS[404]),
+    422: _openapi_response(422, "An argument is invalid.", "page_size must be at least 1, got 0"),
+    500: _openapi_response(500, "An API key is missing or rejected, or the service is misconfigured.", None),
+    502: _openapi_response(502, "The vendor failed, or sent an invalid response.", _STATUS_DETAILS[502]),
+    503: _openapi_response(
         503,
         "The vendor is overloaded or limits the rate.",
-        _DETAILS[503],
+        _STATUS_DETAILS[503],
         headers={"Retry-After": {"description": "Seconds, if the vendor says.", "schema": {"type": "integer"}}},
     ),
-    504: _documented(504, "The vendor did not respond in time.", _DETAILS[504]),
+    504: _openapi_response(504, "The vendor did not respond in time.", _STATUS_DETAILS[504]),
 }
 """The responses of `add_error_handlers`, for OpenAPI: ``FastAPI(responses=PROBLEMS)``, or of one router or route."""
 
@@ -291,30 +295,30 @@ def add_error_handlers(app: Starlette) -> None:
     Args:
         app: The app. A mounted app handles its own errors: call this function for it too.
     """
-    app.add_exception_handler(DistinctError, _problem)  # type: ignore[arg-type]  # it accepts both kinds of connection
+    app.add_exception_handler(DistinctError, _problem_response)  # type: ignore[arg-type]  # it accepts both kinds of connection
 
 
-async def _problem(conn: HTTPConnection, error: Exception) -> Response | None:
+async def _problem_response(conn: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, DistinctError)  # noqa: S101  # for the type checker
-    status = _status(error)
+    status = _http_status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("responded with %d: %s (%s)", status, type(error).__name__, _cause(error))
+        log.error("responded with %d: %s (%s)", status, type(error).__name__, _safe_cause(error))
     if isinstance(conn, WebSocket) and conn.application_state is WebSocketState.CONNECTED:
         await conn.close(_CLOSE_CODES.get(status, 1011), HTTPStatus(status).phrase)
         return None
-    detail = error.message if status == HTTPStatus.UNPROCESSABLE_ENTITY else _DETAILS.get(status)
+    detail = error.message if status == HTTPStatus.UNPROCESSABLE_ENTITY else _STATUS_DETAILS.get(status)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, APIError) and error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
-    return JSONResponse(_content(status, detail), status, headers, _PROBLEM)
+    return JSONResponse(_problem_content(status, detail), status, headers, _PROBLEM_MEDIA_TYPE)
 
 
-def _cause(error: DistinctError) -> str:
+def _safe_cause(error: DistinctError) -> str:
     """Return the operation without its ids. An error without an operation contains no text of a vendor."""
     return error.operation.partition("(")[0] if error.operation else str(error)
 
 
-def _status(error: DistinctError) -> HTTPStatus:
+def _http_status(error: DistinctError) -> HTTPStatus:
     match error:
         case InvalidRequestError() | CheckpointError():
             return HTTPStatus.UNPROCESSABLE_ENTITY

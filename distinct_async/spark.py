@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 _NEW_QUERY: Final = "start over, with another checkpointLocation and an empty target"
-_SECRETS: Final = ("key", "token", "secret", "password", "credential", "auth")
-_TYPES: Final = {"string": "STRING", "int64": "BIGINT", "timestamp[us, tz=UTC]": "TIMESTAMP"}
+_SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "auth")
+_SQL_TYPES: Final = {"string": "STRING", "int64": "BIGINT", "timestamp[us, tz=UTC]": "TIMESTAMP"}
 _VISITS_TYPES: Final[Mapping[str, VisitsType | None]] = {"TOTAL": "TOTAL", "UNIQUE": "UNIQUE", "both": None}
 
 
@@ -81,14 +81,16 @@ def _touchpoint_ids(text: str) -> list[str]:
     return [each.strip() for each in text.split(",")]
 
 
-def _option(convert: Callable[[str], object], wanted: str, default: Any = None, alias: str | None = None) -> Any:  # noqa: ANN401
+def _option(convert: Callable[[str], object], expected: str, default: Any = None, alias: str | None = None) -> Any:  # noqa: ANN401
     """Return a field that knows how its text is read, what that must be, and its name if users write another one."""
-    return field(default=default, alias=alias, metadata={"convert": convert, "wanted": wanted})
+    return field(default=default, alias=alias, metadata={"convert": convert, "expected": expected})
 
 
-_number = partial(_option, int, "a whole number")
-_seconds = partial(_option, float, "a number of seconds")
-_switch = partial(_option, lambda text: {"true": True, "false": False}[text.lower()], "true or false", default=False)
+_int_option = partial(_option, int, "a whole number")
+_seconds_option = partial(_option, float, "a number of seconds")
+_bool_option = partial(
+    _option, lambda text: {"true": True, "false": False}[text.lower()], "true or false", default=False
+)
 
 
 @frozen(kw_only=True)
@@ -101,17 +103,17 @@ class Options:
     experience_id: str = _option(str, "an id", default=NOTHING)
     visits_type: VisitsType | None = _option(_VISITS_TYPES.__getitem__, "TOTAL, UNIQUE or both", default="TOTAL")
     touchpoint_ids: Sequence[str] | None = _option(_touchpoint_ids, "ids with commas between, or a JSON list of ids")
-    page_size: int = _number(default=500)
-    prefetch: int = _number(default=4)
-    partitions: int = _number(default=4, alias="numPartitions")
-    max_rows: int | None = _number(alias="maxRowsPerTrigger")
-    max_concurrency: int = _number(default=Factory(lambda self: max(16, self.partitions), takes_self=True))
+    page_size: int = _int_option(default=500)
+    prefetch: int = _int_option(default=4)
+    partitions: int = _int_option(default=4, alias="numPartitions")
+    max_rows: int | None = _int_option(alias="maxRowsPerTrigger")
+    max_concurrency: int = _int_option(default=Factory(lambda self: max(16, self.partitions), takes_self=True))
     rate_limit: float | None = _option(float, "a number")
     base_url: str | None = _option(str, "a URL")
-    timeout: float = _seconds(default=30.0)
-    deadline: float = _seconds(default=90.0)
-    allow_http: bool = _switch()
-    trust_env: bool = _switch()
+    timeout: float = _seconds_option(default=30.0)
+    deadline: float = _seconds_option(default=90.0)
+    allow_http: bool = _bool_option()
+    trust_env: bool = _bool_option()
     key_file: Path | None = _option(Path, "a path")
 
     def __attrs_post_init__(self) -> None:
@@ -140,11 +142,11 @@ class Options:
         Raises:
             InvalidRequestError: An option is unknown, invalid or a key; no value is shown.
         """
-        read = _read_options(texts)
+        parsed = _read_options(texts)
         del texts  # a key may be in it by mistake, and Spark shows locals with SPARK_TRACEBACK_WITH_LOCALS
-        if isinstance(read, str):
-            raise InvalidRequestError(read)
-        return cls(**read)
+        if isinstance(parsed, str):
+            raise InvalidRequestError(parsed)
+        return cls(**parsed)
 
     def make_client(self, tasks: int = 1, base_url: str | None = None) -> DistinctClient:
         """Return a client with a task's share of the limits.
@@ -154,8 +156,8 @@ class Options:
             base_url: The URL that the driver uses; None in the driver.
         """
         return DistinctClient(
-            self._setting("DISTINCT_API_KEY"),
-            base_url=base_url or self.base_url or self._setting("DISTINCT_BASE_URL"),
+            self._read_setting("DISTINCT_API_KEY"),
+            base_url=base_url or self.base_url or self._read_setting("DISTINCT_BASE_URL"),
             max_concurrency=max(1, self.max_concurrency // tasks),
             rate_limit=None if self.rate_limit is None else self.rate_limit / tasks,
             timeout=self.timeout,
@@ -165,7 +167,7 @@ class Options:
             trust_env=self.trust_env,
         )
 
-    def _setting(self, variable: str) -> str | None:
+    def _read_setting(self, variable: str) -> str | None:
         # Never a local variable: as in `parse`
         return None if self.key_file is None else read_key_file(self.key_file, "option key_file").get(variable)
 
@@ -173,26 +175,26 @@ class Options:
 def _read_options(texts: Mapping[str, str]) -> dict[str, Any] | str:
     """Return the arguments of `Options`, or what is wrong."""
     options = {str(each.alias): each.metadata for each in fields(Options)}
-    known = {name.lower(): name for name in options}
-    given = {name.lower(): texts[name] for name in texts}
-    if "paths" in given:
+    option_names = {name.lower(): name for name in options}
+    lower_texts = {name.lower(): texts[name] for name in texts}
+    if "paths" in lower_texts:
         return "load() takes one experience; for several, make a frame of each and unite them with union()"
-    if "path" in given:
-        path = given.pop("path")
-        if given.setdefault("experience_id", path) != path:
+    if "path" in lower_texts:
+        path = lower_texts.pop("path")
+        if lower_texts.setdefault("experience_id", path) != path:
             return "the path and the option experience_id differ; drop one of them"
     values: dict[str, object] = {}
-    for name, text in given.items():
-        if name not in known:
-            if any(secret in name for secret in _SECRETS):
-                instead = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
-                return f"option {name!r} is refused, because Spark logs options; {instead}"
+    for name, text in lower_texts.items():
+        if name not in option_names:
+            if any(secret in name for secret in _SECRET_WORDS):
+                advice = "set the environment variable DISTINCT_API_KEY on driver and executors, or use key_file"
+                return f"option {name!r} is refused, because Spark logs options; {advice}"
             return f"unknown option {name!r}; known are {', '.join(options)}"
-        option = options[known[name]]
+        option = options[option_names[name]]
         try:
-            values[known[name]] = option["convert"](text)
+            values[option_names[name]] = option["convert"](text)
         except (ValueError, KeyError):  # msgspec's errors are ValueErrors
-            return f"option {known[name]} must be {option['wanted']}"
+            return f"option {option_names[name]} must be {option['expected']}"
     return values if values.get("experience_id") else 'the option experience_id is missing; load("exp-1") sets it too'
 
 
@@ -208,7 +210,7 @@ class DistinctDataSource(DataSource):
         """Return the columns as DDL; raise an error for invalid options."""
         Options.parse(self.options)
         return ", ".join(
-            f"{each.name} {_TYPES[str(each.type)]}{'' if each.nullable else ' NOT NULL'}" for each in SCHEMA
+            f"{each.name} {_SQL_TYPES[str(each.type)]}{'' if each.nullable else ' NOT NULL'}" for each in SCHEMA
         )
 
     def reader(self, schema: "StructType") -> "BatchReader":  # noqa: ARG002
@@ -253,7 +255,7 @@ class _Reader:
             error.remedy, error.remedy_option = self.remedy, None
             raise
 
-    async def _plan(self, client: DistinctClient) -> Plan:
+    async def _make_plan(self, client: DistinctClient) -> Plan:
         options = self._options
         return await plan(
             client, options.experience_id, visits_type=options.visits_type, touchpoint_ids=options.touchpoint_ids
@@ -262,12 +264,12 @@ class _Reader:
     def _request_plan(self) -> Plan:
         async def request() -> Plan:
             async with self._options.make_client() as client:
-                return await self._plan(client)
+                return await self._make_plan(client)
 
         return asyncio.run(request())
 
-    def _split(self, whole: Plan) -> list[InputPartition]:
-        parts = whole.split(self._options.partitions)
+    def _split(self, full_plan: Plan) -> list[InputPartition]:
+        parts = full_plan.split(self._options.partitions)
         parts = [each for each in parts if each.expected] or parts[:1]
         base_url = self._options.make_client().base_urls["distinct"]
         return [PlanPartition(each, len(parts), base_url) for each in parts]
@@ -314,10 +316,10 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
         states = read_states(start, self._options.experience_id)
         async with self._options.make_client() as client:
             if self._planned is None or not self._is_last:
-                self._planned = await self._plan(client)
-            new = {each: _new_rows(each, states.get(each.key)) for each in self._planned.works}
-            taken = {each: rows for each, rows in allot(new, limit).items() if rows}
-            positions = {each: each.declared - new[each] + rows for each, rows in taken.items()}
+                self._planned = await self._make_plan(client)
+            new_rows = {each: _count_new_rows(each, states.get(each.key)) for each in self._planned.works}
+            rows_taken = {each: rows for each, rows in allot(new_rows, limit).items() if rows}
+            positions = {each: each.declared - new_rows[each] + rows for each, rows in rows_taken.items()}
             checkpoints = await asyncio.gather(*(_checkpoint_at(client, *each) for each in positions.items()))
         end = dict(start)
         for (each, position), checkpoint in zip(positions.items(), checkpoints, strict=True):
@@ -328,39 +330,39 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
     def partitions(self, start: dict[str, str], end: dict[str, str]) -> list[InputPartition]:
         """Return what the tasks of a micro-batch read."""
         experience_id = self._options.experience_id
-        begins, ends = read_states(start, experience_id), read_states(end, experience_id)
+        start_states, end_states = read_states(start, experience_id), read_states(end, experience_id)
         if self._planned is None:  # after a restart, for the names of the touchpoints
             self._planned = self._request_plan()
         lists = {each.key: each for each in self._planned.works}
         works = [
             evolve(
-                lists.get(key) or _unlisted(key),
-                start=before.position if (before := begins.get(key)) else 0,
+                lists.get(key) or _make_unlisted_list(key),
+                start=before.position if (before := start_states.get(key)) else 0,
                 stop=state.position,
                 before=before.checkpoint if before else None,
                 after=state.checkpoint,
             )
-            for key, state in ends.items()
+            for key, state in end_states.items()
         ]
         works = [each for each in works if each.expected]
         return self._split(Plan(experience_id, tuple(works), 0)) if works else []
 
 
-def _unlisted(key: ListKey) -> VisitList:
+def _make_unlisted_list(key: ListKey) -> VisitList:
     """Return a list that the experience does not list any more; a micro-batch that is repeated may need it."""
     experience_id, touchpoint_id, visits_type = key
     summary = TouchpointSummary(id=touchpoint_id, name=None, value=None, total_visits=0, unique_visits=0)
     return VisitList(summary, visits_type, experience_id=experience_id)
 
 
-def _new_rows(visit_list: VisitList, state: ListState | None) -> int:
+def _count_new_rows(visit_list: VisitList, state: ListState | None) -> int:
     if state is None:
         return visit_list.declared
     if state.is_current(visit_list):
         return 0
     if visit_list.declared < state.position:
-        left = f"the server lists {visit_list.declared} rows, {state.position} were read"
-        raise DriftError(f"{visit_list}: rows that were read are gone ({left})", remedy=_NEW_QUERY)
+        rows_left = f"the server lists {visit_list.declared} rows, {state.position} were read"
+        raise DriftError(f"{visit_list}: rows that were read are gone ({rows_left})", remedy=_NEW_QUERY)
     return visit_list.declared - state.position
 
 
@@ -377,21 +379,21 @@ async def _checkpoint_at(client: DistinctClient, visit_list: VisitList, position
         async for page in run.pages():
             if page.items:  # the first page of a walk is yielded even if it is empty
                 return page.checkpoint
-    gone = f"{visit_list}: row {position - 1} is gone since the list was planned"
-    raise DriftError(gone, remedy="the next micro-batch plans again")
+    problem = f"{visit_list}: row {position - 1} is gone since the list was planned"
+    raise DriftError(problem, remedy="the next micro-batch plans again")
 
 
-def allot(new: Mapping[K, int], limit: int | None) -> dict[K, int]:
+def allot(new_rows: Mapping[K, int], limit: int | None) -> dict[K, int]:
     """Return how many rows of each list a micro-batch takes: all, or fair shares of the limit.
 
     Args:
-        new: How many are new, for each list.
+        new_rows: How many are new, for each list.
         limit: How many to take together; None for all.
     """
     if limit is None:
-        return dict(new)
+        return dict(new_rows)
     shares: dict[K, int] = {}
-    for left, key in zip(range(len(new), 0, -1), sorted(new, key=new.__getitem__), strict=True):
-        shares[key] = min(new[key], limit // left)
+    for left, key in zip(range(len(new_rows), 0, -1), sorted(new_rows, key=new_rows.__getitem__), strict=True):
+        shares[key] = min(new_rows[key], limit // left)
         limit -= shares[key]
     return shares

@@ -55,28 +55,28 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/get-impression
         """
-        impression_id, quoted = segment(impression_id, "impression_id")
+        impression_id, path_segment = segment(impression_id, "impression_id")
         operation = f"impressions.get(impression_id={impression_id!r})"
         core = self._engine.core
         core.settings.key("vantio")
-        state, kept = core.state(), core.impressions
-        if (reply := kept.pop(impression_id, None)) is None:
+        state, cache = core.state(), core.impressions
+        if (reply := cache.pop(impression_id, None)) is None:
             # The options are part of the key, so that no call waits under another call's deadline
             request = Request(
                 "vantio",
                 operation,
-                f"{_PATH}/{quoted}",
+                f"{_PATH}/{path_segment}",
                 decoder=structure.IMPRESSION,
                 check=partial(matching.impression, impression_id),
             )
-            reply = await self._shared((impression_id, self._engine.options), request, state)
-        kept[impression_id] = reply  # least recently used is evicted first
-        while len(kept) > core.settings.impression_cache:
-            del kept[next(iter(kept))]
+            reply = await self._fetch_shared((impression_id, self._engine.options), request, state)
+        cache[impression_id] = reply  # least recently used is evicted first
+        while len(cache) > core.settings.impression_cache:
+            del cache[next(iter(cache))]
         # A new `metadata` for each caller, so that no two share one
         return evolve(reply.value, metadata=copy.deepcopy(reply.value.metadata))
 
-    async def _shared(self, key: object, request: Request[Impression], state: LoopState) -> Reply[Impression]:
+    async def _fetch_shared(self, key: object, request: Request[Impression], state: LoopState) -> Reply[Impression]:
         """Return the reply of a single flight: the first caller sends it; if that one is cancelled, the next does."""
         flight = state.flights.setdefault(key, Flight())
         flight.callers += 1
@@ -93,8 +93,8 @@ class Impressions:
                 return flight.reply
         finally:
             flight.callers -= 1
-            landed = flight.reply is not None or flight.error is not None
-            if state.flights.get(key) is flight and (landed or not flight.callers):
+            has_landed = flight.reply is not None or flight.error is not None
+            if state.flights.get(key) is flight and (has_landed or not flight.callers):
                 del state.flights[key]
 
     @overload
@@ -133,36 +133,38 @@ class Impressions:
             raise InvalidRequestError("ids must be a list of ids, not one string; for one id use get()")
         if not isinstance(ids, Iterable | AsyncIterable):
             raise InvalidRequestError(f"ids must be a list of ids, got {type(ids).__name__}")
-        return self._many(ids, missing)
+        return self._generate_many(ids, missing)
 
-    async def _many(
+    async def _generate_many(
         self, ids: Iterable[str] | AsyncIterable[str], missing: Missing
     ) -> AsyncGenerator[Impression | None, None]:
         window: deque[asyncio.Task[Impression]] = deque()
-        ahead = self._engine.core.settings.max_concurrency
+        max_ahead = self._engine.core.settings.max_concurrency
         reader: asyncio.Task[object] | None = None
-        last: asyncio.Task[object] | None = None  # the reader that reached the end of the ids, or failed
+        last_reader: asyncio.Task[object] | None = None  # the reader that reached the end of the ids, or failed
         async with aclosing(iterate(ids)) as source:
             try:
-                while last is None or window:
-                    if last is None and reader is None and len(window) < ahead:
+                while last_reader is None or window:
+                    if last_reader is None and reader is None and len(window) < max_ahead:
                         # Not engine.start: close() would wait for ids that may never come
-                        reader = asyncio.create_task(_next(source))
-                    head = window[0] if window else None
-                    await asyncio.wait([task for task in (head, reader) if task], return_when=asyncio.FIRST_COMPLETED)
+                        reader = asyncio.create_task(_next_id(source))
+                    first_task = window[0] if window else None
+                    await asyncio.wait(
+                        [task for task in (first_task, reader) if task], return_when=asyncio.FIRST_COMPLETED
+                    )
                     if reader is not None and reader.done():
-                        if reader.exception() is not None or reader.result() is _END:
-                            last = reader
+                        if reader.exception() is not None or reader.result() is _END_OF_IDS:
+                            last_reader = reader
                         else:
                             state = self._engine.core.state()
                             window.append(self._engine.start(state, self.get(cast("str", reader.result()))))
                         reader = None
-                    if head is not None and head.done():
+                    if first_task is not None and first_task.done():
                         window.popleft()
-                        impression = _found(head, missing)
+                        impression = _result_or_none(first_task, missing)
                         if impression is not None or missing == "none":
                             yield impression
-                last.result()  # raises if reading the ids failed
+                last_reader.result()  # raises if reading the ids failed
             finally:
                 await drain([*window, *([reader] if reader else [])])
 
@@ -199,10 +201,10 @@ class Impressions:
 
         Source: https://docs.vantio.app/api-reference/impressions/list-impressions
         """
-        given = {"program_id": program_id, "poster_id": poster_id}
-        ids = {key: value if value is None else identifier(value, key) for key, value in given.items()}
-        wire = {"program_id": "programId", "poster_id": "posterId"}
-        filters = {wire[key]: value for key, value in ids.items() if value is not None}
+        filter_ids = {"program_id": program_id, "poster_id": poster_id}
+        ids = {key: value if value is None else identifier(value, key) for key, value in filter_ids.items()}
+        wire_names = {"program_id": "programId", "poster_id": "posterId"}
+        filters = {wire_names[key]: value for key, value in ids.items() if value is not None}
         question = Question("impressions.list", ids)
         operation = str(question)
 
@@ -231,14 +233,14 @@ async def iterate(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str
             yield impression_id
 
 
-_END = object()
+_END_OF_IDS = object()
 
 
-async def _next(source: AsyncGenerator[str, None]) -> object:
-    return await anext(source, _END)
+async def _next_id(source: AsyncGenerator[str, None]) -> object:
+    return await anext(source, _END_OF_IDS)
 
 
-def _found(task: asyncio.Task[Impression], missing: Missing) -> Impression | None:
+def _result_or_none(task: asyncio.Task[Impression], missing: Missing) -> Impression | None:
     try:
         return task.result()
     except NotFoundError:

@@ -34,7 +34,7 @@ _PATH = "/v3/touchpoint/metrics"
 _WIRE_NAMES = {"experience_id": "experienceId", "user_id": "userId", "touchpoint_id": "touchpointId"}
 
 
-def _request(
+def _make_request(
     name: str,
     metrics_type: str,
     ids: Mapping[str, str | None],
@@ -55,12 +55,12 @@ def _request(
     if offset is not None:
         params["offset"] = str(offset)
     user_id = ids.get("user_id")
-    shown = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
+    question = Question(f"metrics.{name}", {key: value for key, value in ids.items() if key != "user_id"})
     private = (user_id,) if user_id else ()
-    return Request("distinct", str(shown), _PATH, query(params), private, decoder, check)
+    return Request("distinct", str(question), _PATH, query(params), private, decoder, check)
 
 
-def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
+def _check_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, str | None]:
     return {
         "touchpoint_id": identifier(touchpoint_id, "touchpoint_id"),
         "experience_id": None if experience_id is None else identifier(experience_id, "experience_id"),
@@ -69,22 +69,32 @@ def _touchpoint_ids(touchpoint_id: str, experience_id: str | None) -> dict[str, 
 
 def _visits_source(visits_type: VisitsType, touchpoint_id: str, experience_id: str | None) -> Source[Visit]:
     """Return where a walk over visits gets its pages."""
-    ids = _touchpoint_ids(touchpoint_id, experience_id)
+    ids = _check_ids(touchpoint_id, experience_id)
     name = "total_visits" if visits_type == "TOTAL" else "unique_visits"
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
     decoder = structure.VISITS[visits_type]
-    every = _request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0))
+    base_request = _make_request(
+        name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0)
+    )
 
     def request(offset: int, page_size: int | None) -> Request[structure.VisitsData]:
-        asked = every.query if page_size is None else f"{every.query}&pageSize={page_size}"
+        query_string = base_request.query if page_size is None else f"{base_request.query}&pageSize={page_size}"
         if offset:
-            asked = f"{asked}&offset={offset}"
-        return Request(every.vendor, every.operation, every.path, asked, every.private, decoder, partial(check, offset))
+            query_string = f"{query_string}&offset={offset}"
+        return Request(
+            base_request.vendor,
+            base_request.operation,
+            base_request.path,
+            query_string,
+            base_request.private,
+            decoder,
+            partial(check, offset),
+        )
 
     return Source(Question(f"metrics.{name}", ids), request, structure.visits_page, _identity)
 
 
-def lean(walk: Walk[Visit]) -> Walk[Visit]:
+def with_lean_rows(walk: Walk[Visit]) -> Walk[Visit]:
     """Return the same walk over the rows of msgspec instead of `Visit`; see `structure.visits_page`."""
     return evolve(walk, source=evolve(walk._source, read=partial(structure.visits_page, lean=True)))  # noqa: SLF001
 
@@ -124,8 +134,8 @@ class Metrics:
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         ids = {"experience_id": identifier(experience_id, "experience_id")}
-        page = partial(
-            _request,
+        make_page_request = partial(
+            _make_request,
             "experience",
             "EXPERIENCE",
             ids,
@@ -134,22 +144,22 @@ class Metrics:
             check=matching.shape("experience"),
         )
         offset = whole_number(offset, "offset", 0)
-        metrics = await self._engine.call(page(offset=offset or None))
-        found: dict[str, TouchpointSummary] = {each.id: each for each in metrics.touchpoints}
+        metrics = await self._engine.call(make_page_request(offset=offset or None))
+        touchpoints: dict[str, TouchpointSummary] = {each.id: each for each in metrics.touchpoints}
         received = len(metrics.touchpoints)
         if offset or received >= metrics.total_touchpoints or not received:
             return metrics
         while received < metrics.total_touchpoints:
             try:
-                more = await self._engine.call(page(offset=received))
+                next_page = await self._engine.call(make_page_request(offset=received))
             except (BadRequestError, NotFoundError):
                 break  # past the end (A20)
-            new = {each.id: each for each in more.touchpoints if each.id not in found}
-            if not new:
+            new_touchpoints = {each.id: each for each in next_page.touchpoints if each.id not in touchpoints}
+            if not new_touchpoints:
                 break  # the server ignores the offset, or has no more
-            found |= new
-            received += len(more.touchpoints)
-        return evolve(metrics, touchpoints=tuple(found.values()))
+            touchpoints |= new_touchpoints
+            received += len(next_page.touchpoints)
+        return evolve(metrics, touchpoints=tuple(touchpoints.values()))
 
     async def user(self, user_id: str, *, experience_id: str) -> UserMetrics:
         """Return one user's scans in an experience, by touchpoint, with their times (``metricsType=USER``).
@@ -172,7 +182,7 @@ class Metrics:
         """
         ids = {"experience_id": identifier(experience_id, "experience_id"), "user_id": identifier(user_id, "user_id")}
         return await self._engine.call(
-            _request("user", "USER", ids, decoder=structure.USER, check=matching.shape("user"))
+            _make_request("user", "USER", ids, decoder=structure.USER, check=matching.shape("user"))
         )
 
     async def touchpoint(
@@ -207,10 +217,10 @@ class Metrics:
         Source: https://docs.distinct.so/docs/touchpoint-scanner-metrics-api
         """
         visits_type = choice(visits_type, "visits_type", get_args(VisitsType))
-        ids = _touchpoint_ids(touchpoint_id, experience_id)
+        ids = _check_ids(touchpoint_id, experience_id)
         if offset is not None:
             offset = whole_number(offset, "offset", 0)
-        request = _request(
+        request = _make_request(
             "touchpoint",
             "TOUCHPOINT",
             ids,

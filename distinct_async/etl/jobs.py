@@ -11,7 +11,7 @@ from attrs import Factory, define, field
 
 from distinct_async.client import DistinctClient
 from distinct_async.core import drain
-from distinct_async.endpoints.metrics import lean
+from distinct_async.endpoints.metrics import with_lean_rows
 from distinct_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -300,7 +300,7 @@ class Job:
         """Return the walk over the rows of msgspec, of which no `Visit` is made."""
         metrics, options = self.client.metrics, self.options
         walk = metrics.total_visits if visit_list.visits_type == "TOTAL" else metrics.unique_visits
-        return lean(
+        return with_lean_rows(
             walk(
                 visit_list.touchpoint.id,
                 # The plan's totals are those of the experience, so its lists are requested (the effect is inferred)

@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from distinct_async.models.wire import Wired
+from distinct_async.models.wire import WireModel
 
 
 @frozen
-class Impression(Wired):
+class Impression(WireModel):
     """One scan of a poster's QR code. It never changes after its creation.
 
     ``repr`` omits personal data: `user_agent`, `ip_address` and `metadata`.

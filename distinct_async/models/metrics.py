@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from distinct_async.models.wire import Wired
+from distinct_async.models.wire import WireModel
 from distinct_async.notebook import table
 
 VisitsType = Literal["TOTAL", "UNIQUE"]
@@ -16,7 +16,7 @@ VisitsType = Literal["TOTAL", "UNIQUE"]
 
 
 @frozen
-class Visit(Wired):
+class Visit(WireModel):
     """One scan at a touchpoint; among unique visits, the first scan of that user.
 
     Visits have no id: two scans by one user in the same second are equal.
@@ -31,7 +31,7 @@ class Visit(Wired):
 
 
 @frozen
-class Pagination(Wired):
+class Pagination(WireModel):
     """The offset and page size that the server reports for a page.
 
     Attributes:
@@ -44,7 +44,7 @@ class Pagination(Wired):
 
 
 @frozen
-class TouchpointSummary(Wired):
+class TouchpointSummary(WireModel):
     """One touchpoint of an experience, with its totals.
 
     Attributes:
@@ -63,7 +63,7 @@ class TouchpointSummary(Wired):
 
 
 @frozen
-class ExperienceMetrics(Wired):
+class ExperienceMetrics(WireModel):
     """All touchpoints of an experience.
 
     Attributes:
@@ -81,7 +81,7 @@ class ExperienceMetrics(Wired):
 
 
 @frozen
-class UserTouchpoint(Wired):
+class UserTouchpoint(WireModel):
     """One user's scans at one touchpoint.
 
     Attributes:
@@ -100,7 +100,7 @@ class UserTouchpoint(Wired):
 
 
 @frozen
-class UserMetrics(Wired):
+class UserMetrics(WireModel):
     """One user's scans in an experience, by touchpoint.
 
     Attributes:
@@ -114,7 +114,7 @@ class UserMetrics(Wired):
 
 
 @frozen
-class TouchpointMetrics(Wired):
+class TouchpointMetrics(WireModel):
     """One touchpoint and one page of its visits.
 
     The vendor nests `visits` and `pagination` in ``totalVisitsDetails`` or ``uniqueVisitsDetails``. Here, and as a

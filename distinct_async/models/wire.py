@@ -19,7 +19,7 @@ def wire_names(model: type) -> Mapping[str, str]:
     return {str(each.metadata.get("wire", each.name)): each.name for each in attrs.fields(model)}
 
 
-class Wired:
+class WireModel:
     """A model that pydantic can validate and serialize as a JSON object with the vendor's names.
 
     It validates what the vendor sends: unknown names are ignored, null and missing mean the same for optional fields,
@@ -34,35 +34,35 @@ class Wired:
         from pydantic_core import core_schema  # noqa: PLC0415  # see the module's docstring
 
         names = wire_names(cls)
-        taken: dict[str, core_schema.TypedDictField] = {}
-        given: dict[str, core_schema.TypedDictField] = {}
+        validated_fields: dict[str, core_schema.TypedDictField] = {}
+        serialized_fields: dict[str, core_schema.TypedDictField] = {}
         for wire, attribute in zip(names, attrs.fields(cls), strict=True):  # type: ignore[arg-type]  # a model is an attrs class
-            schema = _schema(attribute.type, handler)
-            given[wire] = core_schema.typed_dict_field(schema)
-            if optional := type(None) in get_args(attribute.type):
+            schema = _make_schema(attribute.type, handler)
+            serialized_fields[wire] = core_schema.typed_dict_field(schema)
+            if is_optional := type(None) in get_args(attribute.type):
                 schema = core_schema.with_default_schema(schema, default=None)
-            required = not optional and attribute.default is attrs.NOTHING
-            taken[wire] = core_schema.typed_dict_field(schema, required=required)
+            required = not is_optional and attribute.default is attrs.NOTHING
+            validated_fields[wire] = core_schema.typed_dict_field(schema, required=required)
 
-        def read(value: object, fields_of: Any) -> object:  # noqa: ANN401  # pydantic's handler is private to it
+        def validate(value: object, fields_of: Any) -> object:  # noqa: ANN401  # pydantic's handler is private to it
             if isinstance(value, cls):
                 return value
             return cls(**{names[wire]: each for wire, each in fields_of(value).items()})
 
-        def write(value: object) -> dict[str, object]:
+        def serialize(value: object) -> dict[str, object]:
             return {wire: getattr(value, name) for wire, name in names.items()}
 
         return core_schema.no_info_wrap_validator_function(
-            read,
-            core_schema.typed_dict_schema(taken, cls=cls),
+            validate,
+            core_schema.typed_dict_schema(validated_fields, cls=cls),
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",  # the name in OpenAPI's components
             serialization=core_schema.plain_serializer_function_ser_schema(
-                write, return_schema=core_schema.typed_dict_schema(given, cls=cls)
+                serialize, return_schema=core_schema.typed_dict_schema(serialized_fields, cls=cls)
             ),
         )
 
 
-def to_dict(value: Wired, wire: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  # mostly passed by name
+def to_dict(value: WireModel, wire: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  # mostly passed by name
     """Return a model as a dict for ``json.dumps``, pandas or Polars.
 
     Args:
@@ -76,32 +76,32 @@ def to_dict(value: Wired, wire: bool = False) -> dict[str, Any]:  # noqa: FBT001
     Raises:
         TypeError: If the value is not a model.
     """
-    if not isinstance(value, Wired):
+    if not isinstance(value, WireModel):
         raise TypeError(f"value must be a model of distinct_async.models, got {type(value).__name__}")
     fields = wire_names(type(value)).items()
-    return {key if wire else name: _plain(getattr(value, name), wire) for key, name in fields}
+    return {key if wire else name: _to_builtin(getattr(value, name), wire) for key, name in fields}
 
 
-def _plain(value: object, wire: bool) -> object:  # noqa: FBT001
-    if isinstance(value, Wired):
+def _to_builtin(value: object, wire: bool) -> object:  # noqa: FBT001
+    if isinstance(value, WireModel):
         return to_dict(value, wire)
     if isinstance(value, tuple | list):
-        return [_plain(each, wire) for each in value]
+        return [_to_builtin(each, wire) for each in value]
     if isinstance(value, Mapping):
-        return {key: _plain(each, wire) for key, each in value.items()}
+        return {key: _to_builtin(each, wire) for key, each in value.items()}
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
-def _schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type or a type form
+def _make_schema(hint: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type or a type form
     from pydantic_core import core_schema  # noqa: PLC0415
 
     if hint == tuple[datetime, ...]:
-        return core_schema.tuple_variable_schema(_schema(datetime, handler))
+        return core_schema.tuple_variable_schema(_make_schema(datetime, handler))
     schema = handler.generate_schema(hint)
-    return core_schema.no_info_after_validator_function(_utc, schema) if hint is datetime else schema
+    return core_schema.no_info_after_validator_function(_to_utc, schema) if hint is datetime else schema
 
 
-def _utc(time: datetime) -> datetime:
+def _to_utc(time: datetime) -> datetime:
     """Return an aware time in UTC; a time without a zone is in UTC (docs/explanation/vendors.md, A22)."""
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

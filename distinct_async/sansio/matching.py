@@ -78,11 +78,11 @@ def shape(expected: ResponseShape) -> Check:
         expected: Whether touchpoints with totals, touchpoints with times, or one touchpoint was requested.
     """
 
-    def check(payload: Any) -> Mismatch | None:  # noqa: ANN401
+    def check_shape(payload: Any) -> Mismatch | None:  # noqa: ANN401
         is_other_shape = isinstance(payload, msgspec.Raw) and _find_shape(payload) not in {expected, None}
         return Mismatch() if is_other_shape else None
 
-    return check
+    return check_shape
 
 
 def _find_shape(payload: Any) -> ResponseShape | None:  # noqa: ANN401

@@ -53,7 +53,7 @@ def number(
     bound = f"at least {least:g}" if above is None else f"> {above:g}"
     bound = f"{bound} {unit}".strip()
 
-    def check(instance: object, attribute: "Attribute[Any]", value: object) -> None:
+    def check_number(instance: object, attribute: "Attribute[Any]", value: object) -> None:
         exact: float | None
         if attribute.type is int:
             exact, expected = exact_int(value), "an int"
@@ -65,7 +65,7 @@ def number(
             raise invalid(attribute.name, f"must be {bound}, got {exact:g}")
         object.__setattr__(instance, attribute.name, exact)
 
-    return check
+    return check_number
 
 
 def _exact_float(value: object) -> float | None:
@@ -81,11 +81,11 @@ def _exact_float(value: object) -> float | None:
 def instance_of(cls: type) -> Callable[[object, "Attribute[Any]", object], None]:
     """Return an attrs validator for an instance of `cls`."""
 
-    def check(_: object, attribute: "Attribute[Any]", value: object) -> None:
+    def check_instance(_: object, attribute: "Attribute[Any]", value: object) -> None:
         if not isinstance(value, cls):
             raise invalid(attribute.name, f"must be a {cls.__name__}, got {type(value).__name__}")
 
-    return check
+    return check_instance
 
 
 def callback_problem(value: object) -> str:
