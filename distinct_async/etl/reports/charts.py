@@ -11,6 +11,8 @@ from typing import Any, Final
 import vl_convert
 
 Spec = dict[str, Any]
+WeekdayHour = tuple[int, int]
+"""A weekday, 1 (Monday) to 7, and an hour, 0 to 23."""
 
 _WIDTH: Final = 460
 _PADDING: Final = {"left": 14, "right": 2, "top": 4, "bottom": 2}
@@ -222,11 +224,11 @@ def stacked_daily_chart(rows: Sequence[tuple[date, int, int]], y_title: str, low
     return {**_chart_spec(220, values, encoding={"x": _DAY_ENCODING}, layer=layer), "padding": {**_PADDING, "top": 24}}
 
 
-def hourly_heatmap(scans_by_hour: Mapping[tuple[int, int], int], timezone: str) -> Spec:
+def hourly_heatmap(scans_by_hour: Mapping[WeekdayHour, int], timezone: str) -> Spec:
     """Return a grid of weekdays and hours, in a stronger colour for more.
 
     Args:
-        scans_by_hour: Scans by weekday (1 to 7) and hour; those that are missing are not shown.
+        scans_by_hour: Scans by weekday and hour; those that are missing are not shown.
         timezone: The time zone.
     """
     largest = max(scans_by_hour.values(), default=1)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import duckdb
 from attrs import evolve, frozen
@@ -59,6 +59,17 @@ class Selection:
         return "coalesce(local_time >= ?, true) AND coalesce(local_time < ?::DATE + 1, true)", [self.since, self.until]
 
 
+class ImpressionCount(NamedTuple):
+    """A row of the view `impressions_by_device`."""
+
+    program_id: str
+    poster_id: str
+    source: str
+    device: str
+    browser: str
+    impressions: int
+
+
 @frozen(kw_only=True)
 class Figures:
     """What a report says.
@@ -76,8 +87,7 @@ class Figures:
         missing: Declared visits that are not stored.
         complete: Whether none is missing and all lists were read to their ends.
         tables: The rows of each view, by its name.
-        impressions: What was counted of impressions: program, poster, source, device, browser, number; None if the
-            database has none.
+        impressions: The counts of impressions; None if the database has none.
     """
 
     selection: Selection
@@ -92,7 +102,7 @@ class Figures:
     missing: int
     complete: bool
     tables: Mapping[str, Sequence[tuple[Any, ...]]]
-    impressions: Sequence[tuple[str, str, str, str, str, int]] | None
+    impressions: Sequence[ImpressionCount] | None
 
 
 class Warehouse:
@@ -174,7 +184,7 @@ class Warehouse:
             impressions=self._read_impressions(selection),
         )
 
-    def _read_impressions(self, selection: Selection) -> Sequence[tuple[str, str, str, str, str, int]] | None:
+    def _read_impressions(self, selection: Selection) -> Sequence[ImpressionCount] | None:
         execute, (condition, bounds) = self._connection.execute, selection.time_condition()
         tables = {name for (name,) in execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "impressions" not in tables:
@@ -190,7 +200,7 @@ class Warehouse:
             f"WHERE coalesce(program_id = ?, true) AND {condition}",
             [selection.program_id, *bounds],
         )
-        return execute(IMPRESSIONS_BY_DEVICE).fetchall()
+        return [ImpressionCount(*row) for row in execute(IMPRESSIONS_BY_DEVICE).fetchall()]
 
     def close(self) -> None:
         """Close the database."""

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
 from distinct_async.etl.reports import charts
-from distinct_async.etl.reports.figures import Figures
+from distinct_async.etl.reports.figures import Figures, ImpressionCount
 
 MIN_PEOPLE: Final = 5
 _MAX_TOUCHPOINTS: Final = 20
@@ -43,14 +43,26 @@ class Section:
     notes: Sequence[str] = ()
 
 
+class _Day(NamedTuple):
+    """A row of the view `visits_by_day`."""
+
+    day: date
+    visits: int
+    visitors: int
+    new_visitors: int
+    returning_visitors: int
+    mean_of_7_days: float | None
+
+
 def make_sections(figures: Figures) -> list[Section]:
     """Return what a report says."""
     tables, visits = figures.tables, []
     if figures.visits:
+        days = [_Day(*row) for row in tables["visits_by_day"]]
         visits = [
             _hours_section(tables["visits_by_hour"], str(figures.selection.timezone)),
-            _days_section(tables["visits_by_day"]),
-            _newcomers_section(tables["visits_by_day"], figures.visitors),
+            _days_section(days),
+            _newcomers_section(days, figures.visitors),
             _touchpoints_section(tables["top_touchpoints"], figures.visits),
             _scans_per_person_section(tables["visits_per_visitor"], figures.visitors),
             _cohorts_section(tables["weekly_cohorts"]),
@@ -116,32 +128,37 @@ def _hours_section(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> 
     )
 
 
-def _days_section(rows: Sequence[tuple[date, int, int, int, int, float | None]]) -> Section:
-    shown = [(each[0], each[1], each[5]) for each in rows if each[2] >= MIN_PEOPLE or not each[2]]
-    hidden_scans = [each[1] for each in rows if 0 < each[2] < MIN_PEOPLE]
-    busiest = max(shown, key=lambda each: each[1], default=None)
+def _days_section(rows: Sequence[_Day]) -> Section:
+    shown = [each for each in rows if each.visitors >= MIN_PEOPLE or not each.visitors]
+    hidden_scans = [each.visits for each in rows if 0 < each.visitors < MIN_PEOPLE]
+    busiest = max(shown, key=lambda each: each.visits, default=None)
     title = f"No day has {MIN_PEOPLE} people"
-    if busiest is not None and busiest[1]:
-        title = f"Busiest day: {format_day(busiest[0])}, {plural(busiest[1], 'scan')}"
-        means = [(day, mean) for day, _, mean in shown if mean is not None]
-        if len(means) > 8 and means[-9][1]:  # the last day may not be over
-            change = means[-2][1] / means[-9][1] - 1
+    if busiest is not None and busiest.visits:
+        title = f"Busiest day: {format_day(busiest.day)}, {plural(busiest.visits, 'scan')}"
+        means = [each.mean_of_7_days for each in shown if each.mean_of_7_days is not None]
+        if len(means) > 8 and means[-9]:  # the last day may not be over
+            change = means[-2] / means[-9] - 1
             title += f"; {change:+.0%} in a week".replace("%", " %").replace("-", "\N{MINUS SIGN}")
+    bars = [(each.day, each.visits, each.mean_of_7_days) for each in shown]
     return Section(
         title,
         "Scans by day, and their mean over 7 days.",
         ("day", "scans", "mean of 7 days"),
-        [(format_day(day), visits, "" if mean is None else f"{mean:,.1f}") for day, visits, mean in shown],
-        charts.daily_chart(shown, "scans") if shown else None,
+        [(format_day(day), visits, "" if mean is None else f"{mean:,.1f}") for day, visits, mean in bars],
+        charts.daily_chart(bars, "scans") if bars else None,
         _hidden_note(hidden_scans, "day"),
     )
 
 
-def _newcomers_section(rows: Sequence[tuple[date, int, int, int, int, float | None]], visitors: int) -> Section:
-    shown = [(day, new, returning) for day, _, people, new, returning, _ in rows if people >= MIN_PEOPLE or not people]
-    hidden_people = [people for _, _, people, *_ in rows if 0 < people < MIN_PEOPLE]
-    new, returning = sum(each[1] for each in shown), sum(each[2] for each in shown)
-    note = f"{plural(len(hidden_people), 'day')} with fewer than {MIN_PEOPLE} people not shown."
+def _newcomers_section(rows: Sequence[_Day], visitors: int) -> Section:
+    shown = [
+        (each.day, each.new_visitors, each.returning_visitors)
+        for each in rows
+        if each.visitors >= MIN_PEOPLE or not each.visitors
+    ]
+    new, returning = sum(new for _, new, _ in shown), sum(returning for _, _, returning in shown)
+    hidden_days = len(rows) - len(shown)
+    note = f"{plural(hidden_days, 'day')} with fewer than {MIN_PEOPLE} people not shown."
     return Section(
         f"{format_share(returning, new + returning)} of a day's people had been there on an earlier day",
         "People by day: new ones, and those who came back. "
@@ -149,7 +166,7 @@ def _newcomers_section(rows: Sequence[tuple[date, int, int, int, int, float | No
         ("day", "new", "returning"),
         [(format_day(day), *parts) for day, *parts in shown],
         charts.stacked_daily_chart(shown, "people", "new", "returning") if shown else None,
-        [note] if hidden_people else [],
+        [note] if hidden_days else [],
     )
 
 
@@ -292,19 +309,20 @@ def _funnel_section(rows: Sequence[tuple[str, str | None, int, float | None]]) -
     )
 
 
-def _impression_sections(rows: Sequence[tuple[str, str, str, str, str, int]] | None) -> list[Section]:
+def _impression_sections(rows: Sequence[ImpressionCount] | None) -> list[Section]:
     if not rows:
         absence = "The warehouse has no impressions" if rows is None else "There are no impressions"
         about = "They need a Vantio key, in VANTIO_API_KEY. Visits have no device." if rows is None else ""
         return [Section(f"{absence}, so there are no devices", about, (), ())]
-    total = sum(row[5] for row in rows)
-    people_rows = [row for row in rows if row[2] == "person"]
-    other_rows = [row for row in rows if row[2] != "person"]
-    people_total = sum(row[5] for row in people_rows)
-    source_names = {"preview": "link preview", "bot": "bot"}
-    bot_rows = _rank_names(((f"{row[4]} ({source_names.get(row[2], row[2])})", row[5]) for row in other_rows), total)
-    source_rows = _rank_names(
-        ((f"{source_names.get(row[2], 'person')}s".replace("persons", "people"), row[5]) for row in rows), total
+    total = sum(row.impressions for row in rows)
+    people_rows = [row for row in rows if row.source == "person"]
+    other_rows = [row for row in rows if row.source != "person"]
+    people_total = sum(row.impressions for row in people_rows)
+    names = {"preview": "link preview", "bot": "bot"}
+    plurals = {"preview": "link previews", "bot": "bots"}
+    source_rows = _rank_names(((plurals.get(row.source, "people"), row.impressions) for row in rows), total)
+    bot_rows = _rank_names(
+        ((f"{row.browser} ({names.get(row.source, row.source)})", row.impressions) for row in other_rows), total
     )
     not_people = format_share(total - people_total, total)
     sections = [
@@ -320,11 +338,11 @@ def _impression_sections(rows: Sequence[tuple[str, str, str, str, str, int]] | N
         )
     ]
     for column, noun, title_format in (
-        (3, "device", "{} of people's impressions are from {} devices"),
-        (4, "browser", "{} of people's impressions are from {}"),
-        (1, "poster", "{} of people's impressions are of {}"),
+        ("device", "device", "{} of people's impressions are from {} devices"),
+        ("browser", "browser", "{} of people's impressions are from {}"),
+        ("poster_id", "poster", "{} of people's impressions are of {}"),
     ):
-        ranked = _rank_names(((str(row[column]), row[5]) for row in people_rows), people_total)
+        ranked = _rank_names(((str(getattr(row, column)), row.impressions) for row in people_rows), people_total)
         if ranked:
             sections.append(
                 Section(
