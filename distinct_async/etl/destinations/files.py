@@ -242,11 +242,11 @@ class FileDestination:
         if not entry.slices:
             return
         self._part_names.append(entry.name)
-        group = 0
+        group_number = 0
         for each in entry.slices:
             key = each.experience_id or self._default_experience_id or "", each.touchpoint_id, each.visits_type
             if each.group is None:
-                each.group, group = group, group + bool(each.rows)
+                each.group, group_number = group_number, group_number + bool(each.rows)
             if each.rebuild and each.start == 0:
                 self._slices[key], self._written_rows[key] = [], 0
             # Else of another export, in the moment before one of them ended
@@ -285,7 +285,7 @@ class FileDestination:
             self._append_to_journal(entry)
         self._apply_entry(entry)
 
-    def _make_slice(self, chunk: Chunk, group: int, offset: int) -> _Slice:
+    def _make_slice(self, chunk: Chunk, group_number: int, offset: int) -> _Slice:
         state = chunk.state(self._list_states.get(chunk.visit_list.key))
         experience_id, touchpoint_id, visits_type = chunk.visit_list.key
         return _Slice(
@@ -298,7 +298,7 @@ class FileDestination:
             state.complete,
             state.ascends,
             chunk.rebuild,
-            group,
+            group_number,
             offset,
             None if experience_id == self._default_experience_id else experience_id,
         )
@@ -362,9 +362,9 @@ class FileDestination:
             return pq.ParquetFile(self._folder / name)
 
         @lru_cache(maxsize=_CACHED_GROUPS)
-        def read_group(name: str, group: int) -> pa.Table:
+        def read_group(name: str, group_number: int) -> pa.Table:
             try:
-                return open_part(name).read_row_group(group, use_threads=False)
+                return open_part(name).read_row_group(group_number, use_threads=False)
             except (pa.ArrowException, OSError):
                 raise self._damaged_error(name) from None
 
