@@ -113,7 +113,7 @@ class DuckDBDestination:
         database, now = self._database, datetime.now(UTC)
         if not self._run_ids:
             database.create_tables(partial(create_views, VISITS_VIEWS, timezone=self._timezone))
-        self._limit_memory(len(self._list_states) + len(plan.works))
+        self._limit_memory(len(plan.works))
         touchpoint_rows = [
             (plan.experience_id, each.id, each.name, each.value, each.total_visits, each.unique_visits, now)
             for each in plan.touchpoints

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distinct_async import structure
 from distinct_async.errors import DecodeError
-from distinct_async.etl.arrow import record_batch
+from distinct_async.etl.arrow import group_chunks, record_batch
 from distinct_async.etl.destinations import Chunk
 from distinct_async.etl.plans import VisitList
 from distinct_async.models import TouchpointSummary, Visit, VisitsType
@@ -96,3 +96,25 @@ def test_as_many_times_as_rows_come_in_their_order(count: int, microseconds: int
     first = datetime(2038, 1, 19, 3, 14, 7, microseconds, tzinfo=UTC)
     visits = [Visit("u", first + timedelta(seconds=row)) for row in range(count)]
     assert pa.array([visit.timestamp_utc for visit in visits], pa.timestamp("us", "UTC")) == arrow(visits, 0)[-1]
+
+
+@pytest.mark.parametrize("place", [0, 499, 999])
+@pytest.mark.parametrize(
+    "odd", ["2026-01-01T00:00:00.000001Z", "1969-12-31T23:59:59Z", "2106-02-07T06:28:16Z", "0001-01-01T00:00:00Z"]
+)
+def test_one_odd_time_among_many_is_the_same_in_arrow(odd: str, place: int) -> None:
+    visits = [Visit("u", datetime(2026, 1, 1, tzinfo=UTC))] * 1000
+    visits[place] = Visit("u", datetime.fromisoformat(odd))
+    assert [visit.timestamp_utc for visit in visits] == arrow(visits, 0)["timestamp_utc"].to_pylist()
+
+
+def test_short_lists_share_groups_and_each_group_has_rows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distinct_async.etl.arrow._MIN_BATCH_ROWS", 5)
+    checkpoint = Checkpoint(Question("metrics.total_visits", {"touchpoint_id": "tp-1"}), 9, "digest")
+    visit = Visit("u", datetime(2026, 1, 1, tzinfo=UTC))
+    chunks = [
+        Chunk(WORK, 0, rebuild=False, checkpoint=checkpoint, visits=[visit] * rows)
+        for rows in (2, 2, 2, 0, 7, 1, 3, 0, 1, 0)
+    ]
+    groups = [[len(each.visits) for each in group] for group in group_chunks(chunks)]
+    assert [[2, 2, 2], [0, 7], [1, 3, 0, 1], [0]] == groups

@@ -70,10 +70,11 @@ def test_rows_that_are_too_large_for_arrow_are_a_storage_error(tmp_path: Path, m
     assert [(0,)] == asked(tmp_path / "warehouse.duckdb", "SELECT count(*) FROM visits")
 
 
-@pytest.mark.parametrize("limit", ["1 GiB", "777777777 B", "20 MiB", "-1"])
-def test_what_its_owner_has_set_is_set_again(tmp_path: Path, limit: str) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("limit", ["1 GiB", "777777777 B", "-1"])
+def test_what_its_owner_has_set_is_set_again(tmp_path: Path, limit: str, threads: int) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as notebook:
-        notebook.execute(f"SET memory_limit = '{limit}'; SET threads = 2")
+        notebook.execute(f"SET memory_limit = '{limit}'; SET threads = {threads}")
         settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
         expected = notebook.execute(settings).fetchall()
         for _ in range(2):

@@ -740,6 +740,18 @@ async def test_ascending_numbers_are_stored_as_their_steps(client: DistinctClien
     assert {"position", "timestamp_utc"} == by_steps
 
 
+async def test_the_file_has_statistics_for_queries_and_its_parts_save_them(
+    client: DistinctClient, fake: FakeServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "visits.parquet"
+    (part,) = (await broken_off(client, fake, path)).glob("*.parquet")
+    of_part = pq.read_metadata(part).row_group(0).column(2)
+    await etl.export(client, "exp-1", path)
+    of_file = pq.read_metadata(path).row_group(0).column(4)
+    assert ("position", "position") == (of_part.path_in_schema, of_file.path_in_schema)
+    assert (False, True) == (of_part.is_stats_set, of_file.is_stats_set)
+
+
 @pytest.fixture
 def groups_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows of each row group of a part that is read."""

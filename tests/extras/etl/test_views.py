@@ -1,6 +1,7 @@
 """The views of a database, compared with plain counts over the world's own scans, in several time zones."""
 
 import random
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -13,7 +14,7 @@ import duckdb
 import pytest
 
 from distinct_async import DistinctClient, etl
-from distinct_async.etl.views import FIGURE_VIEWS, VISITS_VIEWS, create_views
+from distinct_async.etl.views import FIGURE_VIEWS, VISITS_VIEWS, check_timezone, create_views
 from distinct_async.testing import FakeServer, World
 from tests.extras.etl.rows import asked
 
@@ -236,3 +237,16 @@ async def test_the_time_between_touchpoints_is_real_time_also_when_the_clocks_ch
     asked(database, "CREATE OR REPLACE MACRO visits_timezone() AS 'Europe/Berlin'")
     expected = [("tp-1", 1, None), ("tp-2", 1, 1200)]
     assert expected == asked(database, "SELECT touchpoint_id, passed, median_seconds FROM touchpoint_funnel")
+
+
+async def test_a_time_zone_is_looked_up_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def read() -> dict[str, str]:
+        threads.append(threading.current_thread())
+        return {"europe/berlin": "Europe/Berlin"}
+
+    monkeypatch.setattr("distinct_async.etl.views._read_timezones", read)
+    assert "Europe/Berlin" == await check_timezone("europe/BERLIN")
+    assert 1 == len(threads)
+    assert threading.current_thread() not in threads
