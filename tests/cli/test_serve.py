@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from distinct_async import DistinctClient, RetryPolicy
-from distinct_async.cli.serve import parse_fault, parse_seconds
+from distinct_async.cli.serve import _run_in_thread, parse_fault, parse_seconds
 from distinct_async.errors import ServerError
 from distinct_async.testing import World
 from tests.cli.command import called, changed, environment, installed, piped
@@ -122,6 +123,25 @@ async def test_every_answer_takes_the_latency() -> None:
         async with client_of(settings) as client, client.metrics.total_visits("tp-1").run() as run:
             _ = [row async for row in run]
     assert run.report.on_wire >= 0.3
+
+
+async def test_a_sample_that_is_ready_after_the_end_is_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, raised = threading.Event(), list[object]()
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def make_world() -> World:
+        over.wait()
+        return World()
+
+    task = asyncio.create_task(_run_in_thread(make_world))
+    await asyncio.sleep(0)
+    (thread,) = (each for each in threading.enumerate() if each.name == "distinct-async-serve")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    over.set()
+    thread.join()
+    assert [] == raised
 
 
 def test_a_port_that_is_taken_is_named_and_exits_2(
