@@ -14,8 +14,8 @@ from distinct_async.models import Impression
 
 TIME = pa.timestamp("us", tz="UTC")
 _MIN_BATCH_ROWS = 5_000
-_PACKED_MIN_TIMES = 500  # times; of fewer, JSON costs less
-_PACKED_HEADER_BYTES = 5  # of an array in MessagePack, at most
+_PACKED_MIN_TIMES = 500  # of fewer, JSON costs less; of fewer than 16, the header would be shorter
+_PACKED_HEADER_BYTES = 5  # of an array in MessagePack, at most; at least 3
 _PACKED_TIME_BYTES = 6  # of whole seconds, 1970 to 2106: two for what it is, four for the seconds, the highest first
 
 # Position is the row's place in the whole list, from 0. (user, time) is no key: two scans may share a second.

@@ -280,7 +280,7 @@ class FileDestination:
                             entry.slices.append(self._make_slice(chunk, group_number, offset))
                             offset += len(chunk.visits)
                         batch = record_batch(row_group).select(_PART_COLUMNS)
-                        writer.write_batch(batch, row_group_size=offset)
+                        writer.write_batch(batch, row_group_size=max(1, offset))
                 sync_file(file)
             self._append_to_journal(entry)
         self._apply_entry(entry)

@@ -356,6 +356,22 @@ def test_the_export_whose_journal_another_has_gone_on_with_ends_there(tmp_path: 
     assert {path.name, f"{path.name}.manifest.json"} == names(tmp_path)
 
 
+def test_a_part_may_only_say_that_a_list_has_ended(tmp_path: Path) -> None:
+    work = VisitList(
+        TouchpointSummary(id="tp-1", name=None, value=None, total_visits=1, unique_visits=1),
+        "TOTAL",
+        experience_id="exp-1",
+    )
+    visit = Visit("user-1", datetime(2026, 6, 1, tzinfo=UTC))
+    checkpoint = Checkpoint(Question("metrics.total_visits", {"touchpoint_id": "tp-1"}), 1, "digest")
+    destination = files.FileDestination(tmp_path / "visits.jsonl", "jsonl", ("exp-1",), "TOTAL")
+    destination.begin(Plan("exp-1", (work,), 1))
+    for start, visits in ((0, [visit]), (1, [])):
+        destination.write([Chunk(work, start, rebuild=False, checkpoint=checkpoint, visits=visits)])
+    destination.finish(etl.Result(rows=1, expected=1, complete=True, failures=(), requests=1, retries=0, elapsed=0))
+    assert [("tp-1", "TOTAL", 0, *astuple(visit))] == rows_from(tmp_path / "visits.jsonl")
+
+
 def test_of_two_exports_that_begin_at_once_one_begins_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
