@@ -145,8 +145,10 @@ class DistinctClient:
         """
         for vendor in vendors:
             if vendor not in VENDORS:
-                known = " and ".join(map(repr, VENDORS))
-                raise ConfigurationError(f"require takes vendors, which are {known}, got {vendor!r}", setting="require")
+                vendor_names = " and ".join(map(repr, VENDORS))
+                raise ConfigurationError(
+                    f"require takes vendors, which are {vendor_names}, got {vendor!r}", setting="require"
+                )
             self._engine.core.settings.key(vendor)
 
     def with_options(

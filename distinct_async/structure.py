@@ -249,12 +249,17 @@ def _require_total(read: Callable[[bytes], VisitsData | None]) -> Callable[[byte
 EXPERIENCE: Decoder[ExperienceMetrics] = Decoder(read_experience, _strict_decoder(ExperienceMetrics, "$.data"))
 USER: Decoder[UserMetrics] = Decoder(read_user, _strict_decoder(UserMetrics, "$.data"))
 VISITS: Mapping[VisitsType, Decoder[VisitsData]] = {
-    kind: Decoder(VISITS_READERS[kind], _strict_decoder(cls, "$.data", partial(_missing_rows, kind)))
-    for kind, cls in TOUCHPOINT_DATA.items()
+    visits_type: Decoder(
+        VISITS_READERS[visits_type], _strict_decoder(cls, "$.data", partial(_missing_rows, visits_type))
+    )
+    for visits_type, cls in TOUCHPOINT_DATA.items()
 }
 TOUCHPOINT: Mapping[VisitsType, Decoder[VisitsData]] = {
-    kind: Decoder(_require_total(VISITS_READERS[kind]), _strict_decoder(cls, "$.data", partial(_missing_total, kind)))
-    for kind, cls in TOUCHPOINT_DATA.items()
+    visits_type: Decoder(
+        _require_total(VISITS_READERS[visits_type]),
+        _strict_decoder(cls, "$.data", partial(_missing_total, visits_type)),
+    )
+    for visits_type, cls in TOUCHPOINT_DATA.items()
 }
 IMPRESSION: Decoder[Impression] = Decoder(read_impression, _strict_decoder(Impression, "$"))
 IMPRESSIONS: Decoder[ImpressionsPage] = Decoder(read_impressions, _strict_decoder(ImpressionsPage, "$"))

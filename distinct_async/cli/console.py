@@ -104,7 +104,7 @@ class _TimeLeft(TimeRemainingColumn):
         return left.append(" left") if left.plain else left
 
 
-class Live(Progress):
+class ProgressBars(Progress):
     """Progress bars, and below them what is waited for; in a pipe, a line for each task at the end.
 
     Args:
@@ -198,7 +198,7 @@ class Stderr:
         self._level = (
             logging.DEBUG if common_options.debug else logging.ERROR if common_options.quiet else logging.WARNING
         )
-        self._live: Live | None = None
+        self._bars: ProgressBars | None = None
         self._reported = 0.0
 
     def note(self, text: str) -> None:
@@ -219,7 +219,7 @@ class Stderr:
             attempt, problem = getattr(record, "attempts", 0), str(getattr(record, "error", ""))
             self.waiting.retry(attempt, problem, wait)
             now = time.monotonic()
-            if self._job and self._live is None and now - self._reported >= _SILENT_SECONDS:
+            if self._job and self._bars is None and now - self._reported >= _SILENT_SECONDS:
                 self._reported = now
                 self.note(f"attempt {attempt} of a request failed ({problem}); attempt {attempt + 1} in {wait:.3g} s")
         if record.levelno >= self._level:
@@ -238,34 +238,34 @@ class Stderr:
         if self._quiet or not shown or not self.console.is_terminal:
             yield lambda _rows, _total, _retries: None
             return
-        live = Live(self.console, "{task.completed:,}{task.fields[of]} " + unit, waiting=self.waiting)
-        live.live.transient = not keep
-        task = live.add_task("", total=None, of="", retries="") if unit else None
+        bars = ProgressBars(self.console, "{task.completed:,}{task.fields[of]} " + unit, waiting=self.waiting)
+        bars.live.transient = not keep
+        task = bars.add_task("", total=None, of="", retries="") if unit else None
 
         def update_progress(rows: int, total: int | None, retries: int) -> None:
             self.waiting.respond(complete=rows == total)
             if task is not None:
                 of_total = "" if total is None else f" of {total:,}"
-                live.update(task, completed=rows, total=total, of=of_total, retries=plural(retries, "retry", "retries"))
+                bars.update(task, completed=rows, total=total, of=of_total, retries=plural(retries, "retry", "retries"))
 
-        with live:
-            self._live = live
+        with bars:
+            self._bars = bars
             try:
                 yield update_progress
             finally:
-                self._live, self.waiting.over = None, True
+                self._bars, self.waiting.over = None, True
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Take the progress off the screen while something else is written to it, unless it is to stay there."""
-        if self._live is None or not self._live.live.transient:
+        if self._bars is None or not self._bars.live.transient:
             yield
             return
-        self._live.stop()
+        self._bars.stop()
         try:
             yield
         finally:
-            self._live.start()
+            self._bars.start()
 
 
 @contextmanager

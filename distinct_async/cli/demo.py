@@ -22,7 +22,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distinct_async import DistinctClient, Report, etl
-from distinct_async.cli.console import MIN_BAR_WIDTH, Live, make_table, plural, squeeze, wrap
+from distinct_async.cli.console import MIN_BAR_WIDTH, ProgressBars, make_table, plural, squeeze, wrap
 from distinct_async.cli.exits import run
 from distinct_async.errors import ConfigurationError
 from distinct_async.models import TouchpointSummary, UserTouchpoint, Visit
@@ -157,7 +157,7 @@ async def _read_visits(
     console: Console, client: DistinctClient, touchpoints: Sequence[TouchpointSummary]
 ) -> list[list[Visit]]:
     _print_heading(console, "Every visit", "client.metrics.total_visits(...).run(on_progress=...)")
-    with Live(console, _PROGRESS_TEXT, labels=True) as bars:
+    with ProgressBars(console, _PROGRESS_TEXT, labels=True) as bars:
         return [await _walk_with_bar(client, each, bars) for each in touchpoints]
 
 

@@ -15,8 +15,13 @@ from distinct_async.sansio.pages import Checkpoint
 
 _RANGE_ROWS = 10_000  # lists are cut at its multiples; it is one of all usual page sizes
 
-ListKey = tuple[str, str, VisitsType]
-"""Which list: the ids of experience and touchpoint, and the type of the visits."""
+
+class ListKey(NamedTuple):
+    """Which list: the ids of experience and touchpoint, and the type of the visits."""
+
+    experience_id: str
+    touchpoint_id: str
+    visits_type: VisitsType
 
 
 @frozen
@@ -65,7 +70,7 @@ class VisitList:
     @property
     def key(self) -> ListKey:
         """What distinguishes this list from all others."""
-        return self.experience_id, self.touchpoint.id, self.visits_type
+        return ListKey(self.experience_id, self.touchpoint.id, self.visits_type)
 
     def __str__(self) -> str:
         rows = "" if self.stop is None else f", rows {self.start} to {self.stop}"

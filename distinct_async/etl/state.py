@@ -55,7 +55,7 @@ def read_states(texts: Mapping[str, str], experience_id: str) -> dict[ListKey, L
         if question.ids.get("experience_id") != experience_id:
             other_id = question.ids.get("experience_id")
             raise CheckpointError(f"state {name!r} belongs to experience {other_id!r}, not to {experience_id!r}")
-        key: ListKey = experience_id, question.ids.get("touchpoint_id") or "", visits_types[question.endpoint]
+        key = ListKey(experience_id, question.ids.get("touchpoint_id") or "", visits_types[question.endpoint])
         if name != state_name(key):
             raise CheckpointError(f"state {name!r} belongs to {state_name(key)!r}; begin with an empty state")
         states[key] = state

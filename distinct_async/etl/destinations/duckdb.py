@@ -163,7 +163,7 @@ class DuckDBDestination:
             f"SELECT {columns} FROM checkpoints WHERE experience_id = ? AND checkpoint IS NOT NULL", [experience_id]
         )
         for touchpoint_id, visits_type, checkpoint, declared, complete, ascends in rows.fetchall():
-            key = experience_id, touchpoint_id, visits_type
+            key = ListKey(experience_id, touchpoint_id, visits_type)
             try:
                 state = ListState(Checkpoint.from_json(checkpoint), declared, complete, ascends)
             except CheckpointError as error:
@@ -177,9 +177,11 @@ class DuckDBDestination:
             if not touchpoint_ids:
                 continue
             query = f"SELECT touchpoint_id FROM {table} WHERE experience_id = ? AND touchpoint_id IN (SELECT unnest(?))"
-            orphan = self._database.connection.execute(f"{query} LIMIT 1", [keys[0][0], touchpoint_ids]).fetchone()
+            orphan = self._database.connection.execute(
+                f"{query} LIMIT 1", [keys[0].experience_id, touchpoint_ids]
+            ).fetchone()
             if orphan is not None:
-                key = keys[0][0], orphan[0], visits_type
+                key = ListKey(keys[0].experience_id, orphan[0], visits_type)
                 raise self._inconsistency_error(key, f"{table} has rows of it, and checkpoints no position behind them")
 
     def _inconsistency_error(self, key: ListKey, problem: str) -> StorageError:
@@ -202,7 +204,7 @@ class DuckDBDestination:
                     self._database.insert(f"INTO {table}", _visits_table(appended_chunks), _ROW_COLUMNS)
             for chunk in chunks:
                 key = chunk.visit_list.key
-                row_counts[key[0]] += self._rebuild(chunk) if chunk.rebuild else len(chunk.visits)
+                row_counts[key.experience_id] += self._rebuild(chunk) if chunk.rebuild else len(chunk.visits)
                 if not chunk.rebuild or chunk.end is not None:
                     last_chunks[key] = chunk
             self._store_checkpoints(last_chunks)

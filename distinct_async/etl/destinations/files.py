@@ -206,7 +206,7 @@ class FileDestination:
     def _is_same_export(self, header: _JournalHeader) -> bool:
         """Return whether the parts of a journal are of this export, and none is of an experience that it leaves out."""
         same_rows = msgspec.structs.replace(header, experience_id=self._header.experience_id) == self._header
-        return same_rows and {key[0] for key in self._written_rows} <= set(self._experience_ids)
+        return same_rows and {key.experience_id for key in self._written_rows} <= set(self._experience_ids)
 
     def _check_part(self, name: str) -> None:
         path = self._folder / name
@@ -244,7 +244,8 @@ class FileDestination:
         self._part_names.append(entry.name)
         group_number = 0
         for each in entry.slices:
-            key = each.experience_id or self._default_experience_id or "", each.touchpoint_id, each.visits_type
+            experience_id = each.experience_id or self._default_experience_id or ""
+            key = ListKey(experience_id, each.touchpoint_id, each.visits_type)
             if each.group is None:
                 each.group, group_number = group_number, group_number + bool(each.rows)
             if each.rebuild and each.start == 0:
@@ -260,7 +261,7 @@ class FileDestination:
     def begin(self, plan: Plan) -> Mapping[ListKey, ListState]:
         """Remember the plan; return the states that the closed parts prove."""
         self._plans[plan.experience_id] = plan
-        return {key: state for key, state in self._list_states.items() if key[0] == plan.experience_id}
+        return {key: state for key, state in self._list_states.items() if key.experience_id == plan.experience_id}
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Close a part with these rows, and name it in the journal."""

@@ -9,7 +9,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from attrs import frozen
+from attrs import define, frozen
 
 from distinct_async.etl.reports import charts
 from distinct_async.etl.reports.figures import Figures, ImpressionCount
@@ -19,7 +19,8 @@ _MAX_TOUCHPOINTS: Final = 20
 _MAX_STEPS: Final = 8
 _MAX_NAMES: Final = 10  # devices, browsers, posters
 _MAX_WEEKS: Final = 12
-_SCAN_COUNT_EDGES: Final = (1, 2, 3, 4, 5, 10, 20, 50, 100)  # of the numbers of visits
+_SCAN_COUNT_EDGES: Final = (1, 2, 3, 4, 5, 10, 20, 50, 100)
+_UNBOUNDED: Final = 1 << 62  # scans
 
 
 @frozen
@@ -41,6 +42,25 @@ class Section:
     rows: Sequence[Sequence[object]]
     chart: charts.Spec | None = None
     notes: Sequence[str] = ()
+
+
+@define
+class _Bin:
+    """People who scanned `low` to `high` times."""
+
+    low: int
+    high: int
+    people: int = 0
+
+    def extend(self, following: "_Bin") -> None:
+        self.high = following.high
+        self.people += following.people
+
+    @property
+    def label(self) -> str:
+        if self.high == _UNBOUNDED:
+            return f"{self.low}+"
+        return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
 
 
 class _Day(NamedTuple):
@@ -201,24 +221,20 @@ def _touchpoints_section(rows: Sequence[tuple[str, str | None, int, int]], total
 
 
 def _scans_per_person_section(rows: Sequence[tuple[int, int]], visitors: int) -> Section:
-    groups = [
-        [low, high - 1, 0] for low, high in zip(_SCAN_COUNT_EDGES, (*_SCAN_COUNT_EDGES[1:], 1 << 62), strict=True)
-    ]
+    edges = pairwise((*_SCAN_COUNT_EDGES, _UNBOUNDED + 1))
+    bins = [_Bin(low, below - 1) for low, below in edges]
     for visits, people in rows:
-        next(group for group in reversed(groups) if group[0] <= visits)[2] += people
-    pooled_groups: list[list[int]] = []
-    for low, high, people in groups:
-        if pooled_groups and (pooled_groups[-1][2] < MIN_PEOPLE or 0 < people < MIN_PEOPLE):
-            pooled_groups[-1][1:] = [high, pooled_groups[-1][2] + people]
-        elif pooled_groups or people:
-            pooled_groups.append([low, high, people])
-    while len(pooled_groups) > 1 and pooled_groups[-1][2] < MIN_PEOPLE:
-        _, high, people = pooled_groups.pop()
-        pooled_groups[-1][1:] = [high, pooled_groups[-1][2] + people]
-    labelled = [
-        (f"{low}+" if high > 1 << 60 else f"{low}" if low == high else f"{low} to {high}", people)
-        for low, high, people in pooled_groups
-    ]
+        next(each for each in reversed(bins) if each.low <= visits).people += people
+    pooled: list[_Bin] = []
+    for each in bins:
+        if pooled and (pooled[-1].people < MIN_PEOPLE or 0 < each.people < MIN_PEOPLE):
+            pooled[-1].extend(each)
+        elif pooled or each.people:
+            pooled.append(each)
+    while len(pooled) > 1 and pooled[-1].people < MIN_PEOPLE:
+        last = pooled.pop()
+        pooled[-1].extend(last)
+    labelled = [(each.label, each.people) for each in pooled]
     total = sum(visits * people for visits, people in rows)
     once = sum(people for visits, people in rows if visits == 1)
     median = _median_scans(rows, visitors)
@@ -248,8 +264,8 @@ def _median_scans(rows: Sequence[tuple[int, int]], visitors: int) -> int:
 
 
 def _cohorts_section(rows: Sequence[tuple[date, int, int, int]]) -> Section:
-    weeks = sorted({each[0] for each in rows if each[2] >= MIN_PEOPLE})[-_MAX_WEEKS:]
-    shown = [each for each in rows if each[0] in weeks]
+    weeks = sorted({week for week, _, newcomers, _ in rows if newcomers >= MIN_PEOPLE})[-_MAX_WEEKS:]
+    shown = [row for row in rows if row[0] in weeks]
     cells = [
         (
             f"{week.day} {week:%b %Y} ({newcomers:,})",
@@ -266,7 +282,7 @@ def _cohorts_section(rows: Sequence[tuple[date, int, int, int]]) -> Section:
     if next_week:
         newcomers, people = (sum(each) for each in zip(*next_week, strict=True))
         title = f"{format_share(people, newcomers)} came back in the week after their first visit"
-    hidden = len({each[0] for each in rows}) - len(weeks)
+    hidden = len({week for week, *_ in rows}) - len(weeks)
     return Section(
         title,
         "People by the week of their first visit (how many), and which part of them was there some weeks later.",
@@ -344,9 +360,10 @@ def _impression_sections(rows: Sequence[ImpressionCount] | None) -> list[Section
     ):
         ranked = _rank_names(((str(getattr(row, column)), row.impressions) for row in people_rows), people_total)
         if ranked:
+            first_name, _, first_share = ranked[0]
             sections.append(
                 Section(
-                    title_format.format(ranked[0][2], ranked[0][0]),
+                    title_format.format(first_share, first_name),
                     f"Impressions of people by {noun}, without previews and bots.",
                     (noun, "impressions", "share"),
                     ranked,
