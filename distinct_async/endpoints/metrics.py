@@ -73,22 +73,14 @@ def _visits_source(visits_type: VisitsType, touchpoint_id: str, experience_id: s
     name = "total_visits" if visits_type == "TOTAL" else "unique_visits"
     check = partial(matching.touchpoint, ids["touchpoint_id"] or "", visits_type, True)  # noqa: FBT003
     decoder = structure.VISITS[visits_type]
-    base_request = _make_request(
-        name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0)
-    )
+    base = _make_request(name, "TOUCHPOINT", ids, visits_type=visits_type, decoder=decoder, check=partial(check, 0))
 
     def request(offset: int, page_size: int | None) -> Request[structure.VisitsData]:
-        query_string = base_request.query if page_size is None else f"{base_request.query}&pageSize={page_size}"
+        query_text = base.query if page_size is None else f"{base.query}&pageSize={page_size}"
         if offset:
-            query_string = f"{query_string}&offset={offset}"
+            query_text = f"{query_text}&offset={offset}"
         return Request(
-            base_request.vendor,
-            base_request.operation,
-            base_request.path,
-            query_string,
-            base_request.private,
-            decoder,
-            partial(check, offset),
+            base.vendor, base.operation, base.path, query_text, base.private, decoder, partial(check, offset)
         )
 
     return Source(Question(f"metrics.{name}", ids), request, structure.visits_page, _identity)
