@@ -114,10 +114,10 @@ class Settings:
     proxies: Mapping[Vendor, str | None] = field(repr=False)  # may hold the proxy's password
     session: SessionSource = field(validator=_check_session)
     trace_configs: Sequence["aiohttp.TraceConfig"]
-    max_concurrency: int = field(validator=number(1))
+    max_concurrency: int = field(validator=number(least=1))
     rate_limit: RateLimit = field(validator=_check_rate_limit)
-    impression_cache: int = field(validator=number(0))
-    max_body: int = field(validator=number(1, unit="bytes"))
+    impression_cache: int = field(validator=number(least=0))
+    max_body: int = field(validator=number(least=1, unit="bytes"))
 
     def key(self, vendor: Vendor) -> Key:
         """Return the vendor's key.

@@ -56,9 +56,9 @@ _OPENSSL_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")  # a line of CPython's source 
 class _UnusableBody(Exception):  # noqa: N818
     """The body cannot be used. It carries the `NoResponse` and does not leave this module."""
 
-    def __init__(self, failure: NoResponse) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
+    def __init__(self, no_response: NoResponse) -> None:
+        super().__init__(no_response.text)
+        self.no_response = no_response
 
 
 class Session:
@@ -133,7 +133,7 @@ class Session:
         try:
             return await self._exchange(request, _connection_timeout(connect))
         except _UnusableBody as unusable:
-            return unusable.failure
+            return unusable.no_response
         except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as error:  # OSError: TLS, sockets
             return _describe_failure(error, connect, https=self._base_urls[request.vendor].scheme == "https")
         except BaseException as error:  # noqa: BLE001  # raised again unless the limit caused it

@@ -292,7 +292,7 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._planned: Plan | None = None
+        self._current_plan: Plan | None = None
         self._is_last = False
 
     def initialOffset(self) -> dict[str, str]:  # noqa: N802
@@ -306,7 +306,7 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
         """Note what there is now: the query ends with it."""
-        self._planned, self._is_last = self._request_plan(), True
+        self._current_plan, self._is_last = self._request_plan(), True
 
     def latestOffset(self, start: dict[str, str], limit: ReadLimit) -> dict[str, str]:  # noqa: N802
         """Return the state after the next micro-batch; one request, and a small one for each list that has grown."""
@@ -315,9 +315,9 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
     async def _advance(self, start: dict[str, str], limit: int | None) -> dict[str, str]:
         states = read_states(start, self._options.experience_id)
         async with self._options.make_client() as client:
-            if self._planned is None or not self._is_last:
-                self._planned = await self._make_plan(client)
-            new_rows = {each: _count_new_rows(each, states.get(each.key)) for each in self._planned.works}
+            if self._current_plan is None or not self._is_last:
+                self._current_plan = await self._make_plan(client)
+            new_rows = {each: _count_new_rows(each, states.get(each.key)) for each in self._current_plan.works}
             rows_taken = {each: rows for each, rows in allot(new_rows, limit).items() if rows}
             positions = {each: each.declared - new_rows[each] + rows for each, rows in rows_taken.items()}
             checkpoints = await asyncio.gather(*(_checkpoint_at(client, *each) for each in positions.items()))
@@ -331,9 +331,9 @@ class StreamReader(_Reader, DataSourceStreamReader, SupportsTriggerAvailableNow)
         """Return what the tasks of a micro-batch read."""
         experience_id = self._options.experience_id
         start_states, end_states = read_states(start, experience_id), read_states(end, experience_id)
-        if self._planned is None:  # after a restart, for the names of the touchpoints
-            self._planned = self._request_plan()
-        lists = {each.key: each for each in self._planned.works}
+        if self._current_plan is None:  # after a restart, for the names of the touchpoints
+            self._current_plan = self._request_plan()
+        lists = {each.key: each for each in self._current_plan.works}
         works = [
             evolve(
                 lists.get(key) or _make_unlisted_list(key),

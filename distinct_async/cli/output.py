@@ -40,7 +40,7 @@ class RowLayout:
 
     Attributes:
         unit: What they are called.
-        names: Their columns.
+        columns: Their names.
         wide: The columns that no table has room for; only blocks show them.
         prose: The columns whose texts a table may wrap between words.
         blocks: Whether each row is a block of lines rather than a line of a table.
@@ -49,7 +49,7 @@ class RowLayout:
     """
 
     unit: str
-    names: Sequence[str]
+    columns: Sequence[str]
     wide: Sequence[str] = ()
     prose: Sequence[str] = ()
     blocks: bool = False
@@ -58,7 +58,7 @@ class RowLayout:
 
     def row(self, *values: object) -> Row:
         """Return a row of these values, if no class has them as attributes."""
-        return dict(zip(self.names, values, strict=True))
+        return dict(zip(self.columns, values, strict=True))
 
 
 class Encoder:
@@ -73,7 +73,7 @@ class Encoder:
 
     def __init__(self, layout: RowLayout, *, terminal: bool) -> None:
         self.layout: RowLayout = layout
-        self.names: Sequence[str] = layout.names
+        self.columns: Sequence[str] = layout.columns
         self.terminal: bool = terminal
 
     def encode(self, rows: Iterable[object]) -> bytes:
@@ -86,7 +86,7 @@ class Encoder:
 
     def _row_dicts(self, rows: Iterable[object]) -> list[dict[str, object]]:
         # msgspec takes attrs classes too, but gives the fields of a slotted one sorted by name
-        names = self.names
+        names = self.columns
         return [row if isinstance(row, dict) else {name: getattr(row, name) for name in names} for row in rows]
 
     def _json_rows(self, rows: Iterable[object]) -> list[Mapping[str, object]]:
@@ -121,7 +121,7 @@ class _Csv(Encoder):
 
     def __init__(self, layout: RowLayout, *, terminal: bool) -> None:
         super().__init__(layout, terminal=terminal)
-        self.head = self._lines([layout.names])
+        self.head = self._lines([layout.columns])
 
     def encode(self, rows: Iterable[object]) -> bytes:
         return self._lines([_csv_cell(value) for value in row.values()] for row in self._json_rows(rows))
@@ -156,17 +156,17 @@ class _Table(Encoder):
             highlight=False,
             width=None if self.terminal else _UNLIMITED_WIDTH,
         )
-        unlimited = console.options.update(width=_UNLIMITED_WIDTH)
-        extend, names = self.layout.extend, [name for name in self.names if name not in self.layout.wide]
+        unlimited_options = console.options.update(width=_UNLIMITED_WIDTH)
+        extend, names = self.layout.extend, [name for name in self.columns if name not in self.layout.wide]
         table = None
         if self.terminal and self._rows and extend is not None:
             extended_rows = extend(self._rows)
             table = self._make_table_of(list(extended_rows[0]), extended_rows)
-        if table is None or Measurement.get(console, unlimited, table).minimum > console.width:
+        if table is None or Measurement.get(console, unlimited_options, table).minimum > console.width:
             table = self._make_table_of(names, self._rows)
-        if Measurement.get(console, unlimited, table).maximum > console.width:
+        if Measurement.get(console, unlimited_options, table).maximum > console.width:
             table.padding = (0, 1, 0, 0)
-        too_wide = Measurement.get(console, unlimited, table).minimum > console.width
+        too_wide = Measurement.get(console, unlimited_options, table).minimum > console.width
         with console.capture() as capture:
             if self._rows and (too_wide or self.layout.blocks):
                 blocks = Text("\n\n").join(self._make_block(console, row) for row in self._rows)
@@ -190,9 +190,9 @@ class _Table(Encoder):
         return Text(_format_cell(value), self.layout.styles.get(str(value), "") if name == "state" else "")
 
     def _make_block(self, console: Console, row: Mapping[str, object]) -> Text:
-        indent = max(map(len, self.names)) + 3
+        indent = max(map(len, self.columns)) + 3
         lines = []
-        for name in self.names:
+        for name in self.columns:
             value = _format_cell(row[name]).replace("\n", "\n" + " " * indent)
             line = Text(wrap(console, name.ljust(indent) + value, indent))
             line.stylize("dim", 0, len(name))

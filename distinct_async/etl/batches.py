@@ -199,8 +199,8 @@ def read(
 
 
 def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptions) -> "Iterator[pa.RecordBatch]":
-    opened_stream: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
-    opened_stream = concurrent.futures.Future()
+    stream_future: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Stream]]
+    stream_future = concurrent.futures.Future()
 
     async def serve_stream() -> None:
         ended = asyncio.Event()
@@ -208,23 +208,23 @@ def _read_in_thread(make_client: Callable[[], DistinctClient], options: JobOptio
         if not isinstance(client, DistinctClient):
             raise InvalidRequestError(f"client must make a DistinctClient, but returned {type(client).__name__}")
         async with client, Stream(partial(generate_batches, client, options)) as stream:
-            opened_stream.set_result((asyncio.get_running_loop(), ended, stream))
+            stream_future.set_result((asyncio.get_running_loop(), ended, stream))
             await ended.wait()
 
     async def run_thread() -> None:
         task = asyncio.create_task(serve_stream())
         await asyncio.wait({task})
-        if (error := task.exception()) is not None and not opened_stream.done():  # no client could be made
-            opened_stream.set_exception(error)
+        if (error := task.exception()) is not None and not stream_future.done():  # no client could be made
+            stream_future.set_exception(error)
 
     # A daemon: an iterator that a traceback keeps alive must not keep the interpreter from ending
     thread = threading.Thread(target=lambda: asyncio.run(run_thread()), name="distinct-async-read", daemon=True)
     thread.start()
     try:
-        yield from opened_stream.result()[2]._iterate()  # noqa: SLF001
+        yield from stream_future.result()[2]._iterate()  # noqa: SLF001
     finally:
-        if opened_stream.exception() is None:
-            loop, ended, _ = opened_stream.result()
+        if stream_future.exception() is None:
+            loop, ended, _ = stream_future.result()
             loop.call_soon_threadsafe(ended.set)
         if not sys.is_finalizing():
             thread.join()

@@ -99,23 +99,23 @@ def read(request: Request[T], outcome: Response | NoResponse) -> Reading[T]:
     return _read_error_status(outcome.status, outcome, request)
 
 
-def _read_no_response(failure: NoResponse) -> Reading[Any]:
+def _read_no_response(no_response: NoResponse) -> Reading[Any]:
     error: DistinctError
-    match failure.kind:
+    match no_response.kind:
         case "timeout":
-            error = RequestTimeoutError(failure.text, limit=failure.limit or "attempt")
+            error = RequestTimeoutError(no_response.text, limit=no_response.limit or "attempt")
         case "connect":
-            error = ConnectError(failure.text)
+            error = ConnectError(no_response.text)
         case "tls" | "handshake":
-            error = TLSError(failure.text)
+            error = TLSError(no_response.text)
         case "broken":
-            error = TransportError(failure.text)
+            error = TransportError(no_response.text)
         case "protocol" | "refused":
-            error = ProtocolError(failure.text)
+            error = ProtocolError(no_response.text)
         case _:  # encoding
-            error = DecodeError(failure.text, paths=("$",))
+            error = DecodeError(no_response.text, paths=("$",))
     # When the deadline ends no time is left, even if a coarse clock (uvloop's has milliseconds) still shows some
-    is_final = failure.limit == "deadline" or failure.kind in {"tls", "refused", "encoding"}
+    is_final = no_response.limit == "deadline" or no_response.kind in {"tls", "refused", "encoding"}
     return Reading(error=error, again=not is_final)
 
 

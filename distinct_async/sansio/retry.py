@@ -111,7 +111,7 @@ class RetryPolicy:
         ConfigurationError: For invalid numbers.
     """
 
-    attempts: int = field(default=4, validator=number(1))
+    attempts: int = field(default=4, validator=number(least=1))
     base: float = field(default=0.5, validator=number(unit="seconds"))
     cap: float = field(default=20.0, validator=number(unit="seconds"))
     max_retry_after: float = field(default=60.0, validator=number(unit="seconds"))

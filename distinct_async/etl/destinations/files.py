@@ -414,9 +414,9 @@ def _matches_slice(rows: pa.Table, part_slice: _Slice) -> bool:
 def _describe_export(header: _JournalHeader) -> str:
     ids = header.experience_id
     first_id, *further_ids = map(repr, (ids,) if isinstance(ids, str) else ids)
-    more = f" and {len(further_ids)} more" if further_ids else ""
-    touchpoints = "" if header.touchpoint_ids is None else f", touchpoint_ids={header.touchpoint_ids}"
-    return f"experience {first_id}{more}, visits_type={header.visits_type!r}{touchpoints}"
+    more_text = f" and {len(further_ids)} more" if further_ids else ""
+    touchpoints_text = "" if header.touchpoint_ids is None else f", touchpoint_ids={header.touchpoint_ids}"
+    return f"experience {first_id}{more_text}, visits_type={header.visits_type!r}{touchpoints_text}"
 
 
 def manifest_of(target: Path) -> Path:

@@ -79,7 +79,7 @@ def render(figures: Figures, sections: Sequence[Section], *, interactive: bool =
         specs_json = msgspec.json.encode(specs).decode().replace("<", "\\u003c")
         script = f'<script type="application/json" id="charts">{specs_json}</script><script>{bundle_script}</script>'
     title = f"Experience {figures.selection.experience_id}"
-    parts = [
+    fragments = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
@@ -91,7 +91,7 @@ def render(figures: Figures, sections: Sequence[Section], *, interactive: bool =
         f"<footer>Made by distinct-async {_escape(__version__)}. People are counted, never listed.</footer>",
         f"{script}</body></html>\n",
     ]
-    return "".join(parts).encode()
+    return "".join(fragments).encode()
 
 
 def _csp_hash(text: str) -> str:
@@ -130,22 +130,22 @@ def _render_header(figures: Figures, title: str) -> str:
 
 
 def _render_section(section: Section, number: int) -> str:
-    parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_escape(section.title)}</h2>']
-    parts.append(f'<p class="muted">{_escape(section.about)}</p>')
+    fragments = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_escape(section.title)}</h2>']
+    fragments.append(f'<p class="muted">{_escape(section.about)}</p>')
     if section.chart is not None:
-        parts.append(f'<figure id="f{number}">{_render_chart(section, number)}</figure>')
-    parts += [f'<p class="muted">{_escape(note)}</p>' for note in section.notes]
+        fragments.append(f'<figure id="f{number}">{_render_chart(section, number)}</figure>')
+    fragments += [f'<p class="muted">{_escape(note)}</p>' for note in section.notes]
     if section.rows:
         head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in section.columns)
         rows = "".join(
             f'<tr><th scope="row">{_escape(first)}</th>{"".join(f"<td>{_escape(value)}</td>" for value in rest)}</tr>'
             for first, *rest in section.rows
         )
-        parts.append(
+        fragments.append(
             f'<details><summary>{_escape(plural(len(section.rows), "row"))} as a table</summary><div class="scroll">'
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
         )
-    return "".join([*parts, "</section>"])
+    return "".join([*fragments, "</section>"])
 
 
 def _render_chart(section: Section, number: int) -> str:
