@@ -145,7 +145,7 @@ def _visits_resource(
     def visits() -> "Iterator[pa.RecordBatch]":
         for experience_id in options.experience_ids:
             state: dict[str, str] = dlt.current.resource_state().setdefault(experience_id, {})
-            rebuilt = _Rebuilt(experience_id, state)
+            rebuilt = _RebuiltLists(experience_id, state)
             for batch in read(
                 experience_id,
                 client=make_client,
@@ -168,7 +168,7 @@ def _visits_resource(
     )
 
 
-class _Rebuilt:
+class _RebuiltLists:
     """The lists that a run rebuilds: their rows are merged by position, and rows beyond their new ends are deleted."""
 
     def __init__(self, experience_id: str, state: MutableMapping[str, str]) -> None:

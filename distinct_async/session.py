@@ -323,10 +323,10 @@ async def _decompress(chunks: AsyncIterator[bytes], max_bytes: int = 2**25) -> A
 
 def _join_repeated(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return the headers with repeated ones joined by a comma (RFC 9110, section 5.3)."""
-    joined = CIMultiDict(headers)
-    if len(set(map(str.lower, joined))) < len(joined):
-        joined = CIMultiDict({name: ", ".join(headers.getall(name)) for name in headers})
-    return joined
+    joined_headers = CIMultiDict(headers)
+    if len(set(map(str.lower, joined_headers))) < len(joined_headers):
+        joined_headers = CIMultiDict({name: ", ".join(headers.getall(name)) for name in headers})
+    return joined_headers
 
 
 def _describe_failure(error: Exception, connect: float, *, https: bool = False) -> NoResponse:  # a table, in order

@@ -74,8 +74,8 @@ class Tally:
     def holds(self) -> bool:
         """Whether the counts are equal, and each row is the world's own, in its place."""
         pairs = zip(self.rows, self.scans, strict=False)
-        own = all((row.user_id, row.timestamp_utc) == (scan.user_id, scan.at) for row, scan in pairs)
-        return own and len(set(self.counts)) == 1
+        rows_match = all((row.user_id, row.timestamp_utc) == (scan.user_id, scan.at) for row, scan in pairs)
+        return rows_match and len(set(self.counts)) == 1
 
 
 def show(console: Console) -> bool:

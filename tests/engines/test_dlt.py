@@ -23,7 +23,7 @@ from .kills import posix_only, run_with_kills
 
 dlt = pytest.importorskip("dlt", reason="dlt is not installed: pip install 'distinct-async[dlt]'")
 
-from distinct_async.dlt import _Rebuilt, distinct  # noqa: E402
+from distinct_async.dlt import _RebuiltLists, distinct  # noqa: E402
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -166,7 +166,7 @@ def test_rebuild_replaces_only_the_lists_whose_rows_have_moved(run: Callable[...
 
 def test_a_list_that_moves_after_some_of_its_new_rows_ends_the_run() -> None:
     state: dict[str, str] = {}
-    rebuilt, touchpoint = _Rebuilt("exp-1", state), TouchpointSummary("tp-1", None, None, 9, 9)
+    rebuilt, touchpoint = _RebuiltLists("exp-1", state), TouchpointSummary("tp-1", None, None, 9, 9)
     moved = VisitList(touchpoint, "TOTAL", experience_id="exp-1")
     rebuilt.note(moved)
     state["TOTAL tp-1"] = "of some rows"
