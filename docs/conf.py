@@ -115,7 +115,7 @@ def _ending_with(name: str, objects: "Mapping[str, ObjectEntry]") -> list[str]:
 
 
 # Type variables, and types that are described with the arguments that use them.
-UNDOCUMENTED = {"ClientSettings", "Question", "T_co", "Touchpoint", "Unset", "WireModel"}
+UNDOCUMENTED = {"ClientSettings", "ListKey", "Question", "T_co", "Touchpoint", "Unset", "WireModel"}
 
 
 def process_signature(

@@ -69,7 +69,7 @@ class VisitList:
 
     @property
     def key(self) -> ListKey:
-        """What distinguishes this list from all others."""
+        """What distinguishes this list from all others: `experience_id`, `touchpoint_id` and `visits_type`."""
         return ListKey(self.experience_id, self.touchpoint.id, self.visits_type)
 
     def __str__(self) -> str:
