@@ -1,5 +1,6 @@
 """The dlt source, loaded by a real dlt into DuckDB, Postgres and files: every row once, also if it is killed."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,12 +17,16 @@ from distinct_async.errors import DriftError, InvalidRequestError
 from distinct_async.etl import VisitList
 from distinct_async.models import TouchpointSummary
 from distinct_async.testing import FakeServer, World
+from tests.documents import BLOCK, ROOT
 from tests.extras.etl.rows import BOTH, KEYS, Row, rows_in, rows_of
 
 from .conftest import KEY, rows_in_postgres
 from .kills import posix_only, run_with_kills
 
 dlt = pytest.importorskip("dlt", reason="dlt is not installed: pip install 'distinct-async[dlt]'")
+
+from dlt.common.storages.load_package import PackageStorage  # noqa: E402
+from dlt.pipeline.exceptions import PipelineStepFailed  # noqa: E402
 
 from distinct_async.dlt import _RebuiltLists, distinct  # noqa: E402
 
@@ -262,14 +267,51 @@ def test_an_invalid_argument_is_refused_at_once(fake: FakeServer) -> None:
     assert [] == fake.requests
 
 
-SCRIPT = """
+(_BLOCK,) = (
+    each for each in BLOCK.findall((ROOT / "docs/how-to/warehouses.md").read_text(encoding="utf-8")) if "rmtree" in each
+)
+REMOVE_LEFTOVERS = _BLOCK[_BLOCK.index("for load_id") :]
+
+SCRIPT = f"""
+import shutil
+from pathlib import Path
 import dlt
 from distinct_async.dlt import distinct
 
 pipeline = dlt.pipeline("qr", destination=DESTINATION, dataset_name="scans", pipelines_dir="p")
-pipeline.run(distinct("exp-1", page_size=20))  # after a crash it first loads what is pending
+{REMOVE_LEFTOVERS}pipeline.run(distinct("exp-1", page_size=20))  # after a crash it first loads what is pending
 pipeline.run(distinct("exp-1", page_size=20))
 """
+
+
+@pytest.mark.parametrize("removed", [(), ("new_jobs",)])
+def test_the_folder_that_dlt_leaves_behind_can_be_removed_and_every_row_comes_once(
+    removed: tuple[str, ...], run: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    """The block of the how-to; if the second run does not fail any more, dlt has mended it, and the block can go."""
+    delete = PackageStorage.delete_package
+
+    def interrupted(storage: PackageStorage, load_id: str, **options: Any) -> None:
+        package = Path(storage.storage.make_full_path(storage.get_package_path(load_id)))
+        if package.parent.name == "extracted":
+            for each in removed:
+                shutil.rmtree(package / each)
+            raise OSError
+        delete(storage, load_id, **options)
+
+    run()
+    world.grow(50)
+    with monkeypatch.context() as patched:
+        patched.setattr(PackageStorage, "delete_package", interrupted)
+        with pytest.raises(PipelineStepFailed):
+            run()
+    with pytest.raises(PipelineStepFailed):
+        run()
+    pipeline = dlt.pipeline("qr", pipelines_dir=str(here / "pipelines"))
+    exec(REMOVE_LEFTOVERS, {"pipeline": pipeline, "shutil": shutil, "Path": Path})  # noqa: S102
+    run()
+    run()
+    assert sorted(rows_of(world, *BOTH)) == loaded()
 
 
 @posix_only
