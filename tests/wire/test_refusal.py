@@ -242,7 +242,7 @@ async def test_seconds_above_the_limit_end_the_call_at_once_and_hold_nobody_else
     assert_correct(error, ask, 1)
     started = time.monotonic()
     await assert_recovers(client, server, ask)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 5
 
 
 @dates
@@ -251,7 +251,7 @@ async def test_a_date_that_has_passed_is_no_wait(server: FaultServer, build: Bui
     server.script(say(no(429, "Later", ("Retry-After", (datetime.now(UTC) - HOUR).strftime(form)))))
     started = time.monotonic()
     await USER.call(client)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 2
     assert 2 == len(server.requests)
     await assert_recovers(client, server, USER)
 
@@ -261,7 +261,7 @@ async def test_zero_seconds_are_no_wait(server: FaultServer, build: Build) -> No
     server.script(say(no(429, "Later", ("Retry-After", "0"))))
     started = time.monotonic()
     await USER.call(client)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 2
     assert 2 == len(server.requests)
     await assert_recovers(client, server, USER)
 
@@ -271,7 +271,7 @@ async def test_the_seconds_asked_for_are_waited(server: FaultServer, client: Dis
     server.script(say(no(429, "Later", ("Retry-After", "1"))))
     started = time.monotonic()
     await ask.call(client)
-    assert 1 <= time.monotonic() - started < 15
+    assert 1 <= time.monotonic() - started < 2.5
     assert 2 == len(server.requests)
     await assert_recovers(client, server, USER)
 
@@ -286,23 +286,23 @@ async def test_a_pause_holds_back_the_other_calls_to_that_vendor_and_no_other(
     await asyncio.sleep(0.05)
     second = asyncio.ensure_future(EXPERIENCE.call(client))
     await IMPRESSION.call(client)
-    assert [False, False] == [first.done(), second.done()]
+    assert time.monotonic() - started < 0.8
     assert 2 == len(server.requests)
     await asyncio.gather(first, second)
-    assert 1 <= time.monotonic() - started < 15
+    assert 1 <= time.monotonic() - started < 3
     assert 4 == len(server.requests)
     await assert_recovers(client, server, USER, kept=2)
 
 
 async def test_a_pause_longer_than_the_deadline_is_not_waited_for(server: FaultServer, build: Build) -> None:
-    client = build(deadline=20)
-    server.steady = say(no(429, "Later", ("Retry-After", "30")))
+    client = build(deadline=3)
+    server.steady = say(no(429, "Later", ("Retry-After", "10")))
     started = time.monotonic()
     error = await failure(USER.call(client))
     assert isinstance(error, RateLimitError)
-    assert 30 == error.retry_after
+    assert 10 == error.retry_after
     assert 1 == len(server.requests)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 1
     await client.close()
     assert await server.settles()
 

@@ -73,6 +73,10 @@ class _Day(NamedTuple):
     returning_visitors: int
     mean_of_7_days: float | None
 
+    @property
+    def is_shown(self) -> bool:
+        return self.visitors >= MIN_PEOPLE or not self.visitors
+
 
 def make_sections(figures: Figures) -> list[Section]:
     """Return what a report says."""
@@ -149,8 +153,8 @@ def _hours_section(rows: Sequence[tuple[int, int, int, int]], timezone: str) -> 
 
 
 def _days_section(rows: Sequence[_Day]) -> Section:
-    shown = [each for each in rows if each.visitors >= MIN_PEOPLE or not each.visitors]
-    hidden_scans = [each.visits for each in rows if 0 < each.visitors < MIN_PEOPLE]
+    shown = [each for each in rows if each.is_shown]
+    hidden_scans = [each.visits for each in rows if not each.is_shown]
     busiest = max(shown, key=lambda each: each.visits, default=None)
     title = f"No day has {MIN_PEOPLE} people"
     if busiest is not None and busiest.visits:
@@ -171,11 +175,7 @@ def _days_section(rows: Sequence[_Day]) -> Section:
 
 
 def _newcomers_section(rows: Sequence[_Day], visitors: int) -> Section:
-    shown = [
-        (each.day, each.new_visitors, each.returning_visitors)
-        for each in rows
-        if each.visitors >= MIN_PEOPLE or not each.visitors
-    ]
+    shown = [(each.day, each.new_visitors, each.returning_visitors) for each in rows if each.is_shown]
     new, returning = sum(new for _, new, _ in shown), sum(returning for _, _, returning in shown)
     hidden_days = len(rows) - len(shown)
     note = f"{plural(hidden_days, 'day')} with fewer than {MIN_PEOPLE} people not shown."
